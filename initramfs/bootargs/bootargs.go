@@ -1,0 +1,80 @@
+// Package bootargs is what the boot server tells a machine: in a few words on
+// the kernel command line (Args), and at length in the boot description that
+// init then fetches (Description).
+//
+// bootweb writes both, init and peerd read them.
+package bootargs
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+)
+
+// Args are the kernel arguments that our init obeys. Everything else on the
+// command line belongs to the kernel and to the image's own init.
+type Args struct {
+	Server string           // swarmboot.server=URL: the boot server, http://HOST[:PORT] without a path
+	MAC    net.HardwareAddr // swarmboot.mac=MAC: the NIC that the machine boots from
+	Rescue bool             // swarmboot.rescue: open a shell on the console when the boot fails
+}
+
+const prefix = "swarmboot."
+
+// String renders the arguments as they stand on a kernel command line.
+func (a Args) String() string {
+	s := prefix + "server=" + a.Server + " " + prefix + "mac=" + a.MAC.String()
+	if a.Rescue {
+		s += " " + prefix + "rescue"
+	}
+	return s
+}
+
+// Parse finds our arguments on a kernel command line, such as /proc/cmdline
+// has it. It names every problem at once. An unknown swarmboot argument is an
+// error: a typing mistake must not change what is booted.
+func Parse(cmdline string) (Args, error) {
+	var a Args
+	var errs []error
+	for _, field := range strings.Fields(cmdline) {
+		arg, ok := strings.CutPrefix(field, prefix)
+		if !ok {
+			continue
+		}
+		key, value, _ := strings.Cut(arg, "=")
+		switch key {
+		case "server":
+			u, err := url.Parse(value)
+			switch {
+			case err != nil:
+				errs = append(errs, fmt.Errorf("%s: %w", field, err))
+			case u.Scheme != "http" || u.Host == "" || strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil || u.Fragment != "":
+				errs = append(errs, fmt.Errorf("%s: want http://HOST or http://HOST:PORT", field))
+			default:
+				a.Server = "http://" + u.Host
+			}
+		case "mac":
+			mac, err := net.ParseMAC(value)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", field, err))
+			}
+			a.MAC = mac
+		case "rescue":
+			a.Rescue = value == "" || value == "1"
+		default:
+			errs = append(errs, fmt.Errorf("%s: unknown argument", field))
+		}
+	}
+	if a.Server == "" && len(errs) == 0 {
+		errs = append(errs, errors.New(prefix+"server is missing"))
+	}
+	if a.MAC == nil && len(errs) == 0 {
+		errs = append(errs, errors.New(prefix+"mac is missing"))
+	}
+	if len(errs) > 0 {
+		return Args{}, fmt.Errorf("kernel command line: %w", errors.Join(errs...))
+	}
+	return a, nil
+}

@@ -1,0 +1,86 @@
+package bootargs
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+
+	"swarmboot/initramfs/envelope"
+)
+
+// DescriptionPath is where a machine fetches its boot description.
+func DescriptionPath(mac net.HardwareAddr) string { return "/describe/" + mac.String() }
+
+// MaxDescription bounds the size in bytes of a description in its envelope.
+const MaxDescription = 16 << 20
+
+// A Description tells one machine what to boot and where the pieces are. It
+// travels in an envelope of type envelope.DescriptionType.
+type Description struct {
+	Machine  string          `json:"machine"`           // MAC it was made for
+	Name     string          `json:"name,omitempty"`    // host name; empty leaves the image's own
+	Image    string          `json:"image"`             // name@version
+	Manifest json.RawMessage `json:"manifest"`          // images.Manifest in its own envelope; peerd opens it
+	Torrent  []byte          `json:"torrent"`           // metainfo file (BEP 3) of the root; its SHA-256 is in the manifest
+	Tracker  string          `json:"tracker"`           // announce URL (BEP 3)
+	Seeder   string          `json:"seeder"`            // host:port of the peer inside the boot server
+	RootURL  string          `json:"root_url"`          // the root image for HTTP range requests, the fallback
+	Profile  []int           `json:"profile,omitempty"` // pieces in the order in which a boot first reads them
+}
+
+// Seal encodes and signs d.
+func (d Description) Seal(key envelope.PrivateKey) ([]byte, error) {
+	payload, err := json.Marshal(d)
+	if err != nil {
+		return nil, fmt.Errorf("boot description of %s: %w", d.Machine, err)
+	}
+	return envelope.Sign(key, envelope.DescriptionType, payload)
+}
+
+// OpenDescription verifies data and decodes the description, which must be the
+// one for mac.
+func OpenDescription(trusted []envelope.PublicKey, mac net.HardwareAddr, data []byte) (Description, error) {
+	payload, err := envelope.Open(trusted, envelope.DescriptionType, data)
+	if err != nil {
+		return Description{}, fmt.Errorf("boot description: %w", err)
+	}
+	d, err := parseDescription(payload)
+	if err != nil {
+		return Description{}, fmt.Errorf("boot description: %w", err)
+	}
+	if d.Machine != mac.String() {
+		return Description{}, fmt.Errorf("boot description is for machine %s, this is %s", d.Machine, mac)
+	}
+	return d, nil
+}
+
+// parseDescription decodes a verified payload and checks what init and peerd
+// rely on.
+func parseDescription(payload []byte) (Description, error) {
+	var d Description
+	if err := json.Unmarshal(payload, &d); err != nil {
+		return Description{}, err
+	}
+	if _, err := net.ParseMAC(d.Machine); err != nil {
+		return Description{}, fmt.Errorf("machine: %w", err)
+	}
+	for name, value := range map[string]string{"tracker": d.Tracker, "root_url": d.RootURL} {
+		if u, err := url.Parse(value); err != nil || u.Scheme != "http" || u.Host == "" {
+			return Description{}, fmt.Errorf("%s: %q is no http URL", name, value)
+		}
+	}
+	if _, err := netip.ParseAddrPort(d.Seeder); err != nil {
+		return Description{}, fmt.Errorf("seeder: %w", err)
+	}
+	if d.Image == "" || len(d.Manifest) == 0 || len(d.Torrent) == 0 {
+		return Description{}, fmt.Errorf("image, manifest or torrent is missing")
+	}
+	for _, piece := range d.Profile {
+		if piece < 0 {
+			return Description{}, fmt.Errorf("profile: piece %d", piece)
+		}
+	}
+	return d, nil
+}

@@ -1,0 +1,76 @@
+package stage
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestRoundTrip(t *testing.T) {
+	want := Report{Machine: "52:54:00:12:34:56", Image: "lab@1", Stage: Failed, At: Kernel, Reason: "disk full",
+		Progress: &Progress{Pieces: 4, Have: 2}, Touched: []Touch{{Piece: 3, Millis: 12}}}
+	got := make(chan Report, 1)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		data := make([]byte, r.ContentLength)
+		r.Body.Read(data)
+		report, err := Decode(data)
+		if err != nil || r.URL.Path != Path {
+			t.Errorf("Decode at %s: %v", r.URL.Path, err)
+		}
+		got <- report
+	}))
+	defer srv.Close()
+	if err := NewClient(srv.URL).Send(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	r := <-got
+	if r.Machine != want.Machine || r.At != want.At || r.Reason != want.Reason || *r.Progress != *want.Progress || r.Touched[0] != want.Touched[0] {
+		t.Errorf("report arrived as %+v; want %+v", r, want)
+	}
+}
+
+func TestSendTellsTheServersReason(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no such machine", http.StatusForbidden)
+	}))
+	defer srv.Close()
+	err := NewClient(srv.URL).Send(t.Context(), Report{Stage: Init})
+	if err == nil || !strings.Contains(err.Error(), "no such machine") {
+		t.Errorf("Send = %v; want the server's reason", err)
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for _, data := range []string{
+		`{}`, `[]`, `nonsense`,
+		`{"machine":"x","stage":"init"}`,
+		`{"machine":"52:54:00:12:34:56","stage":"lunch"}`,
+		`{"machine":"52:54:00:12:34:56","stage":"failed","at":"lunch"}`,
+		`{"machine":"52:54:00:12:34:56","stage":"root","progress":{"pieces":-1}}`,
+		`{"machine":"52:54:00:12:34:56","stage":"root","progress":{"pieces":1,"have":2}}`,
+		`{"machine":"52:54:00:12:34:56","stage":"ready","touched":[{"piece":-1}]}`,
+	} {
+		if r, err := Decode([]byte(data)); err == nil {
+			t.Errorf("Decode(%s) = %+v; want an error", data, r)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"machine":"52:54:00:12:34:56","stage":"ready","progress":{"pieces":2,"have":1},"touched":[{"piece":1,"ms":2}]}`))
+	f.Add([]byte(`{"machine":"","stage":""}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := Decode(data)
+		if err != nil {
+			return
+		}
+		again, err := r.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Decode(again); err != nil {
+			t.Errorf("Decode(Encode(%+v)): %v", r, err)
+		}
+	})
+}
