@@ -1,0 +1,91 @@
+// Package swarm fetches, checks and serves the pieces of one image: the peer
+// engine of a machine (peerd's engine process) and, with a complete Store, of
+// the seeder inside the boot server.
+//
+// The torrent library carries connections, blocks and announcements; which
+// piece to fetch next and from whom is decided by package schedule. The seam
+// between them is the connection: a peer's HAVE messages reach our scheduler
+// instead of the library, and the library is told of a piece only on the one
+// connection that shall fetch it.
+//
+// The road of a piece: a message reaches the Session's goroutine (session.go),
+// schedule decides, the connection reveals the piece (conn.go), the library
+// fetches its blocks into memory and hands the whole piece to the Store
+// (storage.go), which verifies its SHA-256; only then is it announced.
+package swarm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+
+	"swarmboot/images"
+)
+
+// A Store keeps the verified pieces of one image. All methods may be called
+// from several goroutines.
+type Store interface {
+	io.ReaderAt // of verified bytes only; others are an error
+
+	// Has tells whether a piece is there and verified.
+	Has(piece int) bool
+
+	// Put verifies a whole piece and keeps it. It returns images.ErrBadPiece
+	// if the bytes are not those of the manifest; any other error means that
+	// the store is broken and ends the session. A piece put twice is kept once.
+	// data is the caller's again when Put returns.
+	Put(piece int, data []byte) error
+}
+
+// Config says what a Session serves and where.
+type Config struct {
+	Pieces  images.Pieces
+	Torrent []byte         // the metainfo file (BEP 3) that belongs to Pieces
+	Store   Store          // complete in a seeder
+	Listen  netip.AddrPort // TCP; connections go out from this address too
+	Tracker string         // announce URL; empty: peers come from elsewhere
+	Seeder  netip.AddrPort // the boot server's seeder; zero: this is the seeder
+	Profile []int          // pieces in the order in which a recorded boot read them
+	Log     *slog.Logger   // nil: slog.Default()
+}
+
+// Validate names every problem of c at once.
+func (c Config) Validate() error {
+	var errs []error
+	if len(c.Torrent) == 0 {
+		errs = append(errs, errors.New("swarm: no torrent given"))
+	}
+	if c.Store == nil {
+		errs = append(errs, errors.New("swarm: no store given"))
+	}
+	if !c.Listen.IsValid() {
+		errs = append(errs, errors.New("swarm: no address to listen on given"))
+	}
+	for _, piece := range c.Profile {
+		if piece < 0 || piece >= c.Pieces.Count() {
+			errs = append(errs, fmt.Errorf("swarm: profile names piece %d of %d", piece, c.Pieces.Count()))
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A Pace is how hard the pieces that nothing waits for are fetched.
+type Pace int
+
+const (
+	Trickle Pace = iota // about one piece a second, while the machine boots
+	Full                // as fast as it goes
+)
+
+// Stats counts what a Session has done since it began.
+type Stats struct {
+	Peers      int   // connected now
+	FromPeers  int64 // useful bytes fetched from machines
+	FromServer int64 // useful bytes fetched from the seeder
+	Uploaded   int64 // bytes of pieces sent
+	Duplicates int64 // bytes of pieces that came more than once
+	Rejected   int   // pieces that failed the check
+}
