@@ -1,0 +1,64 @@
+package vm
+
+import "fmt"
+
+// plug connects a machine to the bridge and returns the name of its tap device.
+//
+//	br0 ── name-s ══ name-m ── name-b ── name-t ── QEMU
+//	       (veth pair)         (bridge)  (tap)
+//
+// A queue limits what leaves a device, so a cable that is to be limited both
+// ways needs two devices that send: the two ends of the veth pair.
+func (l *LAN) plug(name, rate string) (tap string, err error) {
+	server, machine, bridge, tap := name+"-s", name+"-m", name+"-b", name+"-t"
+	if len(server) > 15 {
+		return "", fmt.Errorf("machine name %q: a network device name has at most 15 letters, so use at most 13", name)
+	}
+	steps := [][]string{
+		{"link", "add", server, "type", "veth", "peer", "name", machine},
+		{"link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0"},
+		{"tuntap", "add", "dev", tap, "mode", "tap"},
+		{"link", "set", server, "master", Bridge},
+		{"link", "set", machine, "master", bridge},
+		{"link", "set", tap, "master", bridge},
+	}
+	for _, dev := range []string{server, machine, bridge, tap} {
+		steps = append(steps, []string{"link", "set", dev, "up"})
+	}
+	for _, step := range steps {
+		if err := l.ip(step...); err != nil {
+			return "", fmt.Errorf("plug in %s: %w", name, err)
+		}
+	}
+	return tap, l.SetRate(name, rate)
+}
+
+// unplug removes what plug made.
+func (l *LAN) unplug(name string) error {
+	for _, dev := range []string{name + "-s", name + "-b", name + "-t"} {
+		if err := l.ip("link", "del", dev); err != nil {
+			return fmt.Errorf("unplug %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// SetRate limits the cable of the named machine, in each direction, to a rate
+// as tc writes it, such as 100mbit. The empty rate lifts the limit.
+func (l *LAN) SetRate(name, rate string) error {
+	for _, dev := range []string{name + "-s", name + "-m"} {
+		args := []string{"-n", l.name, "qdisc", "replace", "dev", dev, "root"}
+		if rate == "" {
+			args = append(args, "noqueue")
+		} else {
+			// burst: 10 ms at 100 Mbit/s, and more than the largest packet that
+			// leaves a virtual network card unsegmented (64 KiB). latency: a
+			// switch's buffer.
+			args = append(args, "tbf", "rate", rate, "burst", "128kb", "latency", "50ms")
+		}
+		if err := run("tc", args...); err != nil {
+			return fmt.Errorf("set the rate of %s: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package vm
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var loginPrompt = regexp.MustCompile(`\S+ login:`)
+
+// WaitLogin returns when the machine asks who is there.
+func (c *Console) WaitLogin(ctx context.Context) error {
+	_, _, err := c.Expect(ctx, loginPrompt)
+	return err
+}
+
+// Login waits for the login prompt and logs in as root, who must have no
+// password, and makes the console quiet enough for Run.
+func (c *Console) Login(ctx context.Context) error {
+	if err := c.WaitLogin(ctx); err != nil {
+		return err
+	}
+	return c.LoginNow(ctx)
+}
+
+// LoginNow logs in where a login prompt has been seen already.
+func (c *Console) LoginNow(ctx context.Context) error {
+	if err := c.Send("root\n"); err != nil {
+		return err
+	}
+	which, _, err := c.Expect(ctx, regexp.MustCompile(`root@\S*#|^# `), regexp.MustCompile(`(?i)password:`), regexp.MustCompile(`Login incorrect`))
+	if err != nil {
+		return fmt.Errorf("log in: %w", err)
+	}
+	if which != 0 {
+		return errors.New("log in: root has a password; the image needs one whose root has none")
+	}
+	// A plain shell without prompt, line editing and echo. The kernel keeps all
+	// but emergencies to itself (dmesg -n 1), and so does systemd (SIGRTMIN+21).
+	// The two halves of the marker keep the echo of this line from matching.
+	if err := c.Send("exec env PS1= PS2= sh\nstty -echo; dmesg -n 1; kill -s RTMIN+21 1; printf 'shell %s\\n' waits\n"); err != nil {
+		return err
+	}
+	if _, _, err := c.Expect(ctx, regexp.MustCompile(`shell waits`)); err != nil {
+		return fmt.Errorf("log in: %w", err)
+	}
+	return nil
+}
+
+// A Result is what a command said, standard output and error together, and the
+// status that it ended with.
+type Result struct {
+	Output string
+	Status int
+}
+
+// Run runs a shell command on the machine after Login. A status that is not 0
+// is no error.
+//
+// The output is kept on the machine and sent in base64 with its SHA-256, again
+// if other words came between.
+func (c *Console) Run(ctx context.Context, command string) (Result, error) {
+	mark := strconv.FormatInt(time.Now().UnixNano(), 36)
+	file := "/run/console." + mark
+	line := fmt.Sprintf("(%s\n) >%s 2>&1 </dev/null; printf '\\nstatus %%s %%d\\n' %s $?\n", command, file, mark)
+	if len(line) > 4000 {
+		return Result{}, fmt.Errorf("run on the console: %d letters are more than a terminal takes", len(line))
+	}
+	if err := c.Send(line); err != nil {
+		return Result{}, err
+	}
+	_, groups, err := c.Expect(ctx, regexp.MustCompile(`status `+mark+` (\d+)\r`))
+	if err != nil {
+		return Result{}, fmt.Errorf("run %q: %w", command, err)
+	}
+	status, err := strconv.Atoi(groups[1])
+	if err != nil {
+		return Result{}, fmt.Errorf("run %q: %w", command, err)
+	}
+	for range 5 {
+		output, intact, err := c.fetch(ctx, file, mark)
+		if err != nil {
+			return Result{}, fmt.Errorf("run %q: %w", command, err)
+		}
+		if intact {
+			return Result{strings.TrimSuffix(output, "\n"), status}, nil
+		}
+	}
+	return Result{}, fmt.Errorf("run %q: other words on the console garble its output:\n%s", command, c.Tail(20))
+}
+
+// fetch reads a file of the machine over the console.
+func (c *Console) fetch(ctx context.Context, file, mark string) (content string, intact bool, err error) {
+	err = c.Send(fmt.Sprintf("printf '\\nsum %%s %%s\\n' %s $(sha256sum <%s); base64 <%s; printf '\\nend %%s\\n' %s\n", mark, file, file, mark))
+	if err != nil {
+		return "", false, err
+	}
+	_, groups, err := c.Expect(ctx, regexp.MustCompile(`sum `+mark+` ([0-9a-f]{64})`))
+	if err != nil {
+		return "", false, err
+	}
+	var encoded strings.Builder
+	end := regexp.MustCompile(`end ` + mark)
+	for {
+		which, line, err := c.Expect(ctx, end, regexp.MustCompile(`^[A-Za-z0-9+/=]+\r$`))
+		if err != nil {
+			return "", false, err
+		}
+		if which == 0 {
+			break
+		}
+		encoded.WriteString(strings.TrimSpace(line[0]))
+	}
+	data, err := base64.StdEncoding.DecodeString(encoded.String())
+	sum := sha256.Sum256(data)
+	return string(data), err == nil && hex.EncodeToString(sum[:]) == groups[1], nil
+}
