@@ -40,6 +40,10 @@ func (s Stage) Index() int { return slices.Index(All, s) }
 // Valid tells whether s is one of the stages.
 func (s Stage) Valid() bool { return s == Failed || s.Index() >= 0 }
 
+// ReadyFile is what a running system creates when it has reached its login: a
+// unit that init adds to the image does so, peerd watches for it.
+const ReadyFile = "/run/swarmboot/ready"
+
 // MaxReport bounds the size in bytes of an encoded report.
 const MaxReport = 1 << 20
 
