@@ -1,0 +1,92 @@
+package handover
+
+import (
+	"fmt"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"swarmboot/initramfs/stage"
+)
+
+// Furniture is what this boot adds to the image.
+type Furniture struct {
+	Name       string // host name; empty leaves the image's own
+	ResolvConf string // of the network that the machine booted from; empty leaves the image's own
+	Busybox    string // our programs in one; named peerd it answers "peerd status"
+}
+
+// busyboxDir is where an admin finds our programs in the running system.
+const busyboxDir = "run/swarmboot/bin"
+
+// readyUnit runs when the system has reached its login. A target does not wait
+// for a unit that names it in After, so this makes no circle.
+const readyUnit = `[Unit]
+Description=Tell Swarmboot that this machine is ready
+After=multi-user.target getty.target
+
+[Service]
+Type=oneshot
+ExecStart=/bin/touch ` + stage.ReadyFile + `
+`
+
+// Furnish writes what f names into the root.
+func (r *Root) Furnish(f Furniture) error {
+	// An os.Root keeps the image's symbolic links (resolv.conf often is one)
+	// from leading us back into the initramfs.
+	root, err := os.OpenRoot(r.path)
+	if err != nil {
+		return fmt.Errorf("furnish the root: %w", err)
+	}
+	defer root.Close()
+	if err := place(root, files(f)); err != nil {
+		return fmt.Errorf("furnish the root: %w", err)
+	}
+	const wants = "run/systemd/system/multi-user.target.wants"
+	if err := root.MkdirAll(wants, 0o755); err != nil {
+		return fmt.Errorf("furnish the root: %w", err)
+	}
+	if err := root.Symlink("../swarmboot-ready.service", wants+"/swarmboot-ready.service"); err != nil {
+		return fmt.Errorf("furnish the root: %w", err)
+	}
+	// The program is bound, not copied: it costs no memory, and unlike a link it
+	// is reached from outside the initramfs.
+	peerd := path.Join(r.path, busyboxDir, "peerd")
+	if err := unix.Mount(f.Busybox, peerd, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind %s to %s: %w", f.Busybox, peerd, err)
+	}
+	r.mounted = append(r.mounted, peerd)
+	return nil
+}
+
+// files lists what is written, by path in the new root.
+func files(f Furniture) map[string]string {
+	contents := map[string]string{
+		"run/systemd/system/swarmboot-ready.service": readyUnit,
+		busyboxDir + "/peerd":                        "", // to be bound over
+	}
+	if f.Name != "" {
+		contents["etc/hostname"] = f.Name + "\n"
+	}
+	if f.ResolvConf != "" {
+		contents["etc/resolv.conf"] = f.ResolvConf
+	}
+	return contents
+}
+
+// place writes files, each in place of whatever has its name.
+func place(root *os.Root, contents map[string]string) error {
+	for name, text := range contents {
+		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
+			return err
+		}
+		if err := root.Remove(name); err != nil && !os.IsNotExist(err) {
+			return err
+		}
+		if err := root.WriteFile(name, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
