@@ -83,7 +83,7 @@ func FuzzParse(f *testing.F) {
 func FuzzDescription(f *testing.F) {
 	f.Add([]byte(`{"machine":"52:54:00:12:34:56","image":"lab@1","manifest":{},"torrent":"ZGU=","tracker":"http://a/","seeder":"10.0.0.1:6881","root_url":"http://a/b"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		d, err := parseDescription(data)
+		d, err := ParseDescription(data)
 		if err == nil && d.Image == "" {
 			t.Error("a description without an image was accepted")
 		}

@@ -46,7 +46,7 @@ func OpenDescription(trusted []envelope.PublicKey, mac net.HardwareAddr, data []
 	if err != nil {
 		return Description{}, fmt.Errorf("boot description: %w", err)
 	}
-	d, err := parseDescription(payload)
+	d, err := ParseDescription(payload)
 	if err != nil {
 		return Description{}, fmt.Errorf("boot description: %w", err)
 	}
@@ -56,9 +56,9 @@ func OpenDescription(trusted []envelope.PublicKey, mac net.HardwareAddr, data []
 	return d, nil
 }
 
-// parseDescription decodes a verified payload and checks what init and peerd
+// ParseDescription decodes a verified payload and checks what init and peerd
 // rely on.
-func parseDescription(payload []byte) (Description, error) {
+func ParseDescription(payload []byte) (Description, error) {
 	var d Description
 	if err := json.Unmarshal(payload, &d); err != nil {
 		return Description{}, err

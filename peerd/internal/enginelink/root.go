@@ -1,0 +1,126 @@
+package enginelink
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"swarmboot/images"
+	"swarmboot/peerd/swarm"
+)
+
+// silence is how long the engine may say nothing, or not listen, before it is
+// given up. It speaks every second; a machine that is out of memory for a while
+// must not lose it.
+const silence = 30 * time.Second
+
+// Root is the root server's end of the link. Its Orders never wait: they are
+// sent when the engine listens.
+type Root struct {
+	*mailbox
+	conn net.Conn
+
+	writing sync.Mutex // held while a message is sent
+}
+
+// NewRoot returns the root server's end on conn. Orders may be given at once.
+func NewRoot(conn net.Conn) *Root { return &Root{mailbox: newMailbox(), conn: conn} }
+
+// Keeper takes what the engine sends.
+type Keeper interface {
+	Put(piece int, data []byte) error // verifies; images.ErrBadPiece
+	Stats(swarm.Stats)
+}
+
+// Run sends hello, then orders, and gives what comes in to keeper, until ctx is
+// done or the link fails; io.EOF means that the engine has ended. It closes the
+// connection.
+func (r *Root) Run(ctx context.Context, hello Hello, keeper Keeper) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() { r.conn.Close() })
+	defer stop()
+
+	var wg sync.WaitGroup
+	wg.Go(func() { cancel(r.talk(ctx, hello)) })
+	wg.Go(func() { cancel(r.listen(hello.Pieces.Count(), keeper)) })
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// talk sends the hello and then the orders.
+func (r *Root) talk(ctx context.Context, hello Hello) error {
+	body, err := json.Marshal(hello)
+	if err != nil {
+		return fmt.Errorf("greet the engine: %w", err)
+	}
+	if err := r.send(helloKind, body); err != nil {
+		return fmt.Errorf("greet the engine: %w", err)
+	}
+	return r.handOn(ctx,
+		func(pieces []int) error { return r.send(demandKind, encodeNumbers(pieces...)) },
+		func(pieces []int) error { return r.send(haveKind, encodeNumbers(pieces...)) },
+		func(p swarm.Pace) error { return r.send(paceKind, encodeNumbers(int(p))) })
+}
+
+// listen receives pieces and statistics.
+func (r *Root) listen(count int, keeper Keeper) error {
+	var buf []byte
+	for {
+		if err := r.conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
+			return fmt.Errorf("listen to the engine: %w", err)
+		}
+		k, body, err := readFrame(r.conn, buf)
+		if err == io.EOF {
+			return err
+		}
+		if err != nil {
+			return fmt.Errorf("listen to the engine: %w", err)
+		}
+		buf = body[:0]
+		switch k {
+		case pieceKind:
+			err = r.receive(body, count, keeper)
+		case statsKind:
+			var stats swarm.Stats
+			if err = json.Unmarshal(body, &stats); err == nil {
+				keeper.Stats(stats)
+			}
+		default:
+			err = errors.New("not a message that an engine sends")
+		}
+		if err != nil {
+			return fmt.Errorf("message %q from the engine: %w", k, err)
+		}
+	}
+}
+
+// receive stores one piece and answers it.
+func (r *Root) receive(body []byte, count int, keeper Keeper) error {
+	piece, data, err := decodePiece(body, count)
+	if err != nil {
+		return err
+	}
+	answer := stored
+	switch err := keeper.Put(piece, data); {
+	case errors.Is(err, images.ErrBadPiece):
+		answer = bad
+	case err != nil:
+		answer = notStored
+	}
+	return r.send(answerKind, encodeNumbers(piece, answer))
+}
+
+func (r *Root) send(k kind, body []byte) error {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	if err := r.conn.SetWriteDeadline(time.Now().Add(silence)); err != nil {
+		return err
+	}
+	return writeFrame(r.conn, k, body)
+}
