@@ -1,0 +1,163 @@
+package dhcp
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// maxMessage bounds a DHCP message to what one Ethernet frame carries.
+const maxMessage = 1472
+
+// A Network is what every machine on the wire is told.
+type Network struct {
+	Server netip.Prefix // the boot server's own address, with the network's length
+	Router netip.Addr   // default gateway; may be invalid: none
+	DNS    []netip.Addr
+	Lease  time.Duration
+}
+
+// A Boot is what one machine is told.
+type Boot struct {
+	Name string // host name; may be empty
+	File string // what to load next: a TFTP name or a URL; empty: nothing
+}
+
+// asked is the address that a REQUEST wants; invalid if the packet is not for
+// this server. RFC 2131 section 4.3.2: a machine that selects names the server
+// and the address, one that reboots only the address, and one that renews has
+// it in ciaddr.
+func asked(req *dhcpv4.DHCPv4, server netip.Addr) netip.Addr {
+	if chosen := addr(req.ServerIdentifier()); chosen.IsValid() && chosen != server {
+		return netip.Addr{}
+	}
+	if wanted := addr(req.RequestedIPAddress()); wanted.IsValid() {
+		return wanted
+	}
+	return addr(req.ClientIPAddr)
+}
+
+// answer builds the reply of the given type to req. With an invalid address it
+// is one without a lease: to an INFORM.
+func answer(req *dhcpv4.DHCPv4, client Client, kind dhcpv4.MessageType, n Network, address netip.Addr, boot Boot) (*dhcpv4.DHCPv4, error) {
+	reply, err := dhcpv4.NewReplyFromRequest(req, dhcpv4.WithMessageType(kind), dhcpv4.WithServerIP(ip(n.Server.Addr())))
+	if err != nil {
+		return nil, fmt.Errorf("answer %s: %w", client.MAC, err)
+	}
+	set := func(o dhcpv4.Option) { reply.UpdateOption(o) }
+	set(dhcpv4.OptServerIdentifier(ip(n.Server.Addr())))
+	if id := req.Options.Get(dhcpv4.OptionClientMachineIdentifier); id != nil {
+		set(dhcpv4.OptGeneric(dhcpv4.OptionClientMachineIdentifier, id)) // RFC 4578 wants it back; the codec sees to 61 and 82
+	}
+	set(dhcpv4.OptSubnetMask(net.CIDRMask(n.Server.Bits(), 32)))
+	set(dhcpv4.OptBroadcastAddress(ip(broadcast(n.Server))))
+	if n.Router.IsValid() {
+		set(dhcpv4.OptRouter(ip(n.Router)))
+	}
+	if len(n.DNS) > 0 {
+		servers := make([]net.IP, len(n.DNS))
+		for i, server := range n.DNS {
+			servers[i] = ip(server)
+		}
+		set(dhcpv4.OptDNS(servers...))
+	}
+	if boot.Name != "" {
+		set(dhcpv4.OptHostName(boot.Name))
+	}
+	if address.IsValid() {
+		reply.YourIPAddr = ip(address)
+		set(dhcpv4.OptIPAddressLeaseTime(n.Lease))
+		set(dhcpv4.OptRenewTimeValue(n.Lease / 2))
+		set(dhcpv4.OptRebindingTimeValue(n.Lease / 8 * 7))
+	} else {
+		reply.ClientIPAddr = req.ClientIPAddr
+	}
+	if boot.File != "" {
+		addBoot(reply, client, n.Server.Addr(), boot.File)
+	}
+	return reply, fit(req, reply)
+}
+
+// addBoot tells the same twice, in header fields and in options: old ROMs and
+// u-boot read only the header, others only the options.
+func addBoot(reply *dhcpv4.DHCPv4, client Client, server netip.Addr, file string) {
+	reply.ServerHostName = server.String()
+	if len(file) < 128 {
+		reply.BootFileName = file
+	}
+	reply.UpdateOption(dhcpv4.OptTFTPServerName(server.String()))
+	if client.Program == IPXE {
+		reply.UpdateOption(dhcpv4.OptBootFileName(file))
+		// no-pxedhcp (8 bits of 1): do not wait for a proxy DHCP server.
+		reply.UpdateOption(dhcpv4.OptGeneric(etherboot, []byte{176, 1, 1}))
+		return
+	}
+	// PXE ROMs take the value for a C string.
+	reply.UpdateOption(dhcpv4.OptBootFileName(file + "\x00"))
+	reply.UpdateOption(dhcpv4.OptClassIdentifier("PXEClient"))
+	// Discovery control 8: use the boot file of this offer. Without it the ROM
+	// goes on to ask port 4011.
+	reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionVendorSpecificInformation, []byte{6, 1, 8, 255}))
+}
+
+// refuse builds the NAK that makes a machine ask anew.
+func refuse(req *dhcpv4.DHCPv4, server netip.Addr, reason string) (*dhcpv4.DHCPv4, error) {
+	reply, err := dhcpv4.NewReplyFromRequest(req, dhcpv4.WithMessageType(dhcpv4.MessageTypeNak))
+	if err != nil {
+		return nil, fmt.Errorf("refuse %s: %w", req.ClientHWAddr, err)
+	}
+	reply.UpdateOption(dhcpv4.OptServerIdentifier(ip(server)))
+	reply.UpdateOption(dhcpv4.OptMessage(reason))
+	if addr(req.GatewayIPAddr).IsValid() {
+		reply.SetBroadcast() // the relay must not ask its ARP table for a refused machine
+	}
+	return reply, nil
+}
+
+// fit takes out what a machine can do without, the least needed first, until
+// the reply is as short as the machine asked for in option 57. Without that
+// option a machine takes 576 bytes of IP packet. The option is not believed
+// beyond one Ethernet frame: EDK2 says 65,280.
+func fit(req, reply *dhcpv4.DHCPv4) error {
+	const headers = 28 // IP and UDP
+	limit := 576 - headers
+	if size, err := req.MaxMessageSize(); err == nil {
+		limit = min(max(int(size)-headers, limit), maxMessage)
+	}
+	drop := []dhcpv4.OptionCode{dhcpv4.OptionTFTPServerName, dhcpv4.OptionHostName, dhcpv4.OptionDomainNameServer}
+	if reply.BootFileName != "" { // the header tells it as well
+		drop = append(drop, dhcpv4.OptionBootfileName)
+	}
+	for _, code := range drop {
+		if len(reply.ToBytes()) <= limit {
+			return nil
+		}
+		reply.Options.Del(code)
+	}
+	if n := len(reply.ToBytes()); n > limit {
+		return fmt.Errorf("answer to %s needs %d bytes, the machine takes %d", req.ClientHWAddr, n, limit)
+	}
+	return nil
+}
+
+func ip(a netip.Addr) net.IP { return a.AsSlice() }
+
+// addr is the IPv4 address in a field, invalid if it is absent or 0.0.0.0.
+func addr(field net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(field)
+	if a = a.Unmap(); !a.Is4() || a.IsUnspecified() {
+		return netip.Addr{}
+	}
+	return a
+}
+
+func broadcast(n netip.Prefix) netip.Addr {
+	b := n.Addr().As4()
+	for i := n.Bits(); i < 32; i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+	return netip.AddrFrom4(b)
+}

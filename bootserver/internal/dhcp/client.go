@@ -1,0 +1,147 @@
+package dhcp
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/iana"
+)
+
+// A MAC is a hardware address as a map key. It alone identifies a machine:
+// UUIDs are duplicated in the field, and client identifiers change between the
+// stages of one boot (EDK2 sends none, iPXE its MAC, an OS what it likes).
+type MAC [6]byte
+
+// HardwareAddr is the same address for package net.
+func (m MAC) HardwareAddr() net.HardwareAddr { return m[:] }
+
+// String is lower-case hexadecimal with colons.
+func (m MAC) String() string { return m.HardwareAddr().String() }
+
+// ToMAC converts an Ethernet address; ok is false for every other kind.
+func ToMAC(a net.HardwareAddr) (m MAC, ok bool) {
+	if len(a) != len(m) {
+		return MAC{}, false
+	}
+	return MAC(a), true
+}
+
+// Program is the kind of software that sends the packets.
+type Program string
+
+// Programs, in the order in which they run during a boot.
+const (
+	Firmware Program = "firmware" // the network card's or mainboard's PXE code
+	IPXE     Program = "iPXE"     // able to fetch its script by HTTP
+	System   Program = "system"   // an operating system, our init included
+)
+
+// Platform tells which loader a machine can run.
+type Platform string
+
+// Platforms that have a loader. Others carry the name of the architecture.
+const (
+	BIOS Platform = "BIOS"
+	EFI  Platform = "UEFI x86-64"
+)
+
+// A Client is what a packet tells about its sender.
+type Client struct {
+	MAC      MAC
+	Program  Program
+	Platform Platform
+	UUID     string // as firmware prints it; empty if not sent
+	Begins   bool   // the packet is a DISCOVER
+}
+
+// parse reads a packet from the wire and refuses what no DHCP client sends.
+func parse(data []byte) (*dhcpv4.DHCPv4, Client, error) {
+	req, err := dhcpv4.FromBytes(data)
+	if err != nil && len(data) < maxMessage {
+		// Old ROMs and some relays leave the End option out.
+		if again, errAgain := dhcpv4.FromBytes(append(bytes.Clone(data), dhcpv4.OptionEnd.Code())); errAgain == nil {
+			req, err = again, nil
+		}
+	}
+	if err != nil {
+		return nil, Client{}, err
+	}
+	mac, ok := ToMAC(req.ClientHWAddr)
+	switch {
+	case req.OpCode != dhcpv4.OpcodeBootRequest:
+		return nil, Client{}, fmt.Errorf("op code %d is no request", req.OpCode)
+	case req.HWType != iana.HWTypeEthernet || !ok || mac == MAC{} || mac[0]&1 != 0:
+		return nil, Client{}, fmt.Errorf("hardware type %d with address %q is no Ethernet card", req.HWType, req.ClientHWAddr)
+	case !req.Options.Has(dhcpv4.OptionDHCPMessageType):
+		return nil, Client{}, errors.New("no DHCP message type (plain BOOTP)")
+	}
+	return req, classify(req, mac), nil
+}
+
+// classify reads the options that PXE, UEFI and iPXE send.
+func classify(req *dhcpv4.DHCPv4, mac MAC) Client {
+	c := Client{MAC: mac, Program: System, Begins: req.MessageType() == dhcpv4.MessageTypeDiscover}
+	class := req.Options.Get(dhcpv4.OptionClassIdentifier)
+	arch := req.Options.Get(dhcpv4.OptionClientSystemArchitectureType)
+	if bytes.HasPrefix(class, []byte("PXEClient")) || bytes.HasPrefix(class, []byte("HTTPClient")) || arch != nil {
+		c.Program = Firmware
+		c.Platform = platform(arch)
+	}
+	if isIPXE(req) {
+		c.Program = IPXE
+	}
+	if id := req.Options.Get(dhcpv4.OptionClientMachineIdentifier); len(id) == 17 && id[0] == 0 {
+		c.UUID = uuid([16]byte(id[1:]))
+	}
+	return c
+}
+
+// isIPXE recognises an iPXE that can fetch a script by HTTP. One that cannot (a
+// network card's cut-down build) is firmware to us and gets our own loader;
+// since that one can, the chain ends there.
+func isIPXE(req *dhcpv4.DHCPv4) bool {
+	user := req.Options.Get(dhcpv4.OptionUserClassInformation)
+	// iPXE sends plain text, RFC 3004 puts a length before it.
+	named := string(user) == "iPXE" || string(user) == "\x04iPXE"
+	features := req.Options.Get(etherboot)
+	if features == nil {
+		return named
+	}
+	options := dhcpv4.Options{}
+	if options.FromBytes(features) != nil {
+		return named
+	}
+	const http = dhcpv4.GenericOptionCode(19)
+	return options.Has(http)
+}
+
+// etherboot is option 175, the encapsulated options of iPXE.
+const etherboot = dhcpv4.GenericOptionCode(175)
+
+// platform reads option 93, a list of 16-bit numbers. RFC text and IANA table
+// disagree whether 7 or 9 is x86-64; firmware sends both and means it.
+func platform(option []byte) Platform {
+	if len(option) < 2 {
+		return BIOS // RFC 4578 wants the option; ROMs older than it are all BIOS
+	}
+	for o := option; len(o) >= 2; o = o[2:] {
+		switch iana.Arch(binary.BigEndian.Uint16(o)) {
+		case iana.INTEL_X86PC:
+			return BIOS
+		case iana.EFI_X86_64, iana.EFI_BC:
+			return EFI
+		}
+	}
+	code := iana.Arch(binary.BigEndian.Uint16(option))
+	return Platform(fmt.Sprintf("%s (architecture %d)", code, code))
+}
+
+// uuid prints the UUID of option 97. Its first three fields are little-endian,
+// as in SMBIOS, so that it reads as the firmware's own screens and iPXE have it.
+func uuid(b [16]byte) string {
+	return fmt.Sprintf("%08x-%04x-%04x-%x-%x", binary.LittleEndian.Uint32(b[0:]), binary.LittleEndian.Uint16(b[4:]), binary.LittleEndian.Uint16(b[6:]), b[8:10], b[10:16])
+}
