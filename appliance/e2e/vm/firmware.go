@@ -1,12 +1,12 @@
 package vm
 
 import (
+	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -27,8 +27,8 @@ const (
 )
 
 // arguments are QEMU's arguments for the firmware and the network card, which
-// is booted first. dir takes the machine's own copy of the UEFI variables.
-func (f Firmware) arguments(dir, nic, mac string) ([]string, error) {
+// is booted first.
+func (f Firmware) arguments(nic, mac string) ([]string, error) {
 	card := fmt.Sprintf("%s,netdev=lan,mac=%s,bootindex=1", nic, mac)
 	switch f {
 	case BIOS:
@@ -38,65 +38,62 @@ func (f Firmware) arguments(dir, nic, mac string) ([]string, error) {
 		if nic != VirtioNIC {
 			return nil, fmt.Errorf("network card %s: UEFI firmware has a driver for %s only", nic, VirtioNIC)
 		}
-		data, err := os.ReadFile(ovmfVars)
-		if err != nil {
-			return nil, fmt.Errorf("UEFI variables: %w", err)
-		}
-		vars := filepath.Join(dir, "vars.fd")
-		if err := os.WriteFile(vars, data, 0o644); err != nil {
-			return nil, fmt.Errorf("UEFI variables: %w", err)
-		}
-		return []string{
-			"-drive", "if=pflash,format=raw,readonly=on,file=" + ovmfCode,
-			"-drive", "if=pflash,format=raw,file=" + vars,
+		return append(uefiFlash(),
 			// Without a ROM the firmware's own PXE client boots, as on real servers.
-			"-device", card + ",romfile=",
+			"-device", card+",romfile=",
 			// A failed attempt over IPv6 costs more than a minute of waiting.
-			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no",
-		}, nil
+			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no"), nil
 	}
 	return nil, fmt.Errorf("unknown firmware %q", f)
+}
+
+// uefiFlash is the firmware's code, and its variables as a copy that lasts as
+// long as QEMU runs.
+func uefiFlash() []string {
+	return []string{
+		"-drive", "if=pflash,format=raw,readonly=on,file=" + ovmfCode,
+		"-drive", "if=pflash,format=raw,snapshot=on,file=" + ovmfVars,
+	}
 }
 
 // Accel is how QEMU runs a machine's code: kvm where that works, else tcg, the
 // emulator. The first call finds out and takes up to ten seconds.
 var Accel = sync.OnceValue(func() string {
-	if _, err := os.Stat("/dev/kvm"); err == nil && accelWorks("kvm", 10*time.Second) == nil {
-		return "kvm"
+	if _, err := os.Stat("/dev/kvm"); err != nil {
+		return "tcg"
 	}
-	return "tcg"
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := probe(ctx, "kvm"); err != nil {
+		return "tcg"
+	}
+	return "kvm"
 })
 
-// probe is a machine's whole firmware: code at the reset vector that writes to
-// QEMU's exit port and so ends QEMU with a status of its own.
-var probe = append(make([]byte, 64<<10-16),
-	0xba, 0x01, 0x05, // mov dx, 0x501
-	0xb0, 0x10, //       mov al, 0x10
-	0xee, //             out dx, al
-	0xf4, //             hlt
-	0, 0, 0, 0, 0, 0, 0, 0, 0)
-
-const probeStatus = 0x10<<1 | 1
-
-// accelWorks runs the probe: /dev/kvm may exist, open and answer, and still
-// never run an instruction.
-func accelWorks(accel string, limit time.Duration) error {
-	dir, err := os.MkdirTemp("", "vm-probe-")
+// probe starts a machine without disk and network and waits until its UEFI
+// firmware looks for something to boot. /dev/kvm may exist, open, and even run a
+// few instructions, and still fail or crawl in code that uses memory paging, as
+// firmware does.
+func probe(ctx context.Context, accel string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, qemuProgram, append(uefiFlash(), "-accel", accel,
+		"-M", "q35,graphics=off", "-m", "256", "-nodefaults", "-display", "none", "-serial", "stdio")...)
+	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	rom := filepath.Join(dir, "probe.rom")
-	if err := os.WriteFile(rom, probe, 0o644); err != nil {
+	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, qemuProgram, "-accel", accel, "-M", "q35", "-m", "16", "-nodefaults", "-display", "none",
-		"-bios", rom, "-device", "isa-debug-exit,iobase=0x501,iosize=1")
-	err = cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == probeStatus {
-		return nil
+	defer func() {
+		cancel()
+		cmd.Wait()
+	}()
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if strings.Contains(lines.Text(), "BdsDxe:") {
+			return nil
+		}
 	}
-	return fmt.Errorf("a machine does not run with %s: %v", accel, err)
+	return fmt.Errorf("a machine does not run with %s", accel)
 }

@@ -68,7 +68,7 @@ func (l *LAN) Start(cfg MachineConfig) (*Machine, error) {
 func (m *Machine) Dir() string { return filepath.Join(m.lan.dir, m.Config.Name) }
 
 func (m *Machine) start(tap string) error {
-	firmware, err := m.Config.Firmware.arguments(m.Dir(), m.Config.NIC, m.Config.MAC)
+	firmware, err := m.Config.Firmware.arguments(m.Config.NIC, m.Config.MAC)
 	if err != nil {
 		return err
 	}
