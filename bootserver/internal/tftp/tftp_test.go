@@ -1,0 +1,194 @@
+package tftp
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	client "github.com/pin/tftp/v3"
+)
+
+// start serves content as snponly.efi on loopback.
+func start(t *testing.T, content []byte) (address string, loading chan string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "snponly.efi"), content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "passwd")); err != nil {
+		t.Fatal(err)
+	}
+	loading = make(chan string, 16)
+	s, err := New(Config{Dir: dir, Log: slog.New(slog.DiscardHandler), Loading: func(machine netip.Addr, file string) {
+		loading <- machine.String() + " " + file
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, conn) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve = %v after a requested stop", err)
+		}
+	})
+	return conn.LocalAddr().String(), loading
+}
+
+func noise(n int) []byte {
+	random := rand.NewChaCha8([32]byte{1})
+	b := make([]byte, n)
+	random.Read(b)
+	return b
+}
+
+func TestFileArrivesWhole(t *testing.T) {
+	for _, size := range []int{0, 1, 1467, 1468, 1469, 300_000} {
+		content := noise(size)
+		address, loading := start(t, content)
+		c, err := client.NewClient(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetBlockSize(8192)
+		c.RequestTSize(true)
+		r, err := c.Receive("snponly.efi", "octet")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, ok := r.(client.IncomingTransfer).Size(); size > 0 && (!ok || n != int64(size)) {
+			t.Errorf("tsize = %d, %v; want %d", n, ok, size)
+		}
+		var got bytes.Buffer
+		if _, err := r.WriteTo(&got); err != nil || !bytes.Equal(got.Bytes(), content) {
+			t.Errorf("read %d bytes, %v; want the %d bytes of the file", got.Len(), err, size)
+		}
+		if got := <-loading; got != "127.0.0.1 snponly.efi" {
+			t.Errorf("loading = %q", got)
+		}
+	}
+}
+
+func TestUnknownNamesAreNotFound(t *testing.T) {
+	address, _ := start(t, noise(10))
+	c, err := client.NewClient(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"autoexec.ipxe", "../snponly.efi", "passwd", "", "."} {
+		if _, err := c.Receive(name, "octet"); err == nil || !strings.Contains(err.Error(), "file not found") {
+			t.Errorf("Receive(%q) = %v; want file not found", name, err)
+		}
+	}
+	if _, err := c.Send("new", "octet"); err == nil {
+		t.Error("a write request was accepted; want it refused")
+	}
+}
+
+// UEFI asks with tsize, aborts after the OACK, and asks again without it from
+// another port.
+func TestUEFIProbesTheSize(t *testing.T) {
+	content := noise(3000)
+	address, _ := start(t, content)
+	server := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address))
+
+	probe := newROM(t)
+	oack, from := probe.exchange("\x00\x01snponly.efi\x00octet\x00tsize\x000\x00blksize\x001468\x00windowsize\x004\x00", server)
+	if !strings.HasPrefix(oack, "\x00\x06") || !strings.Contains(oack, "tsize\x003000\x00") || !strings.Contains(oack, "blksize\x001468\x00") || strings.Contains(oack, "windowsize") {
+		t.Fatalf("answer = %q; want an OACK of tsize 3000 and blksize 1468 alone", oack)
+	}
+	probe.exchange("\x00\x05\x00\x08User aborted the transfer\x00", from)
+
+	fetch := newROM(t)
+	oack, from = fetch.exchange("\x00\x01snponly.efi\x00octet\x00blksize\x001468\x00", server)
+	if oack != "\x00\x06blksize\x001468\x00" {
+		t.Fatalf("answer = %q; want an OACK of blksize", oack)
+	}
+	var got []byte
+	for block := uint16(0); ; block++ {
+		data, _ := fetch.exchange("\x00\x04"+string(binary.BigEndian.AppendUint16(nil, block)), from)
+		got = append(got, data[4:]...)
+		if len(data) < 1472 {
+			break
+		}
+	}
+	if !bytes.Equal(got, content) {
+		t.Errorf("read %d bytes; want the %d of the file", len(got), len(content))
+	}
+}
+
+// rom is a client that sends what the test says, byte for byte.
+type rom struct {
+	*testing.T
+	*net.UDPConn
+}
+
+func newROM(t *testing.T) rom {
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	conn.SetDeadline(time.Now().Add(5 * time.Second))
+	return rom{t, conn}
+}
+
+func (r rom) exchange(packet string, to *net.UDPAddr) (answer string, from *net.UDPAddr) {
+	r.Helper()
+	if _, err := r.WriteToUDP([]byte(packet), to); err != nil {
+		r.Fatal(err)
+	}
+	buf := make([]byte, 2000)
+	n, from, err := r.ReadFromUDP(buf)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return string(buf[:n]), from
+}
+
+func TestClean(t *testing.T) {
+	for name, want := range map[string]string{
+		"snponly.efi": "snponly.efi", "/snponly.efi": "snponly.efi", `\\snponly.efi`: "snponly.efi", "./snponly.efi": "snponly.efi",
+		"undionly.kpxe\xff\xff": "undionly.kpxe", "undionly.kpxe\x00junk": "undionly.kpxe",
+		"../etc/shadow": "", `a\..\..\b`: "", "a/../b": "",
+	} {
+		if got := clean(name); got != want {
+			t.Errorf("clean(%q) = %q; want %q", name, got, want)
+		}
+	}
+}
+
+func TestOneMachineCannotTakeAllTransfers(t *testing.T) {
+	s := &Server{running: map[netip.Addr]int{}}
+	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	for range maxPerMachine {
+		if !s.begin(a) {
+			t.Fatal("transfer refused below the limit")
+		}
+	}
+	if s.begin(a) {
+		t.Error("transfer above the machine's limit was allowed")
+	}
+	if !s.begin(b) {
+		t.Error("another machine was refused")
+	}
+	s.end(a)
+	if !s.begin(a) {
+		t.Error("transfer refused after one has ended")
+	}
+}
