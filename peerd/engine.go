@@ -1,0 +1,219 @@
+package peerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"swarmboot/peerd/internal/enginelink"
+	"swarmboot/peerd/internal/piecestore"
+	"swarmboot/peerd/swarm"
+)
+
+const (
+	firstPause = 100 * time.Millisecond // before the engine is started again,
+	lastPause  = 5 * time.Second        // doubled up to this
+	settled    = 10 * time.Second       // an engine that ran so long has earned a quick restart
+)
+
+// engine is the swarm engine as the root server sees it: a process that takes
+// orders and brings pieces, and that is always started again.
+type engine struct {
+	argv  []string
+	hello enginelink.Hello // without the piece map
+	store *piecestore.Store
+	log   *slog.Logger
+
+	mu       sync.Mutex
+	link     *enginelink.Root // nil while no engine runs; guarded by mu, like all below
+	pid      int              // 0 while no engine runs
+	demand   []int            // the newest orders, for an engine yet to start
+	pace     swarm.Pace
+	restarts int
+	met      bool        // some engine has had a peer
+	past     swarm.Stats // of engines that have ended
+	current  swarm.Stats
+}
+
+func newEngine(cfg RootConfig, seeder netip.AddrPort, store *piecestore.Store, log *slog.Logger) *engine {
+	d := cfg.Description
+	return &engine{
+		argv:  cfg.Engine,
+		store: store,
+		log:   log,
+		hello: enginelink.Hello{
+			Pieces:  store.Pieces(),
+			Torrent: d.Torrent,
+			Tracker: d.Tracker,
+			Seeder:  seeder,
+			Listen:  cfg.Listen,
+			// A profile recorded with another version of the image may name
+			// pieces that this one does not have.
+			Profile: slices.DeleteFunc(slices.Clone(d.Profile), func(i int) bool { return i < 0 || i >= store.Pieces().Count() }),
+		},
+	}
+}
+
+// run keeps an engine running until ctx is done.
+func (e *engine) run(ctx context.Context) {
+	// The kernel sends the parent-death signal when the starting thread ends.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		begun := time.Now()
+		err := e.runOnce(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(begun) >= settled {
+			pause = firstPause
+		}
+		e.mu.Lock()
+		e.restarts++
+		e.mu.Unlock()
+		e.log.Warn("swarm engine ended and is started again", "after", time.Since(begun).Round(time.Millisecond), "err", err)
+		if !sleep(ctx, pause) {
+			return
+		}
+	}
+}
+
+// runOnce starts an engine and returns when it has ended.
+func (e *engine) runOnce(ctx context.Context) error {
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return fmt.Errorf("start the swarm engine: %w", err)
+	}
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Args = e.argv
+	cmd.Stderr = os.Stderr // where a crash leaves its trace
+	cmd.ExtraFiles = []*os.File{theirs, e.store.File()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		ours.Close()
+		return fmt.Errorf("start the swarm engine: %w", err)
+	}
+	link := e.begin(enginelink.NewRoot(ours), cmd.Process.Pid)
+	hello := e.hello
+	hello.Have = e.store.Have() // after begin: what comes from now on is ordered
+	err = link.Run(ctx, hello, e)
+	e.end()
+	cmd.Process.Kill() // it may hang; if it has ended, this does nothing
+	return errors.Join(err, cmd.Wait())
+}
+
+// begin makes link the one that gets orders.
+func (e *engine) begin(link *enginelink.Root, pid int) *enginelink.Root {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.link, e.pid = link, pid
+	link.SetPace(e.pace)
+	link.Demand(e.demand)
+	return link
+}
+
+// end keeps the counts of the engine that has ended.
+func (e *engine) end() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.link, e.pid = nil, 0
+	e.past = sum(e.past, e.current)
+	e.past.Peers = 0
+	e.current = swarm.Stats{}
+}
+
+// Put takes a piece from the engine.
+func (e *engine) Put(piece int, data []byte) error { return e.store.Put(piece, data) }
+
+// Stats takes the engine's counts.
+func (e *engine) Stats(s swarm.Stats) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.current = s
+	e.met = e.met || s.Peers > 0
+}
+
+// Demand tells which pieces reads wait for.
+func (e *engine) Demand(pieces []int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.demand = pieces
+	if e.link != nil {
+		e.link.Demand(pieces)
+	}
+}
+
+// Have tells of a piece that has come by another way.
+func (e *engine) Have(piece int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.link != nil {
+		e.link.Have(piece)
+	}
+}
+
+// SetPace says how hard to fetch what nothing waits for.
+func (e *engine) SetPace(pace swarm.Pace) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.pace = pace
+	if e.link != nil {
+		e.link.SetPace(pace)
+	}
+}
+
+// HasSwarm tells whether an engine runs and there has ever been a peer.
+func (e *engine) HasSwarm() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.link != nil && e.met
+}
+
+// stats are those of all engines so far, and the process that runs now.
+func (e *engine) stats() (stats swarm.Stats, restarts, pid int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return sum(e.past, e.current), e.restarts, e.pid
+}
+
+func sum(a, b swarm.Stats) swarm.Stats {
+	return swarm.Stats{
+		Peers:      a.Peers + b.Peers,
+		FromPeers:  a.FromPeers + b.FromPeers,
+		FromServer: a.FromServer + b.FromServer,
+		Uploaded:   a.Uploaded + b.Uploaded,
+		Duplicates: a.Duplicates + b.Duplicates,
+		Rejected:   a.Rejected + b.Rejected,
+	}
+}
+
+// socketPair makes the two ends of a link, one of them for a child process.
+func socketPair() (ours net.Conn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socketpair: %w", err)
+	}
+	file := os.NewFile(uintptr(fds[0]), "engine link")
+	defer file.Close() // FileConn has a copy
+	theirs = os.NewFile(uintptr(fds[1]), "engine link")
+	ours, err = net.FileConn(file)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, err
+	}
+	return ours, theirs, nil
+}

@@ -1,0 +1,119 @@
+package peerd
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"swarmboot/initramfs/stage"
+)
+
+const (
+	reportOften  = time.Second      // while the image arrives
+	reportSeldom = 30 * time.Second // when seeding
+	retryReport  = time.Second
+
+	// maxTouches keeps the read log below stage.MaxReport.
+	maxTouches = 20000
+)
+
+// reporter tells the boot server how far the machine is: each stage when it is
+// reached, in order and until the server has heard it, and the progress in
+// between.
+type reporter struct {
+	client   *stage.Client
+	machine  string
+	image    string
+	progress func() *stage.Progress
+	log      *slog.Logger
+	wake     chan struct{} // holds a token when there is a new stage
+
+	mu     sync.Mutex
+	now    stage.Stage    // the furthest stage; guarded by mu, like all below
+	unsent []stage.Report // stages that the server has not heard of
+}
+
+func newReporter(client *stage.Client, machine, image string, progress func() *stage.Progress, log *slog.Logger) *reporter {
+	return &reporter{client: client, machine: machine, image: image, progress: progress, log: log, wake: make(chan struct{}, 1)}
+}
+
+// reached notes a new stage. The progress in its report is that of this moment,
+// even if it can only be sent later.
+func (r *reporter) reached(s stage.Stage, touched ...stage.Touch) {
+	report := r.report(s)
+	report.Touched = touched[:min(len(touched), maxTouches)]
+	r.log.Info("stage reached", "stage", s)
+
+	r.mu.Lock()
+	// A small image may be complete before the system is ready.
+	if s.Index() > r.now.Index() {
+		r.now = s
+	}
+	r.unsent = append(r.unsent, report)
+	r.mu.Unlock()
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// stage is the furthest stage reached.
+func (r *reporter) stage() stage.Stage {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now
+}
+
+func (r *reporter) report(s stage.Stage) stage.Report {
+	return stage.Report{Machine: r.machine, Image: r.image, Stage: s, Progress: r.progress()}
+}
+
+// run sends until ctx is done.
+func (r *reporter) run(ctx context.Context) {
+	heard := true // the last report has reached the server
+	for {
+		err := r.sendAll(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && heard {
+			r.log.Warn("the boot server does not take reports", "err", err)
+		}
+		heard = err == nil
+
+		pause := reportOften
+		switch {
+		case !heard:
+			pause = retryReport
+		case r.stage() == stage.Seeding:
+			pause = reportSeldom
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-r.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// sendAll sends the stages not yet heard of or, if there are none, the progress.
+func (r *reporter) sendAll(ctx context.Context) error {
+	r.mu.Lock()
+	unsent := r.unsent
+	r.mu.Unlock()
+	if len(unsent) == 0 {
+		return r.client.Send(ctx, r.report(r.stage()))
+	}
+	for _, report := range unsent {
+		if err := r.client.Send(ctx, report); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		r.unsent = r.unsent[1:]
+		r.mu.Unlock()
+	}
+	return nil
+}
