@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"swarmboot/initramfs/bootargs"
+	"swarmboot/initramfs/envelope"
+	"swarmboot/initramfs/internal/modules"
+	"swarmboot/initramfs/internal/netup"
+	"swarmboot/initramfs/stage"
+)
+
+const (
+	keysDir         = "/etc/swarmboot/keys"
+	descriptionFile = "/etc/swarmboot/description.json" // verified; for peerd
+	busybox         = "/bbin/bb"                        // all programs of the initramfs
+	firstStage      = stage.Init
+)
+
+// rootModules is what a root over FUSE is made of, whatever the hardware.
+var rootModules = []string{"fuse", "loop", "squashfs", "overlay"}
+
+// boot is what one machine knows about its boot so far.
+type boot struct {
+	console *consoles
+	next    stage.Stage // not reached yet; a failure is told as being there
+	args    bootargs.Args
+	image   string        // name@version, once known
+	server  *stage.Client // nil until the network is up
+}
+
+// attempt goes through the whole boot. It returns only with an error, and then
+// what it mounted is unmounted, what it started has ended.
+func (b *boot) attempt(ctx context.Context) error {
+	b.next, b.image = firstStage, ""
+	keys, err := b.prepare()
+	if err != nil {
+		return err
+	}
+	drivers, err := modules.Open()
+	if err != nil {
+		return err
+	}
+	if err := drivers.Load(rootModules...); err != nil {
+		return err
+	}
+
+	b.next = stage.Network
+	lease, err := netup.Up(ctx, netup.Setup{MAC: b.args.MAC, Coldplug: drivers.Coldplug, Say: b.console.Say})
+	if err != nil {
+		return err
+	}
+	b.console.Say("network: %s %s from %s", lease.Interface, lease.Address, lease.Server)
+	b.server = stage.NewClient(b.args.Server)
+	b.reached(ctx, stage.Init)
+	b.reached(ctx, stage.Network)
+
+	b.next = stage.Swarm // peerd reports it
+	description, err := b.describe(ctx, keys)
+	if err != nil {
+		return err
+	}
+	b.image = description.Image
+	b.console.Say("image: %s for machine %s", b.image, description.Name)
+	peerd, err := startPeerd(b.args.Server)
+	if err != nil {
+		return err
+	}
+	defer peerd.Stop()
+	if err := peerd.WaitReady(); err != nil {
+		return err
+	}
+
+	b.next = stage.Root
+	b.console.Say("peerd serves the image")
+	root, err := b.mountRoot(peerd, description.Name, lease.ResolvConf())
+	if err != nil {
+		return err
+	}
+	b.reached(ctx, stage.Root)
+
+	b.next = stage.SwitchRoot
+	b.console.Say("root mounted; starting the init of %s", b.image)
+	b.reached(ctx, stage.SwitchRoot)
+	if err := peerd.Ended(); err != nil {
+		return errors.Join(err, root.Unmount())
+	}
+	return root.Switch()
+}
+
+// prepare reads what the boot server put into kernel arguments and initramfs.
+func (b *boot) prepare() ([]envelope.PublicKey, error) {
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return nil, fmt.Errorf("kernel command line: %w", err)
+	}
+	if b.args, err = bootargs.Parse(string(cmdline)); err != nil {
+		return nil, err
+	}
+	keys, err := envelope.ReadTrusted(keysDir)
+	if err != nil {
+		return nil, err
+	}
+	b.console.Say("machine %s boots from %s", b.args.MAC, b.args.Server)
+	return keys, nil
+}
+
+// describe fetches the boot description, verifies it and leaves it for peerd.
+func (b *boot) describe(ctx context.Context, keys []envelope.PublicKey) (bootargs.Description, error) {
+	url := b.args.Server + bootargs.DescriptionPath(b.args.MAC)
+	sealed, err := fetch(ctx, url, bootargs.MaxDescription)
+	if err != nil {
+		return bootargs.Description{}, fmt.Errorf("boot description: %w", err)
+	}
+	d, err := bootargs.OpenDescription(keys, b.args.MAC, sealed)
+	if err != nil {
+		return bootargs.Description{}, fmt.Errorf("%s: %w", url, err)
+	}
+	payload, err := json.Marshal(d)
+	if err != nil {
+		return bootargs.Description{}, fmt.Errorf("boot description: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(descriptionFile), 0o755); err != nil {
+		return bootargs.Description{}, fmt.Errorf("keep boot description: %w", err)
+	}
+	if err := os.WriteFile(descriptionFile, payload, 0o600); err != nil {
+		return bootargs.Description{}, fmt.Errorf("keep boot description: %w", err)
+	}
+	return d, nil
+}
+
+const fetchTimeout = time.Minute
+
+// fetch gets what is at url, max bytes at most.
+func fetch(ctx context.Context, url string, max int64) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, max+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("get %s: %w", url, err)
+	case resp.StatusCode != http.StatusOK:
+		return nil, fmt.Errorf("get %s: the server answered %s: %.512q", url, resp.Status, data)
+	case int64(len(data)) > max:
+		return nil, fmt.Errorf("get %s: more than %d bytes", url, max)
+	}
+	return data, nil
+}
+
+// reached tells the server. A report that does not arrive is no reason to stop.
+func (b *boot) reached(ctx context.Context, s stage.Stage) {
+	b.report(ctx, stage.Report{Stage: s})
+}
+
+// failed tells people and, if it can be reached, the server.
+func (b *boot) failed(ctx context.Context, err error, pause time.Duration) {
+	r := stage.Report{Stage: stage.Failed, At: b.next, Reason: err.Error(), Image: b.image}
+	if b.args.MAC != nil {
+		r.Machine = b.args.MAC.String()
+	}
+	b.console.Banner(r, again(pause))
+	b.report(ctx, r)
+}
+
+// report gives the server two chances within a few seconds.
+func (b *boot) report(ctx context.Context, r stage.Report) {
+	if b.server == nil {
+		return
+	}
+	r.Machine, r.Image = b.args.MAC.String(), b.image
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
+	defer cancel()
+	err := b.server.Send(ctx, r)
+	if err == nil {
+		return
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(500 * time.Millisecond):
+		err = b.server.Send(ctx, r)
+	}
+	if err != nil {
+		b.console.Say("the server does not hear us: %v", err)
+	}
+}
+
+// mountKernelFiles mounts the file systems through which the kernel speaks.
+func mountKernelFiles() error {
+	var errs []error
+	for _, m := range []struct{ target, fstype string }{{"/proc", "proc"}, {"/sys", "sysfs"}, {"/dev", "devtmpfs"}} {
+		if err := os.MkdirAll(m.target, 0o755); err != nil {
+			errs = append(errs, err)
+		}
+		if err := unix.Mount(m.fstype, m.target, m.fstype, unix.MS_NOSUID, ""); err != nil && !errors.Is(err, unix.EBUSY) {
+			errs = append(errs, fmt.Errorf("mount %s: %w", m.target, err))
+		}
+	}
+	return errors.Join(errs...)
+}
