@@ -121,11 +121,13 @@ func TestUEFIProbesTheSize(t *testing.T) {
 	}
 	var got []byte
 	for block := uint16(0); ; block++ {
-		data, _ := fetch.exchange("\x00\x04"+string(binary.BigEndian.AppendUint16(nil, block)), from)
-		got = append(got, data[4:]...)
-		if len(data) < 1472 {
+		ack := "\x00\x04" + string(binary.BigEndian.AppendUint16(nil, block))
+		if len(got) == len(content) {
+			fetch.WriteToUDP([]byte(ack), from)
 			break
 		}
+		data, _ := fetch.exchange(ack, from)
+		got = append(got, data[4:]...)
 	}
 	if !bytes.Equal(got, content) {
 		t.Errorf("read %d bytes; want the %d of the file", len(got), len(content))

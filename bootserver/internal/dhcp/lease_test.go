@@ -1,0 +1,204 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var (
+	m1, m2, m3 = MAC{2, 0, 0, 0, 0, 1}, MAC{2, 0, 0, 0, 0, 2}, MAC{2, 0, 0, 0, 0, 3}
+	noon       = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+)
+
+func address(last byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 0, last}) }
+
+// small is a pool of 10.77.0.10 to .12; .12 is reserved for m3.
+func small() Pool {
+	return Pool{First: address(10), Last: address(12), Except: []netip.Addr{address(1)}, Reserved: map[MAC]netip.Addr{m3: address(12)}, Lease: time.Hour}
+}
+
+// open opens leases whose writer runs until the test or stop ends.
+func open(t *testing.T, path string, pool Pool) (l *leases, stop func()) {
+	t.Helper()
+	st, err := openStore(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { st.run(ctx); close(done) }()
+	stop = func() { cancel(); <-done; st.close() }
+	t.Cleanup(stop)
+	if l, err = newLeases(pool, st); err != nil {
+		t.Fatal(err)
+	}
+	return l, stop
+}
+
+func grant(t *testing.T, l *leases, mac MAC, now time.Time) netip.Addr {
+	t.Helper()
+	a, err := l.offer(mac, netip.Addr{}, now)
+	if err != nil {
+		t.Fatalf("offer to %s: %v", mac, err)
+	}
+	if ok, err := l.claim(t.Context(), mac, a, now); !ok || err != nil {
+		t.Fatalf("claim of %s by %s = %v, %v", a, mac, ok, err)
+	}
+	return a
+}
+
+func TestAMachineKeepsItsAddress(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "leases.db")
+	l, stop := open(t, path, small())
+	first := grant(t, l, m1, noon)
+	other := grant(t, l, m2, noon)
+	if first == other {
+		t.Fatalf("two machines got %s", first)
+	}
+	if again, _ := l.offer(m1, other, noon); again != first {
+		t.Errorf("offer at the next stage = %s; want %s again", again, first)
+	}
+	stop()
+
+	l, _ = open(t, path, small())
+	if owner, ok := l.owner(first); !ok || owner != m1 {
+		t.Errorf("after a restart the owner of %s is %s, %v; want %s", first, owner, ok, m1)
+	}
+	if again := grant(t, l, m1, noon.Add(48*time.Hour)); again != first {
+		t.Errorf("after a restart and the lease's end: %s; want %s again", again, first)
+	}
+}
+
+func TestAnOfferIsNoLease(t *testing.T) {
+	l, _ := open(t, filepath.Join(t.TempDir(), "leases.db"), small())
+	a, err := l.offer(m1, netip.Addr{}, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if owner, ok := l.owner(a); ok {
+		t.Errorf("owner of an offered address = %s; want nobody", owner)
+	}
+	if ok, _ := l.claim(t.Context(), m2, a, noon); ok {
+		t.Error("another machine could claim a held address")
+	}
+	if ok, _ := l.claim(t.Context(), m2, a, noon.Add(2*holdTime)); !ok {
+		t.Error("the address is still held after the offer's end")
+	}
+}
+
+func TestReservations(t *testing.T) {
+	l, _ := open(t, filepath.Join(t.TempDir(), "leases.db"), small())
+	if got := grant(t, l, m3, noon); got != address(12) {
+		t.Errorf("reserved machine got %s; want %s", got, address(12))
+	}
+	if ok, _ := l.claim(t.Context(), m3, address(10), noon); ok {
+		t.Error("reserved machine could claim another address")
+	}
+	grant(t, l, m1, noon)
+	grant(t, l, m2, noon)
+	if a, err := l.offer(MAC{2, 9}, netip.Addr{}, noon); !errors.Is(err, errPoolEmpty) {
+		t.Errorf("offer from an empty pool = %s, %v; want errPoolEmpty", a, err)
+	}
+	if ok, _ := l.claim(t.Context(), MAC{2, 9}, address(1), noon); ok {
+		t.Error("the server's own address could be claimed")
+	}
+}
+
+func TestAReservationThatIsNewWins(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "leases.db")
+	l, stop := open(t, path, small())
+	got := grant(t, l, m1, noon)
+	stop()
+	pool := small()
+	pool.Reserved[m2] = got
+	l, _ = open(t, path, pool)
+	if again := grant(t, l, m2, noon); again != got {
+		t.Errorf("m2 got %s; want its reservation %s", again, got)
+	}
+	if again := grant(t, l, m1, noon); again == got {
+		t.Errorf("m1 kept %s, which is reserved for m2", got)
+	}
+}
+
+func TestTheOldestAddressIsReused(t *testing.T) {
+	l, _ := open(t, filepath.Join(t.TempDir(), "leases.db"), small())
+	oldest := grant(t, l, m1, noon)
+	grant(t, l, m2, noon.Add(time.Minute))
+	newcomer := MAC{2, 9}
+	if _, err := l.offer(newcomer, netip.Addr{}, noon.Add(62*time.Minute)); !errors.Is(err, errPoolEmpty) {
+		t.Errorf("offer in the time of grace: %v; want errPoolEmpty", err)
+	}
+	if got := grant(t, l, newcomer, noon.Add(2*time.Hour)); got != oldest {
+		t.Errorf("newcomer got %s; want the address longest out of use, %s", got, oldest)
+	}
+	if a := l.address(m1); a.IsValid() {
+		t.Errorf("m1 still has %s", a)
+	}
+}
+
+func TestHeardMachinesKeepTheirLease(t *testing.T) {
+	l, _ := open(t, filepath.Join(t.TempDir(), "leases.db"), small())
+	a := grant(t, l, m1, noon)
+	grant(t, l, m2, noon)
+	l.touch(m1, noon.Add(50*time.Minute))
+	newcomer := grant(t, l, MAC{2, 9}, noon.Add(80*time.Minute))
+	if newcomer == a {
+		t.Error("a machine that was heard lost its address")
+	}
+}
+
+func TestDeclineAndRelease(t *testing.T) {
+	l, _ := open(t, filepath.Join(t.TempDir(), "leases.db"), small())
+	a := grant(t, l, m1, noon)
+	if l.decline(m2, a, noon) {
+		t.Error("a machine could decline the address of another")
+	}
+	if !l.decline(m1, a, noon) {
+		t.Error("decline by the owner was ignored")
+	}
+	if got := grant(t, l, m1, noon); got == a {
+		t.Errorf("m1 got %s again, which it had found in use", a)
+	}
+	if _, ok := l.owner(a); ok {
+		t.Errorf("%s still has an owner", a)
+	}
+
+	b := l.address(m1)
+	l.release(m1, b, noon)
+	if got := grant(t, l, m1, noon.Add(time.Minute)); got != b {
+		t.Errorf("after a release m1 got %s; want %s again", got, b)
+	}
+	if a := grant(t, l, m3, noon); !l.decline(m3, a, noon) {
+		t.Error("decline of a reserved address was ignored")
+	}
+	if _, err := l.offer(m3, netip.Addr{}, noon); !errors.Is(err, errInUse) {
+		t.Errorf("offer of a reserved address in use: %v; want errInUse", err)
+	}
+}
+
+func TestADamagedFileIsMovedAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "leases.db")
+	if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 2000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, _ := open(t, path, small())
+	grant(t, l, m1, noon)
+	if aside, _ := filepath.Glob(path + ".damaged-*"); len(aside) != 1 {
+		t.Errorf("files moved aside: %v; want one", aside)
+	}
+}
+
+func TestTwoServersCannotShareTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "leases.db")
+	open(t, path, small())
+	if _, err := openStore(path, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another swarmboot") {
+		t.Errorf("second openStore = %v; want it to name the other server", err)
+	}
+}

@@ -1,0 +1,160 @@
+package dhcp
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// chooser is a Chooser that knows no machine but OVMF's.
+type chooser struct{ answered []string }
+
+func (c *chooser) Choose(client Client) (Boot, error) {
+	if client.MAC != (MAC{0x52, 0x54, 0, 0x77, 0, 2}) {
+		return Boot{}, ErrDenied
+	}
+	return Boot{Name: "m2", File: "snponly.efi"}, nil
+}
+
+func (c *chooser) Answered(client Client, address netip.Addr) {
+	c.answered = append(c.answered, string(client.Program)+" "+address.String())
+}
+
+func newServer(t testing.TB) (*Server, *chooser, *bytes.Buffer) {
+	t.Helper()
+	var text bytes.Buffer
+	c := &chooser{}
+	s, err := New(Config{
+		Network: lab,
+		Pool:    Pool{First: address(100), Last: address(110)},
+		Leases:  filepath.Join(t.TempDir(), "leases.db"),
+		Log:     slog.New(slog.NewTextHandler(&text, nil)),
+	}, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { s.store.run(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done; s.Close() })
+	return s, c, &text
+}
+
+// changed reads a captured packet and lets edit change it.
+func changed(t *testing.T, name string, edit func(*dhcpv4.DHCPv4)) []byte {
+	t.Helper()
+	p, err := dhcpv4.FromBytes(readHex(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	edit(p)
+	return p.ToBytes()
+}
+
+func TestDiscoverRequestRenew(t *testing.T) {
+	s, c, _ := newServer(t)
+	offer, done := s.handle(t.Context(), readHex(t, "ovmf-2022.11.discover.hex"))
+	if offer == nil || offer.MessageType() != dhcpv4.MessageTypeOffer {
+		t.Fatalf("answer to DISCOVER = %v; want an OFFER", offer)
+	}
+	done()
+	given := addr(offer.YourIPAddr)
+	request := changed(t, "ovmf-2022.11.request.hex", func(p *dhcpv4.DHCPv4) { p.UpdateOption(dhcpv4.OptRequestedIPAddress(ip(given))) })
+	ack, done := s.handle(t.Context(), request)
+	if ack == nil || ack.MessageType() != dhcpv4.MessageTypeAck || addr(ack.YourIPAddr) != given || ack.IPAddressLeaseTime(0) != 24*time.Hour {
+		t.Fatalf("answer to REQUEST = %v; want an ACK of %s", ack, given)
+	}
+	done()
+	if want := "firmware " + given.String(); strings.Join(c.answered, ",") != want+","+want {
+		t.Errorf("chooser was told %v; want %q twice", c.answered, want)
+	}
+	if owner, ok := s.Owner(given); !ok || owner.String() != "52:54:00:77:00:02" {
+		t.Errorf("Owner(%s) = %s, %v", given, owner, ok)
+	}
+
+	renew := changed(t, "ovmf-2022.11.request.hex", func(p *dhcpv4.DHCPv4) {
+		p.Options.Del(dhcpv4.OptionServerIdentifier)
+		p.Options.Del(dhcpv4.OptionRequestedIPAddress)
+		p.ClientIPAddr = ip(given)
+	})
+	if ack, _ := s.handle(t.Context(), renew); ack == nil || ack.MessageType() != dhcpv4.MessageTypeAck {
+		t.Errorf("answer to a renewal = %v; want an ACK", ack)
+	}
+	reboot := changed(t, "ovmf-2022.11.request.hex", func(p *dhcpv4.DHCPv4) {
+		p.Options.Del(dhcpv4.OptionServerIdentifier)
+		p.UpdateOption(dhcpv4.OptRequestedIPAddress(ip(netip.MustParseAddr("192.168.1.5"))))
+	})
+	if nak, _ := s.handle(t.Context(), reboot); nak == nil || nak.MessageType() != dhcpv4.MessageTypeNak {
+		t.Errorf("answer to a machine from another network = %v; want a NAK", nak)
+	}
+	inform := changed(t, "ovmf-2022.11.request.hex", func(p *dhcpv4.DHCPv4) {
+		p.UpdateOption(dhcpv4.OptMessageType(dhcpv4.MessageTypeInform))
+		p.ClientIPAddr = ip(given)
+	})
+	if ack, _ := s.handle(t.Context(), inform); ack == nil || addr(ack.YourIPAddr).IsValid() || ack.IPAddressLeaseTime(0) != 0 {
+		t.Errorf("answer to INFORM = %v; want an ACK without address and lease", ack)
+	}
+}
+
+func TestUnknownMachinesAreNamedOnce(t *testing.T) {
+	s, _, text := newServer(t)
+	for range 3 {
+		if reply, _ := s.handle(t.Context(), readHex(t, "qemu-ipxe-rom-1.0.0.discover.hex")); reply != nil {
+			t.Fatalf("unknown machine got %v", reply)
+		}
+	}
+	if got := strings.Count(text.String(), "machine=52:54:00:77:00:01"); got != 1 {
+		t.Errorf("the machine was named %d times; want once\n%s", got, text)
+	}
+}
+
+func TestOtherServersAndNetworksAreLeftAlone(t *testing.T) {
+	s, _, _ := newServer(t)
+	other := changed(t, "ovmf-2022.11.request.hex", func(p *dhcpv4.DHCPv4) { p.UpdateOption(dhcpv4.OptServerIdentifier(ip(address(2)))) })
+	if reply, _ := s.handle(t.Context(), other); reply != nil {
+		t.Errorf("request to another server was answered with %v", reply)
+	}
+	relayed := changed(t, "ovmf-2022.11.discover.hex", func(p *dhcpv4.DHCPv4) { p.GatewayIPAddr = ip(netip.MustParseAddr("10.78.0.1")) })
+	if reply, _ := s.handle(t.Context(), relayed); reply != nil {
+		t.Errorf("request from another network was answered with %v", reply)
+	}
+	relayed = changed(t, "ovmf-2022.11.discover.hex", func(p *dhcpv4.DHCPv4) {
+		p.GatewayIPAddr = ip(address(3))
+		p.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionRelayAgentInformation, []byte{1, 2, 'p', '7'}))
+	})
+	reply, _ := s.handle(t.Context(), relayed)
+	if reply == nil || string(reply.Options.Get(dhcpv4.OptionRelayAgentInformation)) != "\x01\x02p7" || routeOf(reply).to.String() != "10.77.0.3:67" {
+		t.Errorf("answer to a relay = %v; want option 82 back and the relay as destination", reply)
+	}
+}
+
+func FuzzHandle(f *testing.F) {
+	for _, name := range []string{"qemu-ipxe-rom-1.0.0.discover.hex", "ipxe-1.21.1-undionly.discover.hex", "ovmf-2022.11.discover.hex", "ovmf-2022.11.request.hex", "ipxe-1.21.1-snponly.request.hex"} {
+		f.Add(readHex(f, name))
+	}
+	s, _, _ := newServer(f)
+	s.cfg.Log = slog.New(slog.DiscardHandler)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		reply, done := s.handle(t.Context(), data)
+		if reply == nil {
+			return
+		}
+		if done != nil {
+			done()
+		}
+		routeOf(reply)
+		if n := len(reply.ToBytes()); n > maxMessage {
+			t.Errorf("answer of %d bytes", n)
+		}
+		if _, err := dhcpv4.FromBytes(reply.ToBytes()); err != nil {
+			t.Errorf("answer cannot be read: %v", err)
+		}
+	})
+}
