@@ -129,7 +129,7 @@ func tidy(path string) error {
 		"vmlinuz*", "initrd.img*", // links to a kernel and an initramfs that aren't there
 		"etc/passwd-", "etc/shadow-", "etc/group-", "etc/gshadow-", // backups
 		"var/cache/debconf/*-old", "var/lib/dpkg/*-old",
-		"var/cache/apt/archives/lock", "var/lib/dpkg/lock*", "var/cache/ldconfig/aux-cache",
+		"var/cache/apt/archives/lock", "var/lib/apt/lists/lock", "var/lib/dpkg/lock*", "var/cache/ldconfig/aux-cache",
 		"var/lib/dbus/machine-id", "var/lib/systemd/random-seed",
 		"var/log/*.log", "var/log/apt/*",
 		"run/*", "tmp/*",
@@ -163,9 +163,6 @@ func tidy(path string) error {
 // makeHostKeys installs hostKeyUnit.
 func makeHostKeys(root *os.Root) error {
 	const units, name = "etc/systemd/system/", "swarmboot-ssh-host-key.service"
-	if err := root.WriteFile(units+name, []byte(hostKeyUnit), 0o644); err != nil {
-		return err
-	}
 	for _, wants := range []string{units + "ssh.service.wants", units + "ssh.socket.wants"} {
 		if err := root.MkdirAll(wants, 0o755); err != nil {
 			return err
@@ -174,7 +171,7 @@ func makeHostKeys(root *os.Root) error {
 			return err
 		}
 	}
-	return nil
+	return root.WriteFile(units+name, []byte(hostKeyUnit), 0o644)
 }
 
 // takeKernel moves the kernel out of root, where no machine would read it, and

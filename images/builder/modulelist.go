@@ -31,10 +31,8 @@ var mayHave = []string{
 	"r8169", "8139cp", "8139too",
 	// Other servers and workstations: Emulex, Cisco, Pensando, Aquantia, Solarflare.
 	"be2net", "enic", "ionic", "atlantic", "sfc",
-	// Older boards: Atheros, NVIDIA, Marvell, AMD (also VMware's and QEMU's pcnet).
-	"alx", "atl1c", "forcedeth", "sky2", "pcnet32",
-	// ARM servers: HiSilicon, Cavium, NXP, AMD and APM.
-	"hns3", "hclge", "nicvf", "fsl_dpaa2_eth", "amd_xgbe", "xgene_enet",
+	// Older boards: Atheros, NVIDIA, Marvell, AMD (also what VMware and QEMU call pcnet).
+	"alx", "atl1c", "forcedeth", "sky2", "pcnet32", "amd_xgbe",
 
 	// Transceivers that drivers above ask for by an ID, which no dependency tells.
 	"realtek", "broadcom", "marvell", "aquantia",
