@@ -1,0 +1,65 @@
+# Swarmboot. `make` alone lists the targets.
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/swarmboot
+STATE := $(CACHE)/lab-state
+LOADERS := $(CACHE)/loaders
+
+# No cgo: the programs then run on any Linux, also in an initramfs without libc.
+# -trimpath: the same source gives the same bytes in every folder.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath
+
+# The initramfs takes a minute of compiling, so it is made from its sources only
+# when they have changed; for the other programs go itself knows.
+INITRAMFS := build/initramfs.cpio.zst
+INITRAMFS_SOURCES := go.mod go.sum $(shell find initramfs peerd images -name '*.go' ! -name '*_test.go')
+
+.PHONY: help build programs loaders deps lab lab-add lab-down lab-image test check e2e bench-boot clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+	@echo; echo "  make lab understands LAB_MACHINES=n, LAB_LINK=100mbit (rate of each machine's cable), LAB_KEEP=0 (stop at the end)"
+
+build: programs $(INITRAMFS) ## build the programs and the initramfs into build/
+
+programs:
+	$(GO_BUILD) -o build/bin/ ./appliance/cmd/...
+
+$(INITRAMFS): $(INITRAMFS_SOURCES)
+	go run ./initramfs/cmd/mkinitramfs -o $@
+
+loaders:
+	scripts/fetch-loaders $(LOADERS)
+
+deps: ## install what this computer lacks (Debian packages, as root)
+	scripts/install-deps
+
+lab: deps build loaders ## boot machines in QEMU and show how they come up
+	scripts/lab-images $(STATE) lab
+	build/bin/lab up
+
+lab-add: ## switch on one more machine in the running lab
+	build/bin/lab add
+
+lab-down: ## stop the lab
+	build/bin/lab down
+
+test: deps check e2e ## all tests: check, then e2e (what continuous integration runs)
+
+check: ## the quick tests: format, vet, staticcheck, vulnerabilities, unit tests
+	@out=$$(gofmt -l $$(find . -name '*.go' -not -path './build/*')); [ -z "$$out" ] || { echo "not formatted by gofmt:"; echo "$$out"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	scripts/check-vulnerabilities
+	go test ./...
+
+# -count=1: machines are not among what the test cache knows of.
+# -timeout: each wait in the tests has a limit of its own; this is for a hang.
+# -p 1: the packages share two things, /dev/net/tun and the cores.
+# -artifacts: console and capture of a failed test are kept.
+e2e: build loaders ## the machine tests: firmware, boots, faults (20 minutes without KVM)
+	scripts/lab-images $(STATE) lab lab12
+	@mkdir -p build/e2e
+	SWARMBOOT_E2E=1 go test -count=1 -timeout 120m -p 1 -v -artifacts -outputdir $(CURDIR)/build/e2e ./appliance/e2e/...
+
+clean: ## remove build/ (the cache in ~/.cache/swarmboot stays)
+	rm -rf build
