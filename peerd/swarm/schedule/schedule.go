@@ -1,0 +1,382 @@
+// Package schedule decides which piece of an image to fetch next, and from whom.
+//
+// A Schedule is fed with what is known (Join, Offers, Coming, Have, Demand) and
+// asked for one decision at a time (Next). It does no I/O, has no goroutine and
+// no clock; with the same seed and the same calls it always decides alike. So
+// the same code runs in peerd (package swarm) and under virtual time in tests.
+//
+// Missing pieces form three sets: demand (a read waits), window (the next
+// missing pieces of the boot profile) and rest. Demand comes first, but it
+// doesn't stop the window: if all machines fetched only what they wait for, they
+// would all want the same piece and its holder's link would be the limit.
+// Within the window and the rest the rarest piece comes first, so that machines
+// have different pieces to exchange.
+//
+// A piece that a machine has, or will have in a moment, is left to machines. The
+// seeder is asked for what nobody else has, and for demand that is overdue. So
+// it sends little more than one copy, however many machines boot.
+package schedule
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+const (
+	// windowPieces is how many pieces of the profile are fetched ahead. In the
+	// simulation of up to 1000 machines a window of 32, rarest first, stays
+	// within 11 % of the bound; much larger ones fetch too far from the reader.
+	windowPieces = 32
+
+	// maxFetching bounds the pieces under way but for demand, and so the memory
+	// for their buffers: 12 MiB with pieces of 256 KiB. It keeps six pieces
+	// under way for each of eight peers, the measured best for flash crowds.
+	maxFetching = 48
+
+	// demandDeadline is how long demand is left to machines. A piece needs about
+	// a third of a second to reach one machine and the same again to be passed
+	// on when eight machines share a link of 100 Mbit/s.
+	demandDeadline = time.Second
+
+	// comingFor is how long a machine is believed to be about to have a piece.
+	comingFor = 5 * time.Second
+
+	// trickleEvery is the pace of the rest while the machine boots.
+	trickleEvery = time.Second
+
+	// failedFor is how long a piece that came damaged is not fetched again. It
+	// keeps a source that is broken for good from being asked in a tight loop.
+	failedFor = time.Second
+)
+
+// A Peer is one connection, numbered by the caller.
+type Peer int
+
+// A Fetch is a decision: ask Peer for Piece.
+type Fetch struct {
+	Piece  int
+	Peer   Peer
+	Demand bool // a read waits for it
+}
+
+// Schedule is the state from which decisions are made.
+type Schedule struct {
+	order   []int       // the rank of each piece among equals, shuffled by the seed
+	have    []bool      // pieces that rest in the store
+	missing int         // how many don't
+	sources [][]Peer    // who has been asked for each piece
+	damaged []time.Time // when each piece last came damaged
+	coming  []time.Time // when a machine last said that it's fetching the piece
+	holders []int       // how many machines have each piece
+
+	profile  []int // its pieces still missing; those in store are dropped lazily
+	peers    []*peer
+	fetching int // pieces under way
+
+	demand []waiting
+	full   bool
+	rested time.Time // when a piece of the rest was last asked for
+}
+
+type peer struct {
+	id     Peer
+	seeder bool
+	has    []bool
+	asked  int // pieces under way from it
+}
+
+type waiting struct {
+	piece int
+	since time.Time
+}
+
+// New makes the schedule of an image of so many pieces, of which none is there.
+// The profile lists pieces in the order in which a boot reads them.
+func New(pieces int, profile []int, seed uint64) *Schedule {
+	return &Schedule{
+		order:   rand.New(rand.NewPCG(seed, 0)).Perm(pieces),
+		have:    make([]bool, pieces),
+		missing: pieces,
+		sources: make([][]Peer, pieces),
+		damaged: make([]time.Time, pieces),
+		coming:  make([]time.Time, pieces),
+		holders: make([]int, pieces),
+		profile: slices.Clone(profile),
+	}
+}
+
+// Join adds a peer that has no pieces yet; the seeder has all from the start.
+func (s *Schedule) Join(id Peer, seeder bool) {
+	s.peers = append(s.peers, &peer{id: id, seeder: seeder, has: make([]bool, len(s.have))})
+}
+
+// Leave forgets a peer. What it was asked for may be asked of others.
+func (s *Schedule) Leave(id Peer) {
+	i := slices.IndexFunc(s.peers, func(p *peer) bool { return p.id == id })
+	if i < 0 {
+		return
+	}
+	for piece, has := range s.peers[i].has {
+		if has {
+			s.holders[piece]--
+		}
+		if j := slices.Index(s.sources[piece], id); j >= 0 {
+			s.sources[piece] = slices.Delete(s.sources[piece], j, j+1)
+			if len(s.sources[piece]) == 0 {
+				s.fetching--
+			}
+		}
+	}
+	s.peers = slices.Delete(s.peers, i, i+1)
+}
+
+// Offers tells that a machine has a piece.
+func (s *Schedule) Offers(id Peer, piece int) {
+	if p := s.peer(id); p != nil && s.valid(piece) && !p.seeder && !p.has[piece] {
+		p.has[piece] = true
+		s.holders[piece]++
+	}
+}
+
+// Coming tells that a machine is fetching a piece from the seeder.
+func (s *Schedule) Coming(piece int, now time.Time) {
+	if s.valid(piece) {
+		s.coming[piece] = now
+	}
+}
+
+// Have tells that a piece is in the store.
+func (s *Schedule) Have(piece int) {
+	if !s.valid(piece) || s.have[piece] {
+		return
+	}
+	s.have[piece] = true
+	s.missing--
+	s.stop(piece)
+}
+
+// Failed tells that a piece came damaged.
+func (s *Schedule) Failed(piece int, now time.Time) {
+	s.damaged[piece] = now
+	s.stop(piece)
+}
+
+// Demand replaces the set of pieces that reads wait for.
+func (s *Schedule) Demand(pieces []int, now time.Time) {
+	old := s.demand
+	s.demand = nil
+	for _, piece := range pieces {
+		if !s.valid(piece) {
+			continue
+		}
+		w := waiting{piece, now}
+		if i := slices.IndexFunc(old, func(w waiting) bool { return w.piece == piece }); i >= 0 {
+			w = old[i]
+		}
+		s.demand = append(s.demand, w)
+	}
+}
+
+// SetFull says whether to fetch the rest as fast as it goes, or at a trickle.
+func (s *Schedule) SetFull(full bool) { s.full = full }
+
+// Complete tells whether no piece is missing.
+func (s *Schedule) Complete() bool { return s.missing == 0 }
+
+// Asked tells from whom a piece is being fetched.
+func (s *Schedule) Asked(piece int) []Peer { return s.sources[piece] }
+
+// Next decides what to ask for next, if anything. ready tells which peers have
+// room in their request queues; only demand is asked of others too. The caller
+// does as decided and asks again until there is no more to do.
+func (s *Schedule) Next(now time.Time, ready func(Peer) bool) (Fetch, bool) {
+	if s.Complete() {
+		return Fetch{}, false
+	}
+	if f, ok := s.nextDemand(now, ready); ok {
+		return s.ask(f), true
+	}
+	if s.fetching >= maxFetching {
+		return Fetch{}, false
+	}
+	free := make([]*peer, 0, len(s.peers))
+	for _, p := range s.peers {
+		if ready(p.id) {
+			free = append(free, p)
+		}
+	}
+	if len(free) == 0 {
+		return Fetch{}, false
+	}
+	if f, ok := s.rarest(s.window(), free, now); ok {
+		return s.ask(f), true
+	}
+	if s.waits() || (!s.full && (s.fetching > 0 || now.Sub(s.rested) < trickleEvery)) {
+		return Fetch{}, false
+	}
+	f, ok := s.rarest(s.rest(), free, now)
+	if ok {
+		s.rested = now
+		s.ask(f)
+	}
+	return f, ok
+}
+
+// nextDemand finds a source for the read that has waited longest without one,
+// and a second source for a read that is overdue.
+func (s *Schedule) nextDemand(now time.Time, ready func(Peer) bool) (Fetch, bool) {
+	for _, w := range s.demand {
+		if s.have[w.piece] || now.Sub(s.damaged[w.piece]) < failedFor {
+			continue
+		}
+		overdue := now.Sub(w.since) >= demandDeadline
+		if n := len(s.sources[w.piece]); n > 1 || n == 1 && !overdue {
+			continue
+		}
+		var best *peer
+		for _, p := range s.peers {
+			if slices.Contains(s.sources[w.piece], p.id) || !p.seeder && !p.has[w.piece] ||
+				p.seeder && !overdue && s.leave(w.piece, now) {
+				continue
+			}
+			if best == nil || p.less(best, ready) {
+				best = p
+			}
+		}
+		if best != nil {
+			return Fetch{w.piece, best.id, true}, true
+		}
+	}
+	return Fetch{}, false
+}
+
+// less orders sources for demand: who has room, machines before the seeder, the
+// shorter queue.
+func (p *peer) less(q *peer, ready func(Peer) bool) bool {
+	if rp, rq := ready(p.id), ready(q.id); rp != rq {
+		return rp
+	}
+	if p.seeder != q.seeder {
+		return q.seeder
+	}
+	return p.asked < q.asked
+}
+
+// rarest picks, from pieces that nobody was asked for, the rarest that one of
+// the free peers can give. What only the seeder has comes first: nobody can
+// exchange it before a machine has fetched it.
+func (s *Schedule) rarest(pieces func(func(int) bool), free []*peer, now time.Time) (Fetch, bool) {
+	var best Fetch
+	found := false
+	for piece := range pieces {
+		if found && !s.rarer(piece, best.Piece) {
+			continue
+		}
+		if now.Sub(s.damaged[piece]) < failedFor {
+			continue
+		}
+		if p := s.giver(piece, free, now); p != nil {
+			best, found = Fetch{piece, p.id, false}, true
+		}
+	}
+	return best, found
+}
+
+func (s *Schedule) rarer(a, b int) bool {
+	if s.holders[a] != s.holders[b] {
+		return s.holders[a] < s.holders[b]
+	}
+	return s.order[a] < s.order[b]
+}
+
+// giver is the least busy free peer that shall give a piece.
+func (s *Schedule) giver(piece int, free []*peer, now time.Time) *peer {
+	var best *peer
+	for _, p := range free {
+		if p.seeder && s.leave(piece, now) || !p.seeder && !p.has[piece] {
+			continue
+		}
+		if best == nil || p.asked < best.asked {
+			best = p
+		}
+	}
+	return best
+}
+
+// leave tells whether the seeder is spared: a machine has the piece or is about
+// to.
+func (s *Schedule) leave(piece int, now time.Time) bool {
+	return s.holders[piece] > 0 || now.Sub(s.coming[piece]) < comingFor
+}
+
+// window yields the next pieces of the profile that are missing and not under
+// way; those under way count too.
+func (s *Schedule) window() func(func(int) bool) {
+	return func(yield func(int) bool) {
+		for len(s.profile) > 0 && s.have[s.profile[0]] {
+			s.profile = s.profile[1:]
+		}
+		n := 0
+		for _, piece := range s.profile {
+			if s.have[piece] {
+				continue
+			}
+			if n++; n > windowPieces {
+				return
+			}
+			if len(s.sources[piece]) == 0 && !yield(piece) {
+				return
+			}
+		}
+	}
+}
+
+// rest yields all pieces that are missing and not under way.
+func (s *Schedule) rest() func(func(int) bool) {
+	return func(yield func(int) bool) {
+		for piece, have := range s.have {
+			if !have && len(s.sources[piece]) == 0 && !yield(piece) {
+				return
+			}
+		}
+	}
+}
+
+// waits tells whether a read waits for a piece.
+func (s *Schedule) waits() bool {
+	return slices.ContainsFunc(s.demand, func(w waiting) bool { return !s.have[w.piece] })
+}
+
+// ask notes that a piece is under way.
+func (s *Schedule) ask(f Fetch) Fetch {
+	if len(s.sources[f.Piece]) == 0 {
+		s.fetching++
+	}
+	s.sources[f.Piece] = append(s.sources[f.Piece], f.Peer)
+	s.peer(f.Peer).asked++
+	return f
+}
+
+// stop notes that a piece is no longer under way.
+func (s *Schedule) stop(piece int) {
+	if len(s.sources[piece]) == 0 {
+		return
+	}
+	for _, id := range s.sources[piece] {
+		s.peer(id).asked--
+	}
+	s.sources[piece] = nil
+	s.fetching--
+}
+
+func (s *Schedule) peer(id Peer) *peer {
+	for _, p := range s.peers {
+		if p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+func (s *Schedule) valid(piece int) bool { return piece >= 0 && piece < len(s.have) }
