@@ -28,7 +28,7 @@ var folders = []string{"appliance", "bootserver", "peerd", "images", "initramfs"
 // homes says which packages may import a library from outside: a directory, or
 // a directory and all below it (dir/...). golang.org/x may be used anywhere.
 var homes = map[string][]string{
-	"github.com/anacrolix":           {"images/metainfo", "peerd/swarm/..."},
+	"github.com/anacrolix":           {"images/metainfo", "peerd/announce", "peerd/swarm/..."},
 	"github.com/hanwen/go-fuse":      {"peerd/internal/rootfs/..."},
 	"github.com/insomniacslk/dhcp":   {"bootserver/internal/dhcp", "initramfs/internal/netup"},
 	"github.com/klauspost/compress":  {"images/builder", "initramfs/..."},
