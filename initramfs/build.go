@@ -67,13 +67,14 @@ func Build(ctx context.Context, o Options) (Sizes, error) {
 func makeArchive(raw, tmp string) error {
 	quiet := llog.New(slog.LevelWarn, llog.WritePrintf(os.Stderr))
 	return uimage.Create(quiet,
-		uimage.WithReplaceEnv(golang.Default(golang.DisableCGO())),
+		// goshsmall: the shell without completion, which would bring a terminal library.
+		uimage.WithReplaceEnv(golang.Default(golang.DisableCGO(), golang.WithBuildTag("goshsmall"))),
 		uimage.WithBaseArchive(uimage.DefaultRamfs()),
 		uimage.WithCPIOOutput(raw),
 		uimage.WithTempDir(tmp),
 		uimage.WithInit("init"),
 		uimage.WithSkipLDD(), // all is linked statically
-		uimage.WithBusyboxCommands(commands...),
+		uimage.WithCommands(&golang.BuildOpts{EnableInlining: true}, busybox{}, commands...), // peerd hashes and copies a lot
 	)
 }
 
