@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,7 +12,9 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,15 +99,16 @@ func TestMemoryStore(t *testing.T) {
 // A lab is one image and the computers that exchange it, each with a loopback
 // address of its own, as bans and the seeder's role go by address.
 type lab struct {
-	t       *testing.T
-	data    []byte
-	pieces  images.Pieces
-	torrent []byte
-	tracker string
-	net     byte // 127.net.0.0/16
-	nodes   byte
-	speed   int // bytes a second up and down of each node; 0: unlimited
-	seeder  *node
+	t         *testing.T
+	data      []byte
+	pieces    images.Pieces
+	torrent   []byte
+	tracker   string
+	announced atomic.Int32 // how many nodes the tracker knows
+	net       byte         // 127.net.0.0/16
+	nodes     byte
+	speed     int // bytes a second up and down of each node; 0: unlimited
+	seeder    *node
 }
 
 type node struct {
@@ -113,12 +117,11 @@ type node struct {
 	stop  func()
 }
 
-var labs byte
+var labs atomic.Int32 // made so far
 
 func newLab(t *testing.T, size int64) *lab {
 	t.Helper()
-	labs++
-	l := &lab{t: t, net: labs}
+	l := &lab{t: t, net: byte(labs.Add(1))}
 	l.data, _ = swarmtest.Image(size, pieceLength)
 	var err error
 	l.pieces, l.torrent, err = metainfo.Hash(bytes.NewReader(l.data), "lab", size, pieceLength, nil)
@@ -147,6 +150,7 @@ func (l *lab) startTracker() string {
 		if peers[self] = true; r.FormValue("event") == "stopped" {
 			delete(peers, self)
 		}
+		l.announced.Store(int32(len(peers)))
 		w.Write(bencode.MustMarshal(map[string]any{"interval": 1800, "peers": string(compact)}))
 	}))
 	l.t.Cleanup(srv.Close)
@@ -267,6 +271,7 @@ func (s slow) Read(b []byte) (int, error) {
 }
 
 func TestSwarmCompletes(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, 20<<20+12345)
 	l.seed()
 	machines := []*node{l.machine(nil), l.machine(nil), l.machine(nil)}
@@ -288,25 +293,247 @@ func TestSwarmCompletes(t *testing.T) {
 	t.Logf("copies %.2f", float64(l.seeder.Stats().Uploaded)/float64(l.pieces.Size))
 }
 
-// TestStaggered is three machines that join one after the other on links of
-// 100 Mbit/s, as measured in the notes of the commit.
-func TestStaggered(t *testing.T) {
-	for _, delay := range []time.Duration{0, 500 * time.Millisecond} {
-		t.Run(delay.String(), func(t *testing.T) {
-			l := newLab(t, 20<<20)
+// TestCopies is three machines on links of 100 Mbit/s that join together or one
+// after the other. One copy is the least that the seeder must send.
+func TestCopies(t *testing.T) {
+	for _, stagger := range []int{0, 10} { // pieces that the first has when the next joins
+		t.Run(fmt.Sprint(stagger), func(t *testing.T) {
+			t.Parallel()
+			l := newLab(t, 10<<20)
 			l.speed = 12 << 20
 			l.seed()
-			began := time.Now()
-			var machines []*node
-			for i := range 3 {
-				time.Sleep(time.Until(began.Add(time.Duration(i) * delay)))
+			machines := []*node{l.machine(nil)}
+			for range 2 {
+				if stagger > 0 {
+					waitFor(t, "progress", func() bool { return len(machines[0].store.order()) >= stagger*len(machines) })
+				}
 				machines = append(machines, l.machine(nil))
 			}
 			for _, m := range machines {
 				l.complete(m)
-				t.Logf("%v after %v: %+v", m.Addr(), time.Since(began), m.Stats())
 			}
-			t.Logf("copies %.2f", float64(l.seeder.Stats().Uploaded)/float64(l.pieces.Size))
+			copies := float64(l.seeder.Stats().Uploaded) / float64(l.pieces.Size)
+			if t.Logf("%.2f copies", copies); copies > 1.6 {
+				t.Errorf("the seeder sent %.2f copies to three machines; want at most 1.6", copies)
+			}
 		})
+	}
+}
+
+func TestDemandComesFirst(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 10<<20)
+	l.speed = 4 << 20
+	l.seed()
+	m := l.machine(nil)
+	wanted := []int{31, 17, 23}
+	waitFor(t, "a piece of the rest", func() bool { return len(m.store.order()) > 0 })
+	before := len(m.store.order())
+	m.Demand(wanted)
+	waitFor(t, "demand", func() bool { return m.store.Has(31) && m.store.Has(17) && m.store.Has(23) })
+	// What was under way when the reads began may still arrive: two pieces.
+	if got := len(m.store.order()) - before; got > len(wanted)+3 {
+		t.Errorf("%d pieces arrived until the demand of %d was met", got, len(wanted))
+	}
+}
+
+func TestProfileThenTrickle(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 10<<20)
+	l.seed()
+	profile := []int{39, 3, 5, 7}
+	m := l.machine(func(c *swarm.Config) { c.Profile = profile })
+	m.SetPace(swarm.Trickle)
+	waitFor(t, "the profile", func() bool { return len(m.store.order()) >= len(profile) })
+	for _, piece := range profile {
+		if !m.store.Has(piece) {
+			t.Errorf("piece %d of the profile is missing; there are %v", piece, m.store.order())
+		}
+	}
+	waitFor(t, "a piece of the rest", func() bool { return len(m.store.order()) > len(profile) })
+	if got := len(m.store.order()); got > len(profile)+1 {
+		t.Errorf("%d pieces at a trickle; want one", got-len(profile))
+	}
+	m.SetPace(swarm.Full)
+	l.complete(m)
+}
+
+func TestRestartFetchesNothingTwice(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 10<<20)
+	l.speed = 8 << 20
+	l.seed()
+	first := l.machine(nil)
+	waitFor(t, "half of the image", func() bool { return len(first.store.order()) >= 20 })
+	first.stop()
+	had := len(first.store.order())
+	second := l.start(first.store, nil)
+	second.SetPace(swarm.Full)
+	l.complete(second)
+	if want := l.pieces.Count() - had; first.store.puts-had != want {
+		t.Errorf("%d pieces came after the restart; %d were missing", first.store.puts-had, want)
+	}
+	if s := second.Stats(); s.Duplicates != 0 {
+		t.Errorf("%d duplicate bytes", s.Duplicates)
+	}
+}
+
+func TestSeederVanishes(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 10<<20)
+	l.speed = 12 << 20
+	l.seed()
+	machines := []*node{l.machine(nil), l.machine(nil), l.machine(nil)}
+	waitFor(t, "one copy", func() bool {
+		out := make(map[int]bool)
+		for _, m := range machines {
+			for _, piece := range m.store.order() {
+				out[piece] = true
+			}
+		}
+		return len(out) == l.pieces.Count()
+	})
+	l.seeder.stop()
+	for _, m := range machines {
+		l.complete(m)
+	}
+}
+
+func TestSeederComesBack(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 5<<20)
+	l.speed = 4 << 20
+	l.seed()
+	m := l.machine(nil)
+	waitFor(t, "a piece", func() bool { return len(m.store.order()) > 0 })
+	at := l.seeder.Addr()
+	l.seeder.stop()
+	l.start(l.filled(func(int) bool { return true }), func(c *swarm.Config) {
+		c.Listen, c.Seeder, c.Tracker = at, netip.AddrPort{}, ""
+	})
+	l.complete(m)
+}
+
+// A machine whose memory is damaged sends what is not the image. Its pieces are
+// refused, it is dropped, and the others complete from elsewhere.
+func TestDamagedMachine(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 10<<20)
+	l.seed()
+	damaged := l.filled(func(int) bool { return true })
+	for i := range damaged.data {
+		damaged.data[i] ^= 1
+	}
+	l.start(damaged, nil)
+	waitFor(t, "the damaged machine", func() bool { return l.announced.Load() == 1 })
+	m := l.machine(nil)
+	l.complete(m)
+	good := l.machine(nil)
+	l.complete(good)
+	for _, n := range []*node{m, good} {
+		s := n.Stats()
+		if s.Rejected > 4 {
+			t.Errorf("%d pieces were refused before their sender was dropped: %+v", s.Rejected, s)
+		}
+	}
+	if s := m.Stats(); s.Rejected == 0 || s.FromServer < l.pieces.Size/2 {
+		t.Errorf("first machine: %+v; want refused pieces, and the good ones from the seeder", s)
+	}
+	if s := good.Stats(); s.FromPeers == 0 {
+		t.Errorf("second machine: %+v; the good machine was banned as well", s)
+	}
+}
+
+// A seeder that sends one damaged piece isn't banned: it is the last resort.
+func TestDamagedSeeder(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 5<<20)
+	l.seed()
+	store := l.seeder.store
+	damage := func() {
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		store.data[l.pieces.Offset(7)] ^= 1
+	}
+	damage()
+	m := l.machine(nil)
+	waitFor(t, "refused pieces", func() bool { return m.Stats().Rejected >= 2 })
+	if n := m.Stats().Rejected; n > 3 {
+		t.Errorf("the damaged piece was fetched %d times in a row; want a pause between", n)
+	}
+	damage() // undoes it
+	l.complete(m)
+}
+
+func TestHaveIsAnnounced(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 5<<20)
+	l.seed()
+	giver := l.machine(nil)
+	giver.SetPace(swarm.Trickle)
+	l.seeder.stop() // the pieces come by another way
+	taker := l.machine(nil)
+	for i := range l.pieces.Count() {
+		giver.store.Put(i, swarmtest.Piece(l.data, l.pieces, i))
+		giver.Have(i)
+	}
+	l.complete(taker)
+	if s := taker.Stats(); s.FromPeers < l.pieces.Size-pieceLength {
+		t.Errorf("%+v; want nearly all from the machine", s)
+	}
+}
+
+// broken is a store whose disk is full.
+type broken struct{ *memory }
+
+func (broken) Put(int, []byte) error { return errors.New("disk full") }
+
+func TestBrokenStoreEndsTheSession(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1<<20)
+	l.seed()
+	s, err := swarm.New(swarm.Config{
+		Pieces: l.pieces, Torrent: l.torrent, Store: broken{newMemory(l.pieces)},
+		Listen: l.address(), Seeder: l.seeder.Addr(), Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.SetPace(swarm.Full)
+	if err := s.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "disk full") {
+		t.Errorf("Run = %v; want the store's error", err)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1<<20)
+	good := swarm.Config{Pieces: l.pieces, Torrent: l.torrent, Store: newMemory(l.pieces), Listen: l.address()}
+	for name, spoil := range map[string]func(*swarm.Config){
+		"no torrent":      func(c *swarm.Config) { c.Torrent = nil },
+		"another torrent": func(c *swarm.Config) { c.Pieces.Size++ },
+		"no store":        func(c *swarm.Config) { c.Store = nil },
+		"no address":      func(c *swarm.Config) { c.Listen = netip.AddrPort{} },
+		"profile":         func(c *swarm.Config) { c.Profile = []int{4} },
+		"address taken": func(c *swarm.Config) {
+			c.Listen = netip.MustParseAddrPort(strings.TrimPrefix(strings.TrimSuffix(l.tracker, "/announce"), "http://"))
+		},
+	} {
+		c := good
+		spoil(&c)
+		if s, err := swarm.New(c); err == nil {
+			s.Run(context.Background())
+			t.Errorf("%s: New = nil; want an error", name)
+		}
+	}
+}
+
+// waitFor looks every millisecond whether something has come about.
+func waitFor(t *testing.T, what string, come func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !come(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%s didn't come", what)
+		}
 	}
 }

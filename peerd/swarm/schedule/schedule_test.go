@@ -1,0 +1,264 @@
+package schedule
+
+import (
+	"reflect"
+	"testing"
+	"time"
+)
+
+const (
+	seeder Peer = iota
+	alice
+	bob
+)
+
+var begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// everyone has room in the request queue.
+func everyone(Peer) bool { return true }
+
+// only these peers have room.
+func only(peers ...Peer) func(Peer) bool {
+	return func(id Peer) bool {
+		for _, p := range peers {
+			if p == id {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// all asks until nothing is left to do, at most n times.
+func all(s *Schedule, now time.Time, ready func(Peer) bool, n int) []Fetch {
+	var got []Fetch
+	for range n {
+		f, ok := s.Next(now, ready)
+		if !ok {
+			break
+		}
+		got = append(got, f)
+	}
+	return got
+}
+
+// known is a schedule of ten pieces with the seeder, alice, who has pieces 0, 1
+// and 2, and bob, who has piece 2.
+func known(profile ...int) *Schedule {
+	s := New(10, profile, 1)
+	s.Join(seeder, true)
+	s.Join(alice, false)
+	s.Join(bob, false)
+	for _, piece := range []int{0, 1, 2} {
+		s.Offers(alice, piece)
+	}
+	s.Offers(bob, 2)
+	return s
+}
+
+func TestNext(t *testing.T) {
+	for name, c := range map[string]struct {
+		state func() *Schedule
+		at    time.Duration
+		ready func(Peer) bool
+		want  Fetch
+		none  bool
+	}{
+		"demand comes first, and from a machine": {
+			state: func() *Schedule { s := known(7, 8); s.Demand([]int{1}, begin); return s },
+			want:  Fetch{1, alice, true},
+		},
+		"demand that no machine has comes from the seeder": {
+			state: func() *Schedule { s := known(); s.Demand([]int{5}, begin); return s },
+			want:  Fetch{5, seeder, true},
+		},
+		"demand doesn't wait for room": {
+			state: func() *Schedule { s := known(); s.Demand([]int{1}, begin); return s },
+			ready: only(),
+			want:  Fetch{1, alice, true},
+		},
+		"demand that a machine is fetching is left to it": {
+			state: func() *Schedule {
+				s := known()
+				s.Coming(5, begin)
+				s.Demand([]int{5}, begin)
+				return s
+			},
+			none: true,
+		},
+		"until it is overdue": {
+			state: func() *Schedule {
+				s := known()
+				s.Coming(5, begin)
+				s.Demand([]int{5}, begin)
+				return s
+			},
+			at:   demandDeadline,
+			want: Fetch{5, seeder, true},
+		},
+		"overdue demand gets a second source": {
+			state: func() *Schedule {
+				s := known()
+				s.Demand([]int{1}, begin)
+				s.Next(begin, everyone)
+				return s
+			},
+			at:   demandDeadline,
+			want: Fetch{1, seeder, true},
+		},
+		"a window piece that nobody has comes from the seeder before the others": {
+			state: func() *Schedule { return known(0, 2, 8) },
+			want:  Fetch{8, seeder, false},
+		},
+		"a window piece that a machine has is left to machines": {
+			state: func() *Schedule {
+				s := known(0, 1, 2)
+				for piece := 3; piece < 10; piece++ {
+					s.Have(piece)
+				}
+				return s
+			},
+			ready: only(seeder),
+			none:  true,
+		},
+		"the rarer piece of the window first": {
+			state: func() *Schedule { return known(2, 0) },
+			want:  Fetch{0, alice, false},
+		},
+		"the rest at a trickle, when all is quiet": {
+			state: func() *Schedule { return known() },
+			ready: only(bob),
+			want:  Fetch{2, bob, false},
+		},
+		"not while a piece is under way": {
+			state: func() *Schedule { s := known(8); s.Next(begin, everyone); return s },
+			none:  true,
+		},
+		"not sooner than a second after the last": {
+			state: func() *Schedule { s := known(); f, _ := s.Next(begin, everyone); s.Have(f.Piece); return s },
+			at:    trickleEvery - 1,
+			none:  true,
+		},
+		"in full, only room limits the rest": {
+			state: func() *Schedule { s := known(8); s.SetFull(true); s.Next(begin, everyone); return s },
+			ready: only(bob),
+			want:  Fetch{2, bob, false},
+		},
+		"not even in full while a read waits": {
+			state: func() *Schedule {
+				s := known()
+				s.SetFull(true)
+				s.Demand([]int{1}, begin)
+				s.Next(begin, everyone)
+				return s
+			},
+			none: true,
+		},
+		"what came damaged isn't asked for again at once": {
+			state: func() *Schedule {
+				s := known()
+				s.Demand([]int{1}, begin)
+				s.Next(begin, everyone)
+				s.Failed(1, begin)
+				return s
+			},
+			none: true,
+		},
+		"but later": {
+			state: func() *Schedule {
+				s := known()
+				s.Demand([]int{1}, begin)
+				s.Next(begin, everyone)
+				s.Failed(1, begin)
+				return s
+			},
+			at:   failedFor,
+			want: Fetch{1, alice, true},
+		},
+		"what a peer that left was asked for is asked of another": {
+			state: func() *Schedule {
+				s := known()
+				s.Demand([]int{2}, begin)
+				f, _ := s.Next(begin, only(alice))
+				s.Leave(f.Peer)
+				return s
+			},
+			want: Fetch{2, bob, true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ready := c.ready
+			if ready == nil {
+				ready = everyone
+			}
+			s := c.state()
+			if got, ok := s.Next(begin.Add(c.at), ready); ok == c.none || got != c.want {
+				t.Errorf("Next = %+v, %t; want %+v, %t", got, ok, c.want, !c.none)
+			}
+		})
+	}
+}
+
+func TestNothingTwice(t *testing.T) {
+	s := known()
+	s.SetFull(true)
+	seen := make(map[int]bool)
+	for _, f := range all(s, begin, everyone, 100) {
+		if seen[f.Piece] {
+			t.Errorf("piece %d is fetched twice", f.Piece)
+		}
+		seen[f.Piece] = true
+	}
+	if len(seen) != 10 {
+		t.Errorf("%d of 10 pieces are fetched", len(seen))
+	}
+	for piece := range 10 {
+		s.Have(piece)
+	}
+	if _, ok := s.Next(begin, everyone); ok || !s.Complete() {
+		t.Error("a complete schedule goes on fetching")
+	}
+}
+
+func TestLimitOfPiecesUnderWay(t *testing.T) {
+	s := New(10*maxFetching, nil, 1)
+	s.Join(seeder, true)
+	s.SetFull(true)
+	if got := len(all(s, begin, everyone, 1000)); got != maxFetching {
+		t.Errorf("%d pieces are under way; want %d", got, maxFetching)
+	}
+	s.Demand([]int{400}, begin)
+	if s.Asked(400) == nil {
+		if f, ok := s.Next(begin, everyone); !ok || f.Piece != 400 {
+			t.Errorf("Next = %v, %t; the limit holds back demand", f, ok)
+		}
+	}
+}
+
+func TestSameSeedSameDecisions(t *testing.T) {
+	decide := func(seed uint64) []Fetch {
+		s := New(100, nil, seed)
+		s.Join(seeder, true)
+		s.SetFull(true)
+		return all(s, begin, everyone, 10)
+	}
+	if a, b := decide(1), decide(1); !reflect.DeepEqual(a, b) {
+		t.Errorf("seed 1 gives %v and %v", a, b)
+	}
+	if a, b := decide(1), decide(2); reflect.DeepEqual(a, b) {
+		t.Errorf("seeds 1 and 2 both give %v", a)
+	}
+}
+
+func TestForeignPiecesAreIgnored(t *testing.T) {
+	s := known()
+	for _, piece := range []int{-1, 10, 1 << 30} {
+		s.Offers(alice, piece)
+		s.Coming(piece, begin)
+		s.Demand([]int{piece}, begin)
+		s.Have(piece)
+	}
+	if f, ok := s.Next(begin, everyone); !ok || f.Piece < 0 || f.Piece > 9 {
+		t.Errorf("Next = %v, %t", f, ok)
+	}
+}
