@@ -147,6 +147,9 @@ func tail(text []byte, n int) string {
 }
 
 func (c *Console) close() {
+	if c == nil {
+		return // there is no such port, or no machine yet
+	}
 	c.conn.Close()
 	<-c.done
 }

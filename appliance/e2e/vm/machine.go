@@ -2,7 +2,6 @@ package vm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,12 +27,14 @@ type MachineConfig struct {
 	NIC      string   // network card; empty: VirtioNIC
 	Memory   int      // MiB; 0: 1024
 	Rate     string   // of the cable, such as 100mbit; empty: no limit
+	Second   bool     // has a second serial port
 }
 
 // A Machine is a running computer.
 type Machine struct {
 	Config  MachineConfig
 	Console *Console // its serial port
+	Second  *Console // its second one, or nil
 
 	lan     *LAN
 	cmd     *exec.Cmd // QEMU
@@ -64,17 +65,19 @@ func (l *LAN) Start(cfg MachineConfig) (*Machine, error) {
 	return m, nil
 }
 
-// Dir is the folder with the machine's console.log and console.sock.
+// Dir is the folder with the machine's console.log and console.sock, and the
+// same of its second serial port.
 func (m *Machine) Dir() string { return filepath.Join(m.lan.dir, m.Config.Name) }
+
+func (m *Machine) file(name string) string { return filepath.Join(m.Dir(), name) }
 
 func (m *Machine) start(tap string) error {
 	firmware, err := m.Config.Firmware.arguments(m.Config.NIC, m.Config.MAC)
 	if err != nil {
 		return err
 	}
-	consolePath, qmpPath := filepath.Join(m.Dir(), "console.sock"), filepath.Join(m.Dir(), "qmp.sock")
-	if len(consolePath) > 107 {
-		return fmt.Errorf("%s is longer than a socket's name can be (107 letters)", consolePath)
+	if longest := m.file("console.sock"); len(longest) > 107 {
+		return fmt.Errorf("%s is longer than a socket's name can be (107 letters)", longest)
 	}
 	accel := Accel()
 	if accel == "tcg" {
@@ -88,13 +91,16 @@ func (m *Machine) start(tap string) error {
 		"-smp", "1", // a second one makes emulation slower
 		"-nodefaults", "-display", "none",
 		"-device", "virtio-rng-pci", // else key generation waits for entropy
-		"-chardev", "socket,id=console,server=on,wait=off,path=" + consolePath + ",logfile=" + filepath.Join(m.Dir(), "console.log"),
-		"-serial", "chardev:console",
-		"-qmp", "unix:" + qmpPath + ",server=on,wait=off",
 		"-netdev", "tap,id=lan,ifname=" + tap + ",script=no,downscript=no",
 		"-S", // wait, until the console is being read
 	}, firmware...)
-	log, err := os.Create(filepath.Join(m.Dir(), "qemu.log"))
+	args = append(args, m.serial("console")...)
+	if m.Config.Second {
+		args = append(args, m.serial("second")...)
+	}
+	// The last of the sockets: once it answers, all are there.
+	args = append(args, "-qmp", "unix:"+m.file("qmp.sock")+",server=on,wait=off")
+	log, err := os.Create(m.file("qemu.log"))
 	if err != nil {
 		return err
 	}
@@ -110,39 +116,47 @@ func (m *Machine) start(tap string) error {
 		cmd.Wait() // its words are in qemu.log
 		close(m.exited)
 	}()
-	if err := m.listening(consolePath, qmpPath); err != nil {
+	if err := m.connect(); err != nil {
 		return err
 	}
-	if m.monitor, err = dialMonitor(qmpPath); err != nil {
+	if m.Console, err = dialConsole(m.file("console.sock")); err != nil {
 		return err
 	}
-	if m.Console, err = dialConsole(consolePath); err != nil {
-		return err
+	if m.Config.Second {
+		if m.Second, err = dialConsole(m.file("second.sock")); err != nil {
+			return err
+		}
 	}
 	return m.monitor.execute("cont")
 }
 
-// listening waits until QEMU has made its sockets.
-func (m *Machine) listening(paths ...string) error {
+// serial are QEMU's arguments for one more serial port. Its words are kept in
+// name.log, whoever else reads them.
+func (m *Machine) serial(name string) []string {
+	return []string{
+		"-chardev", "socket,id=" + name + ",server=on,wait=off,path=" + m.file(name+".sock") + ",logfile=" + m.file(name+".log"),
+		"-serial", "chardev:" + name,
+	}
+}
+
+// connect dials the monitor until QEMU answers.
+func (m *Machine) connect() (err error) {
 	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for _, path := range paths {
-		for {
-			if _, err := os.Stat(path); err == nil {
-				break
-			}
-			select {
-			case <-m.exited:
-				words, _ := os.ReadFile(filepath.Join(m.Dir(), "qemu.log"))
-				return fmt.Errorf("QEMU has ended: %s", words)
-			case <-deadline:
-				return errors.New("QEMU does not answer")
-			case <-tick.C:
-			}
+	for {
+		if m.monitor, err = dialMonitor(m.file("qmp.sock")); err == nil {
+			return nil
+		}
+		select {
+		case <-m.exited:
+			words, _ := os.ReadFile(m.file("qemu.log"))
+			return fmt.Errorf("QEMU has ended: %s", words)
+		case <-deadline:
+			return err
+		case <-tick.C:
 		}
 	}
-	return nil
 }
 
 // Reset presses the reset button.
@@ -166,8 +180,9 @@ func (m *Machine) SetRate(rate string) error { return m.lan.SetRate(m.Config.Nam
 
 // Detach leaves the machine running and its console to others.
 func (m *Machine) Detach() {
-	m.monitor.close()
-	m.Console.close()
+	for _, c := range []interface{ close() }{m.monitor, m.Console, m.Second} {
+		c.close()
+	}
 }
 
 // Kill pulls the plug: the machine is off and its cable gone.
@@ -176,11 +191,6 @@ func (m *Machine) Kill() error {
 		m.cmd.Process.Kill() // fails when it is off already
 		<-m.exited
 	}
-	if m.monitor != nil {
-		m.monitor.close()
-	}
-	if m.Console != nil {
-		m.Console.close()
-	}
+	m.Detach()
 	return m.lan.unplug(m.Config.Name)
 }

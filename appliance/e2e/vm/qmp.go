@@ -95,6 +95,9 @@ func (m *monitor) wait(ctx context.Context, event string) error {
 }
 
 func (m *monitor) close() {
+	if m == nil {
+		return // QEMU has not come as far
+	}
 	m.conn.Close()
 	<-m.done
 }

@@ -13,7 +13,12 @@ import (
 	"time"
 )
 
-var loginPrompt = regexp.MustCompile(`\S+ login:`)
+var (
+	loginPrompt = regexp.MustCompile(`\S+ login:`)
+	shellPrompt = regexp.MustCompile(`# $`)
+	password    = regexp.MustCompile(`(?i)password:`)
+	entered     = regexp.MustCompile(`shell waits`)
+)
 
 // WaitLogin returns when the machine asks who is there.
 func (c *Console) WaitLogin(ctx context.Context) error {
@@ -21,35 +26,40 @@ func (c *Console) WaitLogin(ctx context.Context) error {
 	return err
 }
 
-// Login waits for the login prompt and logs in as root, who must have no
-// password, and makes the console quiet enough for Run.
+// Login logs in as root, who must have no password, where WaitLogin has seen
+// the login prompt. After it, Run can be used.
 func (c *Console) Login(ctx context.Context) error {
-	if err := c.WaitLogin(ctx); err != nil {
-		return err
-	}
-	return c.LoginNow(ctx)
-}
-
-// LoginNow logs in where a login prompt has been seen already.
-func (c *Console) LoginNow(ctx context.Context) error {
 	if err := c.Send("root\n"); err != nil {
 		return err
 	}
-	which, _, err := c.Expect(ctx, regexp.MustCompile(`root@\S*#|^# `), regexp.MustCompile(`(?i)password:`), regexp.MustCompile(`Login incorrect`))
+	which, _, err := c.Expect(ctx, shellPrompt, password)
 	if err != nil {
 		return fmt.Errorf("log in: %w", err)
 	}
-	if which != 0 {
+	if which == 1 {
 		return errors.New("log in: root has a password; the image needs one whose root has none")
 	}
-	// A plain shell without prompt, line editing and echo. The kernel keeps all
-	// but emergencies to itself (dmesg -n 1), and so does systemd (SIGRTMIN+21).
-	// The two halves of the marker keep the echo of this line from matching.
+	return c.enter(ctx)
+}
+
+// Shell makes Run usable where a shell is at its prompt without a login.
+func (c *Console) Shell(ctx context.Context) error {
+	if _, _, err := c.Expect(ctx, shellPrompt); err != nil {
+		return fmt.Errorf("find a shell: %w", err)
+	}
+	return c.enter(ctx)
+}
+
+// enter replaces the shell by a plain one without prompt, line editing and echo,
+// and quietens the console: the kernel keeps all but emergencies to itself
+// (dmesg -n 1), and so does systemd (SIGRTMIN+21).
+func (c *Console) enter(ctx context.Context) error {
+	// The echo of this line must not match what is expected, hence the %s.
 	if err := c.Send("exec env PS1= PS2= sh\nstty -echo; dmesg -n 1; kill -s RTMIN+21 1; printf 'shell %s\\n' waits\n"); err != nil {
 		return err
 	}
-	if _, _, err := c.Expect(ctx, regexp.MustCompile(`shell waits`)); err != nil {
-		return fmt.Errorf("log in: %w", err)
+	if _, _, err := c.Expect(ctx, entered); err != nil {
+		return fmt.Errorf("enter a shell: %w", err)
 	}
 	return nil
 }
