@@ -24,14 +24,16 @@ func Attach(device, path string) (*Loop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the loop device: %w", err)
 	}
-	file, err := os.Open(path)
+	// Not os.Open: it asks whether the file can be polled, in a way that holds
+	// up the whole Go program, the one that has to answer the question included.
+	file, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		dev.Close()
-		return nil, fmt.Errorf("open the image file: %w", err)
+		return nil, fmt.Errorf("open the image file %s: %w", path, err)
 	}
-	defer file.Close() // the device keeps its own reference
+	defer unix.Close(file) // the device keeps its own reference
 
-	config := unix.LoopConfig{Fd: uint32(file.Fd())}
+	config := unix.LoopConfig{Fd: uint32(file)}
 	config.Info.Flags = unix.LO_FLAGS_READ_ONLY | unix.LO_FLAGS_DIRECT_IO
 	copy(config.Info.File_name[:], "swarmboot") // as losetup shows it
 	err = unix.IoctlLoopConfigure(int(dev.Fd()), &config)
