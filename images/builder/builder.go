@@ -168,7 +168,7 @@ func openWork(dir string) (work string, remove func(), err error) {
 	work = filepath.Clean(dir) + ".build"
 	err = os.RemoveAll(work)
 	if err == nil {
-		err = os.Mkdir(work, 0o700)
+		err = os.Mkdir(work, 0o711) // apt downloads as a user of its own, who must get through
 	}
 	if err != nil {
 		lock.Close()
