@@ -15,7 +15,7 @@ import (
 
 var (
 	loginPrompt = regexp.MustCompile(`\S+ login:`)
-	shellPrompt = regexp.MustCompile(`# $`)
+	shellPrompt = regexp.MustCompile(`# (\x1b\[[0-9;?]*[A-Za-z])*$`) // shells set the terminal up around it
 	password    = regexp.MustCompile(`(?i)password:`)
 	entered     = regexp.MustCompile(`shell waits`)
 )
