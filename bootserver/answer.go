@@ -1,0 +1,160 @@
+package bootserver
+
+import (
+	"net"
+	"net/netip"
+	"time"
+
+	"swarmboot/bootserver/internal/bootweb"
+	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/images"
+	"swarmboot/images/catalogue"
+	"swarmboot/initramfs/stage"
+)
+
+// The loaders, as Debian's package ipxe names them. snponly.efi drives only the
+// card that it was loaded by, through the firmware: the one that surely works.
+const (
+	loaderBIOS = "undionly.kpxe"
+	loaderEFI  = "snponly.efi"
+)
+
+// dhcpSide is the Server as package dhcp sees it.
+type dhcpSide struct{ *Server }
+
+// Choose tells what a machine loads next: our iPXE, or with any iPXE its script.
+func (s dhcpSide) Choose(c dhcp.Client) (dhcp.Boot, error) {
+	m, ok := s.machine(c.MAC.HardwareAddr())
+	if !ok {
+		return dhcp.Boot{}, dhcp.ErrDenied
+	}
+	boot := dhcp.Boot{Name: m.Name}
+	switch {
+	case c.Program == dhcp.System:
+		// it has booted, or our init runs: an address is all it wants
+	case c.Program == dhcp.IPXE:
+		boot.File = s.base() + bootweb.ScriptPath + "?mac=" + c.MAC.String()
+	case c.Platform == dhcp.BIOS:
+		boot.File = loaderBIOS
+	case c.Platform == dhcp.EFI:
+		boot.File = loaderEFI
+	default:
+		s.log.Warn("no loader for this machine; it gets an address only", "machine", c.MAC.String(), "platform", c.Platform)
+	}
+	return boot, nil
+}
+
+// Answered notes the first sign of a boot.
+func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
+	mac, now := c.MAC.String(), time.Now()
+	if c.Begins && c.Program != dhcp.System {
+		m, _ := s.machine(c.MAC.HardwareAddr())
+		s.registry.discovered(mac, m.Name, m.Image.String(), c.Program == dhcp.IPXE, now)
+		return
+	}
+	s.registry.heard(mac, now)
+}
+
+// loading is told by package tftp which address fetches a loader.
+func (s *Server) loading(address netip.Addr, _ string) {
+	if mac, ok := s.dhcp.Owner(address); ok {
+		s.report(stage.Report{Machine: mac.String(), Stage: stage.Loader})
+	}
+}
+
+// report takes what a machine says, or what its requests say for it.
+func (s *Server) report(r stage.Report) {
+	if s.registry.report(r, time.Now()) {
+		log := s.log.With("machine", r.Machine, "stage", r.Stage, "image", r.Image)
+		if r.Stage == stage.Failed {
+			log.Error("machine failed", "at", r.At, "err", r.Reason)
+		} else {
+			log.Info("machine reached a stage")
+		}
+	}
+	if r.Stage == stage.Ready && len(r.Touched) > 0 {
+		s.recordProfile(r)
+	}
+}
+
+// recordProfile keeps the read log of a machine that has booted the image that
+// the config gives it.
+func (s *Server) recordProfile(r stage.Report) {
+	mac, err := net.ParseMAC(r.Machine)
+	if err != nil {
+		return
+	}
+	m, ok := s.machine(mac)
+	ref, err := images.ParseRef(r.Image)
+	if !ok || err != nil || ref != m.Image {
+		return
+	}
+	for _, o := range s.offered() {
+		if o.Manifest.Ref() != ref {
+			continue
+		}
+		kept, err := s.profiles.record(o.Digest, r.Image, o.Manifest.Pieces.Count(), r.Touched)
+		if err != nil {
+			s.log.Error("read log was not kept; later boots fetch in no good order", "machine", r.Machine, "image", r.Image, "err", err)
+		} else if kept {
+			s.log.Info("boot profile recorded", "machine", r.Machine, "image", r.Image, "pieces", len(r.Touched))
+		}
+	}
+}
+
+func (s *Server) offered() []*offer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*offer
+	for _, o := range s.offers {
+		all = append(all, o)
+	}
+	return all
+}
+
+// webSide is the Server as package bootweb sees it.
+type webSide struct{ *Server }
+
+func (s webSide) Plan(mac net.HardwareAddr) (bootweb.Plan, error) { return s.plan(mac) }
+
+func (s webSide) Describe(mac net.HardwareAddr) ([]byte, error) { return s.describe(mac) }
+
+func (s webSide) Image(digest string) (*catalogue.Image, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.offers[digest]
+	if !ok {
+		return nil, false
+	}
+	return o.Image, true
+}
+
+func (s webSide) Sender(address netip.Addr) (net.HardwareAddr, bool) {
+	mac, ok := s.dhcp.Owner(address)
+	return mac.HardwareAddr(), ok
+}
+
+func (s webSide) Heard(hw net.HardwareAddr) {
+	if mac, ok := dhcp.ToMAC(hw); ok {
+		s.dhcp.Touch(mac)
+		s.registry.heard(mac.String(), time.Now())
+	}
+}
+
+func (s webSide) Report(r stage.Report) {
+	if mac, err := net.ParseMAC(r.Machine); err == nil {
+		if m, ok := s.machine(mac); ok {
+			// After a restart a machine may be heard of before it asks for an address.
+			s.registry.add(r.Machine, m.Name, m.Image.String())
+		}
+	}
+	s.report(r)
+}
+
+func (s webSide) RootSent(digest string, n int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.offers[digest]; o != nil {
+		o.httpBytes.Add(n)
+	}
+}

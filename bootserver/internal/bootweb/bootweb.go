@@ -1,0 +1,339 @@
+// Package bootweb is the HTTP side of the boot server: the script that a loader
+// asks for, kernel and initramfs, the sealed boot description, the image's root
+// by ranges, and the reports that machines send.
+//
+// It knows the words of these conversations and nothing of who boots what: that
+// it asks a Server, which bootserver.Server is. Files are sent by the kernel
+// (sendfile): whatever wraps a response passes io.ReaderFrom on (pace.go).
+package bootweb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"swarmboot/images"
+	"swarmboot/images/catalogue"
+	"swarmboot/initramfs/bootargs"
+	"swarmboot/initramfs/stage"
+	"swarmboot/peerd/announce"
+)
+
+// Paths that the server itself names in scripts and DHCP answers.
+const (
+	ScriptPath    = "/boot.ipxe"
+	InitramfsPath = "/initramfs"
+	failedPath    = "/failed"
+)
+
+// PartPath is where a part of an image is fetched. The digest in it makes what
+// is there unchangeable.
+func PartPath(image *catalogue.Image, part catalogue.Part) string {
+	return partPath(image.Digest, part)
+}
+
+func partPath(digest string, part catalogue.Part) string {
+	return "/images/" + digest + "/" + string(part)
+}
+
+// ErrUnknown says that a machine is none of ours.
+var ErrUnknown = errors.New("this boot server has nothing for this machine")
+
+// A Plan is what one machine boots.
+type Plan struct {
+	MAC        net.HardwareAddr
+	Name       string // may be empty
+	Image      *catalogue.Image
+	KernelArgs []string
+}
+
+func (p Plan) title() string {
+	if p.Name == "" {
+		return p.MAC.String()
+	}
+	return p.Name + " (" + p.MAC.String() + ")"
+}
+
+// A Server knows the machines and takes note of what they do.
+type Server interface {
+	// Plan tells what mac boots: ErrUnknown for a stranger, else an error that
+	// says why the machine cannot be booted now.
+	Plan(mac net.HardwareAddr) (Plan, error)
+	// Describe is the sealed boot description of mac; errors as with Plan.
+	Describe(mac net.HardwareAddr) ([]byte, error)
+	// Image is the image with that digest, if it is on offer.
+	Image(digest string) (*catalogue.Image, bool)
+	// Sender is the machine that has the address.
+	Sender(netip.Addr) (net.HardwareAddr, bool)
+	// Heard is told of each request of a machine.
+	Heard(mac net.HardwareAddr)
+	// Report takes what a machine says, or what its requests say for it.
+	Report(stage.Report)
+	// RootSent counts bytes of an image's root that went over HTTP.
+	RootSent(digest string, n int64)
+}
+
+// Config is what the handlers need besides the Server.
+type Config struct {
+	Base      string       // URL of this server as machines reach it, without a path
+	Initramfs string       // file: the common archive and the keys
+	Digest    string       // SHA-256 of it
+	Tracker   http.Handler // for announce.Path
+	Log       *slog.Logger
+}
+
+type web struct {
+	Config
+	server Server
+}
+
+// Handler serves all paths.
+func Handler(cfg Config, server Server) http.Handler {
+	w := &web{cfg, server}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+ScriptPath, w.script)
+	mux.HandleFunc("GET "+failedPath, w.failed)
+	mux.HandleFunc("GET "+InitramfsPath, w.initramfs)
+	mux.HandleFunc("GET /images/{digest}/{part}", w.part)
+	mux.HandleFunc("GET /describe/{mac}", w.describe)
+	mux.HandleFunc("POST "+stage.Path, w.report)
+	mux.Handle("GET "+announce.Path, cfg.Tracker)
+	return paced(w.heard(mux))
+}
+
+// Serve answers on l until ctx is done. Transfers that run then are cut after a
+// moment: whoever fetches by HTTP tries again.
+func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.Logger) error {
+	const (
+		maxConnections = 8192
+		grace          = time.Second
+	)
+	srv := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second, // no WriteTimeout: pace.go watches progress
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer cancel()
+		if srv.Shutdown(soon) != nil {
+			srv.Close()
+		}
+	})
+	err := srv.Serve(netutil.LimitListener(l, maxConnections))
+	if stop() { // nobody asked to stop
+		return err
+	}
+	<-ended
+	return nil
+}
+
+// heard tells the server which machine a request is from.
+func (s *web) heard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if mac, ok := s.sender(r); ok {
+			s.server.Heard(mac)
+		}
+		s.Log.Debug("request", "peer", r.RemoteAddr, "method", r.Method, "url", r.URL)
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *web) sender(r *http.Request) (net.HardwareAddr, bool) {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return nil, false
+	}
+	return s.server.Sender(remote.Addr().Unmap())
+}
+
+// is tells whether the request comes from the machine mac itself: no machine
+// can speak for another.
+func (s *web) is(mac net.HardwareAddr, r *http.Request) bool {
+	sender, ok := s.sender(r)
+	return ok && sender.String() == mac.String()
+}
+
+// reached notes a stage that a request stands for.
+func (s *web) reached(mac net.HardwareAddr, at stage.Stage, r *http.Request) {
+	if r.Method == http.MethodGet && s.is(mac, r) {
+		s.server.Report(stage.Report{Machine: mac.String(), Stage: at})
+	}
+}
+
+func (s *web) script(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	mac, err := net.ParseMAC(q.Get("mac"))
+	if err != nil {
+		http.Error(w, "mac: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	attempt, _ := strconv.Atoi(q.Get("attempt"))
+	log := s.Log.With("machine", mac.String(), "platform", q.Get("platform"), "version", q.Get("version"), "uuid", q.Get("uuid"))
+	plan, err := s.server.Plan(mac)
+	var text string
+	switch {
+	case errors.Is(err, ErrUnknown):
+		log.Warn("script refused", "peer", r.RemoteAddr, "err", err)
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	case err != nil:
+		log.Error("machine cannot be booted", "stage", stage.Kernel, "err", err)
+		text = apology(mac.String(), err.Error(), s.Base, attempt)
+		s.reached(mac, stage.Script, r)
+		if r.Method == http.MethodGet && s.is(mac, r) {
+			s.server.Report(stage.Report{Machine: mac.String(), Stage: stage.Failed, At: stage.Kernel, Reason: err.Error()})
+		}
+	default:
+		log.Info("script sent", "image", plan.Image.Manifest.Ref(), "attempt", attempt)
+		text = script(plan, s.Base, attempt)
+		s.reached(mac, stage.Script, r)
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	w.Header().Set("Cache-Control", "no-store")
+	io.WriteString(w, text)
+}
+
+// failed takes what a script reports when it cannot go on.
+func (s *web) failed(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	mac, err := net.ParseMAC(q.Get("mac"))
+	if err != nil || !s.is(mac, r) {
+		http.Error(w, "no machine with this address", http.StatusForbidden)
+		return
+	}
+	at := stage.Stage(q.Get("stage"))
+	if at.Index() < 0 {
+		http.Error(w, "unknown stage", http.StatusBadRequest)
+		return
+	}
+	reason := fmt.Sprintf("the loader could not fetch or start: %.40q (iPXE error %.40q; https://ipxe.org/ERROR explains it)", q.Get("part"), q.Get("error"))
+	s.server.Report(stage.Report{Machine: mac.String(), Stage: stage.Failed, At: at, Reason: reason})
+	w.Header().Set("Content-Type", "text/plain")
+	io.WriteString(w, "noted\n")
+}
+
+func (s *web) initramfs(w http.ResponseWriter, r *http.Request) {
+	f, err := os.Open(s.Initramfs)
+	if err != nil {
+		s.Log.Error("initramfs cannot be read", "err", err)
+		http.Error(w, "initramfs cannot be read", http.StatusInternalServerError)
+		return
+	}
+	defer f.Close()
+	w.Header().Set("Cache-Control", "no-cache")
+	send(w, r, f, s.Digest)
+}
+
+func (s *web) part(w http.ResponseWriter, r *http.Request) {
+	digest, part := r.PathValue("digest"), catalogue.Part(r.PathValue("part"))
+	image, ok := s.server.Image(digest)
+	if !ok || image.Path(part) == "" {
+		http.Error(w, "no such part of an image", http.StatusNotFound)
+		return
+	}
+	f, err := image.Open(part)
+	if err != nil {
+		s.Log.Error("part of an image cannot be read", "image", image.Manifest.Ref(), "err", err)
+		http.Error(w, "the part cannot be read", http.StatusInternalServerError)
+		return
+	}
+	defer f.Close()
+	if part == catalogue.Kernel {
+		if mac, ok := s.sender(r); ok {
+			s.reached(mac, stage.Kernel, r)
+		}
+	}
+	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	n := send(w, r, f, digestOf(image.Manifest, part))
+	if part == catalogue.Root {
+		s.server.RootSent(digest, n)
+	}
+}
+
+func digestOf(m images.Manifest, part catalogue.Part) string {
+	switch part {
+	case catalogue.Kernel:
+		return m.Kernel.SHA256
+	case catalogue.Modules:
+		return m.Modules.SHA256
+	case catalogue.Torrent:
+		return m.Torrent.SHA256
+	}
+	return m.Root.SHA256
+}
+
+// send answers with a file or the ranges of it that were asked for, and returns
+// how many bytes of it went out.
+func send(w http.ResponseWriter, r *http.Request, f *os.File, sha256 string) int64 {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("ETag", `"`+sha256+`"`)
+	http.ServeContent(w, r, "", time.Time{}, f)
+	return sent(w)
+}
+
+func (s *web) describe(w http.ResponseWriter, r *http.Request) {
+	mac, err := net.ParseMAC(r.PathValue("mac"))
+	if err != nil {
+		http.Error(w, "mac: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	sealed, err := s.server.Describe(mac)
+	switch {
+	case errors.Is(err, ErrUnknown):
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	case err != nil:
+		s.Log.Error("machine cannot be booted", "machine", mac.String(), "err", err)
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	if len(sealed) > bootargs.MaxDescription {
+		http.Error(w, "boot description is larger than machines read", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(sealed)))
+	w.Header().Set("Cache-Control", "no-store")
+	w.Write(sealed)
+}
+
+func (s *web) report(w http.ResponseWriter, r *http.Request) {
+	refuse := func(code int, err error) {
+		s.Log.Warn("report refused", "peer", r.RemoteAddr, "err", err)
+		http.Error(w, err.Error(), code)
+	}
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, stage.MaxReport))
+	if err != nil {
+		refuse(http.StatusBadRequest, fmt.Errorf("report: %w", err))
+		return
+	}
+	report, err := stage.Decode(data)
+	if err != nil {
+		refuse(http.StatusBadRequest, err)
+		return
+	}
+	mac, err := net.ParseMAC(report.Machine)
+	if err != nil || !s.is(mac, r) {
+		refuse(http.StatusForbidden, fmt.Errorf("report about %s comes from an address that is not its own", report.Machine))
+		return
+	}
+	s.server.Report(report)
+	w.WriteHeader(http.StatusNoContent)
+}

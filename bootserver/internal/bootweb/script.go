@@ -1,0 +1,88 @@
+package bootweb
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"swarmboot/images/catalogue"
+)
+
+// unreachable is how long a machine waits when the boot server does not answer.
+const unreachable = 10 * time.Second
+
+// script is the iPXE script that boots p. Whatever goes wrong is told on the
+// console and to the server, and tried again after a pause: a machine that
+// stops in silence needs someone to walk to it.
+func script(p Plan, base string, attempt int) string {
+	image := p.Image
+	part := func(part catalogue.Part) string { return base + partPath(image.Digest, part) }
+	// UEFI kernels look for each initrd by its name; BIOS takes them all.
+	args := append([]string{"initrd=initramfs", "initrd=modules"}, p.KernelArgs...)
+
+	var b strings.Builder
+	b.WriteString("#!ipxe\n")
+	fmt.Fprintf(&b, "echo Swarmboot: %s boots %s\n", plain(p.title()), image.Manifest.Ref())
+	b.WriteString("imgfree\n") // what an earlier attempt has left
+	b.WriteString("set part kernel\n")
+	fmt.Fprintf(&b, "kernel --name kernel %s %s || goto failed\n", part(catalogue.Kernel), strings.Join(args, " "))
+	b.WriteString("set part initramfs\n")
+	fmt.Fprintf(&b, "initrd --name initramfs %s%s || goto failed\n", base, InitramfsPath)
+	b.WriteString("set part modules\n")
+	fmt.Fprintf(&b, "initrd --name modules %s || goto failed\n", part(catalogue.Modules))
+	b.WriteString("set part start\n")
+	b.WriteString("boot || goto failed\n")
+	b.WriteString(":failed\n")
+	fmt.Fprintf(&b, "echo Swarmboot: stage kernel: ${part} failed with iPXE error ${errno}\n")
+	fmt.Fprintf(&b, "imgfetch --name report %s%s?mac=%s&stage=kernel&part=${part}&error=${errno} ||\n", base, failedPath, p.MAC)
+	b.WriteString("imgfree report ||\n")
+	b.WriteString(again(p.MAC.String(), base, attempt))
+	return b.String()
+}
+
+// apology is the script for a machine that cannot be booted for now.
+func apology(mac, reason, base string, attempt int) string {
+	return "#!ipxe\n" + "echo Swarmboot: stage kernel: " + plain(reason) + "\n" + again(mac, base, attempt)
+}
+
+// again ends a script: it waits and asks the server anew, which may have been
+// told better in the meantime.
+func again(mac, base string, attempt int) string {
+	query := url.Values{"mac": {mac}, "attempt": {strconv.Itoa(attempt + 1)}}
+	pause := int(backoff(attempt).Seconds())
+	return fmt.Sprintf(`echo Swarmboot: trying again in %d s
+sleep %d
+:again
+chain --replace --autofree %s%s?%s ||
+echo Swarmboot: the boot server does not answer, trying again in %d s
+sleep %d
+goto again
+`, pause, pause, base, ScriptPath, strings.ReplaceAll(query.Encode(), "%3A", ":"), int(unreachable.Seconds()), int(unreachable.Seconds()))
+}
+
+// backoff doubles from two seconds to half a minute.
+func backoff(attempt int) time.Duration {
+	return min(2*time.Second<<min(max(attempt, 0), 10), 30*time.Second)
+}
+
+// plain keeps what iPXE prints as it stands: no variables, no operators, one
+// line, and not longer than a screen.
+func plain(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\n' || r == ';':
+			b.WriteByte(',')
+		case r < ' ' || r > '~' || strings.ContainsRune("$|&#\"'\\", r):
+			b.WriteByte('?')
+		default:
+			b.WriteRune(r)
+		}
+		if b.Len() >= 400 {
+			break
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,193 @@
+package bootserver
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"swarmboot/bootserver/internal/bootweb"
+	"swarmboot/images"
+	"swarmboot/images/catalogue"
+	"swarmboot/images/metainfo"
+	"swarmboot/initramfs/bootargs"
+	"swarmboot/peerd/announce"
+)
+
+// An offer is an image that machines boot.
+type offer struct {
+	*catalogue.Image
+	infohash  [20]byte
+	torrent   []byte
+	httpBytes atomic.Int64 // of the root, sent over HTTP
+}
+
+// SwarmStatus is what the server has done for one image.
+type SwarmStatus struct {
+	Image       string  `json:"image"`
+	Digest      string  `json:"digest"`
+	ImageBytes  int64   `json:"image_bytes"`
+	SeederBytes int64   `json:"seeder_bytes"` // of the root, over BitTorrent
+	HTTPBytes   int64   `json:"http_bytes"`   // of the root, over HTTP
+	Copies      float64 `json:"copies"`       // both together, in roots
+	Peers       int     `json:"peers"`        // machines in the swarm
+}
+
+// machine finds what the admin says about mac. Machines that are not in the
+// config get the default image, if that is the policy.
+func (s *Server) machine(mac net.HardwareAddr) (Machine, bool) {
+	if m, ok := s.machines[mac.String()]; ok {
+		return m, true
+	}
+	if s.cfg.Unknown == Default && len(mac) == 6 {
+		return Machine{MAC: mac, Image: s.cfg.DefaultImage}, true
+	}
+	return Machine{}, false
+}
+
+// refs are all images that the config names.
+func (s *Server) refs() []images.Ref {
+	var refs []images.Ref
+	if s.cfg.Unknown == Default {
+		refs = append(refs, s.cfg.DefaultImage)
+	}
+	for _, m := range s.cfg.Machines {
+		refs = append(refs, m.Image)
+	}
+	slices.SortFunc(refs, func(a, b images.Ref) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(refs)
+}
+
+// offer verifies an image and opens its swarm. It does so for each machine that
+// asks: an image that was changed on disk is not offered any more. What has not
+// changed is not read again.
+func (s *Server) offer(ref images.Ref) (*offer, error) {
+	// One at a time: a hall of machines asks at once, and one reading is enough.
+	s.verifying.Lock()
+	defer s.verifying.Unlock()
+	image, err := s.catalogue.Get(ref)
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range catalogue.Parts {
+		if err := image.Verify(part); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	known := s.offers[image.Digest]
+	s.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	o := &offer{Image: image}
+	if o.torrent, err = readPart(image, catalogue.Torrent); err != nil {
+		return nil, err
+	}
+	if o.infohash, err = metainfo.Parse(o.torrent, image.Manifest.Pieces); err != nil {
+		return nil, fmt.Errorf("image %s: %w", ref, err)
+	}
+	if err := s.seeder.Add(image); err != nil {
+		return nil, err
+	}
+	s.tracker.Open(o.infohash, s.seederAddress())
+	s.mu.Lock()
+	s.offers[image.Digest] = o
+	s.mu.Unlock()
+	return o, nil
+}
+
+func readPart(image *catalogue.Image, part catalogue.Part) ([]byte, error) {
+	f, err := image.Open(part)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(f)
+	if err != nil {
+		return nil, fmt.Errorf("read %s of image %s: %w", part, image.Manifest.Ref(), err)
+	}
+	return data, nil
+}
+
+func (s *Server) seederAddress() netip.AddrPort {
+	return netip.AddrPortFrom(s.cfg.Address.Addr(), s.cfg.SwarmPort)
+}
+
+// base is the URL that machines reach the server by.
+func (s *Server) base() string {
+	if s.cfg.HTTPPort == 80 {
+		return "http://" + s.cfg.Address.Addr().String()
+	}
+	return "http://" + netip.AddrPortFrom(s.cfg.Address.Addr(), s.cfg.HTTPPort).String()
+}
+
+// plan is what mac boots.
+func (s *Server) plan(mac net.HardwareAddr) (bootweb.Plan, error) {
+	m, ok := s.machine(mac)
+	if !ok {
+		return bootweb.Plan{}, bootweb.ErrUnknown
+	}
+	o, err := s.offer(m.Image)
+	if err != nil {
+		return bootweb.Plan{}, err
+	}
+	args := []string{bootargs.Args{Server: s.base(), MAC: mac, Rescue: s.cfg.Rescue}.String()}
+	// A kernel that panics starts the boot anew; an argument of the admin's
+	// comes later and wins.
+	args = append(args, "panic=30")
+	args = append(args, s.cfg.KernelArgs...)
+	args = append(args, m.KernelArgs...)
+	return bootweb.Plan{MAC: mac, Name: m.Name, Image: o.Image, KernelArgs: args}, nil
+}
+
+// describe seals the boot description of mac.
+func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
+	m, ok := s.machine(mac)
+	if !ok {
+		return nil, bootweb.ErrUnknown
+	}
+	o, err := s.offer(m.Image)
+	if err != nil {
+		return nil, err
+	}
+	profile, err := s.profiles.get(o.Digest, o.Manifest.Pieces.Count())
+	if err != nil {
+		return nil, err
+	}
+	return bootargs.Description{
+		Machine:  mac.String(),
+		Name:     m.Name,
+		Image:    m.Image.String(),
+		Manifest: o.Envelope,
+		Torrent:  o.torrent,
+		Tracker:  s.base() + announce.Path,
+		Seeder:   s.seederAddress().String(),
+		RootURL:  s.base() + bootweb.PartPath(o.Image, catalogue.Root),
+		Profile:  profile,
+	}.Seal(s.key)
+}
+
+// Swarms tells what the server has done for each image.
+func (s *Server) Swarms() []SwarmStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]SwarmStatus, 0, len(s.offers))
+	if s.seeder == nil {
+		return all
+	}
+	seeded := s.seeder.Stats()
+	for digest, o := range s.offers {
+		status := SwarmStatus{
+			Image: o.Manifest.Ref().String(), Digest: digest, ImageBytes: o.Manifest.Root.Size,
+			SeederBytes: seeded[digest].Uploaded, HTTPBytes: o.httpBytes.Load(), Peers: s.tracker.Peers(o.infohash),
+		}
+		status.Copies = float64(status.SeederBytes+status.HTTPBytes) / float64(status.ImageBytes)
+		all = append(all, status)
+	}
+	slices.SortFunc(all, func(a, b SwarmStatus) int { return strings.Compare(a.Image, b.Image) })
+	return all
+}

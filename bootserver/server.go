@@ -1,0 +1,244 @@
+// Package bootserver is everything that a network of machines talks to: DHCP,
+// TFTP and HTTP, the tracker and the seeder of each image.
+//
+// Server composes the protocols, which are packages of their own below
+// internal/, and holds what they have in common: who boots what (config.go,
+// offer.go), how far each machine has come (machines.go), and what its boot will
+// read (profile.go). answer.go is where the protocols ask and tell.
+//
+// appliance is its only caller: it reads the config and shows the status.
+package bootserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"swarmboot/bootserver/internal/bootweb"
+	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/bootserver/internal/seeder"
+	"swarmboot/bootserver/internal/tftp"
+	"swarmboot/bootserver/internal/tracker"
+	"swarmboot/images/catalogue"
+	"swarmboot/initramfs/envelope"
+)
+
+// Server boots the machines of one network.
+type Server struct {
+	cfg       Config
+	machines  map[string]Machine // by MAC
+	catalogue *catalogue.Catalogue
+	key       envelope.PrivateKey
+	log       *slog.Logger
+
+	registry *registry
+	profiles *profiles
+	dhcp     *dhcp.Server
+	tftp     *tftp.Server
+	tracker  *tracker.Tracker
+	web      bootweb.Config
+
+	verifying sync.Mutex // held while an image is verified; before mu
+	mu        sync.Mutex
+	offers    map[string]*offer // guarded by mu; by the image's digest
+	seeder    *seeder.Seeder    // guarded by mu; set by Run before anything serves
+}
+
+// New checks the config and opens the files that it names. It opens no socket.
+func New(cfg Config, images *catalogue.Catalogue, key envelope.PrivateKey, log *slog.Logger) (*Server, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	s := &Server{
+		cfg: cfg, catalogue: images, key: key, log: log,
+		machines: map[string]Machine{}, offers: map[string]*offer{},
+		registry: newRegistry(), tracker: tracker.New(log),
+	}
+	reserved := map[dhcp.MAC]netip.Addr{}
+	for _, m := range cfg.Machines {
+		s.machines[m.MAC.String()] = m
+		s.registry.add(m.MAC.String(), m.Name, m.Image.String())
+		if mac, ok := dhcp.ToMAC(m.MAC); ok && m.Address.IsValid() {
+			reserved[mac] = m.Address
+		}
+	}
+	if err := s.haveImages(); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.State, 0o755); err != nil {
+		return nil, fmt.Errorf("state folder: %w", err)
+	}
+	name, digest, err := composeInitramfs(cfg.Initramfs, cfg.State, key.Public())
+	if err != nil {
+		return nil, err
+	}
+	s.web = bootweb.Config{Base: s.base(), Initramfs: name, Digest: digest, Tracker: s.tracker, Log: log}
+	if s.profiles, err = openProfiles(filepath.Join(cfg.State, "profiles")); err != nil {
+		return nil, err
+	}
+	if s.tftp, err = tftp.New(tftp.Config{Dir: cfg.Loaders, Log: log, Loading: s.loading}); err != nil {
+		return nil, fmt.Errorf("%w; fetch the loaders with scripts/fetch-loaders", err)
+	}
+	for _, loader := range []string{loaderBIOS, loaderEFI} {
+		if !s.tftp.Has(loader) {
+			return nil, fmt.Errorf("loader %s is not in %s; fetch the loaders with scripts/fetch-loaders", loader, cfg.Loaders)
+		}
+	}
+	s.dhcp, err = dhcp.New(dhcp.Config{
+		Interface: cfg.Interface,
+		Network:   dhcp.Network{Server: cfg.Address, Router: cfg.Router, DNS: cfg.DNS, Lease: cfg.LeaseTime},
+		Pool:      dhcp.Pool{First: cfg.PoolFirst, Last: cfg.PoolLast, Except: []netip.Addr{cfg.Address.Addr(), cfg.Router}, Reserved: reserved},
+		Leases:    filepath.Join(cfg.State, "leases.db"),
+		Log:       log,
+	}, dhcpSide{s})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// haveImages refuses a config with images that are not there. One that is there
+// and damaged is told when the server starts and to each machine that wants it;
+// the others boot.
+func (s *Server) haveImages() error {
+	var errs []error
+	for _, ref := range s.refs() {
+		if _, err := s.catalogue.Get(ref); errors.Is(err, catalogue.ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Machines tells how far each machine has come.
+func (s *Server) Machines() []MachineStatus {
+	all := s.registry.list()
+	for i := range all {
+		hw, err := net.ParseMAC(all[i].MAC)
+		if err != nil {
+			continue
+		}
+		if mac, ok := dhcp.ToMAC(hw); ok {
+			all[i].Address = s.dhcp.Address(mac)
+		}
+	}
+	return all
+}
+
+// A service is one protocol whose socket is open.
+type service struct {
+	name string
+	run  func(context.Context) error
+}
+
+// Run opens the ports and serves until ctx is done or a service fails, and
+// returns after all have ended. A requested stop is not an error. It can be
+// called once.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.dhcp.Close()
+	services, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	services = append(services, service{"images", s.warmUp})
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, svc := range services {
+		wg.Go(func() {
+			if err := svc.run(ctx); err != nil {
+				cancel(fmt.Errorf("%s: %w", svc.name, err))
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); ctx.Err() != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// warmUp verifies all images, so that the first machine need not wait for it.
+func (s *Server) warmUp(ctx context.Context) error {
+	for _, ref := range s.refs() {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if _, err := s.offer(ref); err != nil {
+			s.log.Error("image cannot be booted", "image", ref.String(), "err", err)
+		}
+	}
+	return nil
+}
+
+// open opens all sockets, or none: the error then names every one that failed.
+func (s *Server) open(ctx context.Context) ([]service, error) {
+	var services []service
+	var closers []func() error
+	var errs []error
+	address := s.cfg.Address.Addr()
+	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(address, port) }
+
+	if conn, err := dhcp.Listen(ctx, s.cfg.Interface); err != nil {
+		errs = append(errs, s.explain("dhcp", "udp", at(67), err))
+	} else {
+		services = append(services, service{"dhcp", func(ctx context.Context) error { return s.dhcp.Serve(ctx, conn) }})
+		closers = append(closers, conn.Close)
+	}
+	if conn, err := tftp.Listen(ctx, at(69)); err != nil {
+		errs = append(errs, s.explain("tftp", "udp", at(69), err))
+	} else {
+		services = append(services, service{"tftp", func(ctx context.Context) error { return s.tftp.Serve(ctx, conn) }})
+		closers = append(closers, conn.Close)
+	}
+	var lc net.ListenConfig
+	if l, err := lc.Listen(ctx, "tcp4", at(s.cfg.HTTPPort).String()); err != nil {
+		errs = append(errs, s.explain("http", "tcp", at(s.cfg.HTTPPort), err))
+	} else {
+		handler := bootweb.Handler(s.web, webSide{s})
+		services = append(services, service{"http", func(ctx context.Context) error { return bootweb.Serve(ctx, l, handler, s.log) }})
+		closers = append(closers, l.Close)
+	}
+	// The seeder comes last: it alone starts something when it opens its port.
+	if len(errs) == 0 {
+		if seed, err := seeder.New(at(s.cfg.SwarmPort), s.log); err != nil {
+			errs = append(errs, s.explain("seeder", "tcp", at(s.cfg.SwarmPort), err))
+		} else {
+			s.mu.Lock()
+			s.seeder = seed
+			s.mu.Unlock()
+			services = append(services, service{"seeder", seed.Run})
+		}
+	}
+	if len(errs) > 0 {
+		for _, close := range closers {
+			close()
+		}
+		return nil, errors.Join(errs...)
+	}
+	return services, nil
+}
+
+// explain says what an admin can do about a port that cannot be opened.
+func (s *Server) explain(service, network string, at netip.AddrPort, err error) error {
+	remedy := "is the network up?"
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		remedy = fmt.Sprintf("another program has the port; ss -lnp 'sport = :%d' names it", at.Port())
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		remedy = fmt.Sprintf("this host has no such address; ip address add %s dev %s gives it", s.cfg.Address, s.cfg.Interface)
+	case errors.Is(err, syscall.ENODEV):
+		remedy = fmt.Sprintf("there is no interface %s; ip link lists them", s.cfg.Interface)
+	case errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM):
+		remedy = "run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW"
+	}
+	return fmt.Errorf("%s cannot listen on %s %s: %w (%s)", service, network, at, err, remedy)
+}
