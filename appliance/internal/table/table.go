@@ -1,0 +1,87 @@
+// Package table shows people what a boot server knows: Machines, Swarms
+// and Images write one table each, and Live keeps them up to date on a terminal.
+//
+// cmd/swarmboot (machine list) and cmd/lab are its callers.
+package table
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"swarmboot/bootserver"
+	"swarmboot/images"
+
+	"github.com/dustin/go-humanize"
+)
+
+// Machines writes a line for each machine: how far it is, what it has, whence.
+func Machines(w io.Writer, list []bootserver.MachineStatus) error {
+	rows := make([][]string, len(list))
+	for i, m := range list {
+		rows[i] = machineRow(m, time.Now())
+	}
+	return write(w, []string{"MAC", "NAME", "IMAGE", "STAGE", "HOT", "TOTAL", "FROM PEERS", "FROM SERVER", "SINCE", "REASON"}, rows)
+}
+
+func machineRow(m bootserver.MachineStatus, now time.Time) []string {
+	hot, total, fromPeers, fromServer, since := "", "", "", "", ""
+	if p := m.Progress; p != nil {
+		hot, total = percent(p.HotHave, p.Hot), percent(p.Have, p.Pieces)
+		fromPeers, fromServer = size(p.FromPeers), size(p.FromServer)
+	}
+	if !m.Since.IsZero() {
+		since = now.Sub(m.Since).Truncate(time.Second).String()
+	}
+	reason := m.Reason
+	if m.At != "" {
+		reason = fmt.Sprintf("at %s: %s", m.At, reason)
+	}
+	return []string{m.MAC, m.Name, m.Image, string(m.Stage), hot, total, fromPeers, fromServer, since, reason}
+}
+
+// Swarms writes a line for each image: how often the server had to send it.
+func Swarms(w io.Writer, list []bootserver.SwarmStatus) error {
+	rows := make([][]string, len(list))
+	for i, s := range list {
+		rows[i] = []string{s.Image, size(s.ImageBytes), fmt.Sprint(s.Peers), size(s.SeederBytes), size(s.HTTPBytes), fmt.Sprintf("%.2f", s.Copies)}
+	}
+	return write(w, []string{"IMAGE", "SIZE", "PEERS", "SEEDED", "BY HTTP", "COPIES SENT"}, rows)
+}
+
+// Images writes a line for each image: what its parts weigh.
+func Images(w io.Writer, list []images.Manifest) error {
+	rows := make([][]string, len(list))
+	for i, m := range list {
+		rows[i] = []string{m.Ref().String(), m.Arch, m.KernelRelease, size(m.Root.Size), fmt.Sprint(m.Pieces.Count()), size(m.Kernel.Size), size(m.Modules.Size)}
+	}
+	return write(w, []string{"IMAGE", "ARCH", "KERNEL", "ROOT", "PIECES", "KERNEL SIZE", "MODULES"}, rows)
+}
+
+// write aligns the cells; an empty one becomes a dash, so that columns can be
+// counted by awk as well as by eye.
+func write(w io.Writer, head []string, rows [][]string) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, strings.Join(head, "\t"))
+	for _, row := range rows {
+		for i, cell := range row {
+			if row[i] = strings.Join(strings.Fields(cell), " "); row[i] == "" {
+				row[i] = "-"
+			}
+		}
+		fmt.Fprintln(tw, strings.Join(row, "\t"))
+	}
+	return tw.Flush()
+}
+
+// percent rounds down, so that 100% means all.
+func percent(have, all int) string {
+	if all == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d%%", have*100/all)
+}
+
+func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
