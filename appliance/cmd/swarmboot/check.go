@@ -1,0 +1,48 @@
+package main
+
+import (
+	"fmt"
+
+	"swarmboot/appliance/internal/settings"
+	"swarmboot/appliance/internal/state"
+	"swarmboot/images"
+
+	"github.com/spf13/cobra"
+)
+
+func checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE",
+		Short: "Tell every mistake in the settings file",
+		Long: `Read the settings file FILE as serve does, compare it with the images in its
+state folder, and tell every mistake at once, each with line and column.
+
+Nothing is changed and no running server takes notice. Without mistakes the
+exit status is 0, else 1.`,
+		Example: "  swarmboot check swarmboot.yaml",
+		Args:    operand("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := settings.Load(args[0], offered)
+			if err != nil {
+				return err
+			}
+			used := map[images.Ref]bool{}
+			for _, m := range cfg.Machines {
+				used[m.Image] = true
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: machines %d, images %d, unknown machines: %s\n",
+				args[0], len(cfg.Machines), len(used), cfg.Unknown)
+			return err
+		},
+	}
+}
+
+// offered lists the images in a state folder, for settings.Load.
+func offered(folder string) ([]images.Ref, error) {
+	list, err := state.Folder(folder).Images()
+	var refs []images.Ref
+	for _, image := range list {
+		refs = append(refs, image.Manifest.Ref())
+	}
+	return refs, err
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"swarmboot/appliance/internal/state"
+	"swarmboot/appliance/internal/table"
+	"swarmboot/images"
+	"swarmboot/images/builder"
+	"swarmboot/images/catalogue"
+
+	"github.com/spf13/cobra"
+)
+
+func imageCommand() *cobra.Command {
+	cmd := group("image", "Make and list images",
+		"Make and list images. They are kept in the state folder, and each is signed with the key in it, which is made with the first image.",
+		"  swarmboot image build lab@1 --from debian:trixie\n  swarmboot image list")
+	folder := stateFlag(cmd)
+	cmd.AddCommand(imageBuildCommand(folder), imageListCommand(folder))
+	return cmd
+}
+
+func imageBuildCommand(folder *state.Folder) *cobra.Command {
+	var o builder.Options
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "build NAME@VERSION",
+		Short: "Make an image from a distribution's packages",
+		Long: `Make an image from a distribution's packages: install them into a folder, take
+the kernel and the modules that network boot needs out of it, pack the rest into
+one squashfs file, hash its pieces, and sign it all.
+
+It must run as root and needs mmdebstrap and squashfs-tools. An image never
+changes: another content is another version. A build that is interrupted leaves
+nothing behind.`,
+		Example: `  swarmboot image build lab@1
+  swarmboot image build web@2026-03 --from debian:bookworm \
+    --package nginx --package openssh-server --customize ./site.sh
+  swarmboot image build tiny@1 --kernel linux-image-cloud-amd64 --mirror http://deb.debian.org/debian`,
+		Args: operand("NAME@VERSION"),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if o.Ref, err = images.ParseRef(args[0]); err != nil {
+				return err
+			}
+			if o.Key, err = folder.Key(); err != nil {
+				return err
+			}
+			if o.Catalogue, err = folder.Catalogue(); err != nil {
+				return err
+			}
+			steps := newSteps(cmd.ErrOrStderr())
+			o.Progress = steps.progress
+			if verbose {
+				o.Log = slog.New(slog.NewTextHandler(steps, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			}
+			image, err := builder.Build(cmd.Context(), o)
+			steps.end(err == nil)
+			if err != nil {
+				return err
+			}
+			return printImages(cmd.OutOrStdout(), []*catalogue.Image{image})
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.From, "from", "debian:trixie", "`DISTRIBUTION:SUITE` that the packages come from")
+	flags.StringArrayVar(&o.Packages, "package", nil, "`PACKAGE` to install besides those that a machine needs to boot; may be repeated")
+	flags.StringVar(&o.Kernel, "kernel", "", "kernel `PACKAGE` (default linux-image-ARCH)")
+	flags.StringVar(&o.Customize, "customize", "", "`PROGRAM` that is given the root folder before it is packed")
+	flags.StringVar(&o.Mirror, "mirror", "", "`URL` of the packages (default the distribution's own)")
+	flags.BoolVar(&verbose, "verbose", false, "show what the tools say")
+	return cmd
+}
+
+func imageListCommand(folder *state.Folder) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the images",
+		Long:    "List the images in the state folder, with what their parts weigh. With -o json, each image's manifest, without the hashes of its pieces.",
+		Example: "  swarmboot image list\n  swarmboot image list -o json | jq -r '.[].name'",
+		Args:    cobra.NoArgs,
+	}
+	wantsJSON := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		asJSON, err := wantsJSON()
+		if err != nil {
+			return err
+		}
+		list, listErr := folder.Images() // those that can be trusted, although others cannot
+		print := printImages
+		if asJSON {
+			print = printImagesJSON
+		}
+		if err := print(cmd.OutOrStdout(), list); err != nil {
+			return err
+		}
+		return listErr
+	}
+	return cmd
+}
+
+func printImages(w io.Writer, list []*catalogue.Image) error {
+	manifests := make([]images.Manifest, len(list))
+	for i, image := range list {
+		manifests[i] = image.Manifest
+	}
+	return table.Images(w, manifests)
+}
+
+// printImagesJSON leaves the hashes of the pieces out: they are of use to
+// machines alone, and long.
+func printImagesJSON(w io.Writer, list []*catalogue.Image) error {
+	type entry struct {
+		images.Manifest
+		Digest string `json:"digest"`
+		Pieces int    `json:"pieces"`
+	}
+	entries := make([]entry, len(list))
+	for i, image := range list {
+		entries[i] = entry{image.Manifest, image.Digest, image.Manifest.Pieces.Count()}
+	}
+	if err := json.NewEncoder(w).Encode(entries); err != nil {
+		return fmt.Errorf("list images: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,125 @@
+// Swarmboot is the boot server and the admin's tool for it.
+//
+//	swarmboot image build NAME@VERSION [--from debian:trixie] [--package P]...
+//	swarmboot image list [-o json]
+//	swarmboot check FILE
+//	swarmboot serve --config FILE [--log-format text|json] [--verbose]
+//	swarmboot machine list [-o json] [--watch]
+//	swarmboot version
+//
+// Each command stands in the file of its name; swarmboot COMMAND --help is its
+// manual. A failed command tells why on standard error and exits with status 1.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"swarmboot/appliance/internal/settings"
+	"swarmboot/appliance/internal/state"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := rootCommand().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, explain(err))
+		os.Exit(1)
+	}
+}
+
+// explain words err for people. Mistakes in a settings file stand bare, one on
+// each line, so that editors can jump to them.
+func explain(err error) string {
+	var problems settings.Problems
+	if errors.As(err, &problems) {
+		return problems.Error()
+	}
+	return "swarmboot: " + err.Error()
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "swarmboot",
+		Short: "Boot racks of bare machines over the network, into an image that is still arriving",
+		Long: `Swarmboot boots racks of bare machines over the network, each into the image
+that its MAC address has in one YAML file, and each is up before its image has
+finished arriving.
+
+Four commands are all it takes:
+
+  image build    makes an image: a Debian system, its kernel and its pieces
+  check          tells every mistake in the settings file
+  serve          runs the boot server: DHCP, TFTP, HTTP, tracker and seeder
+  machine list   shows how far each machine is, and why one is stuck`,
+		Example: `  swarmboot image build lab@1 --from debian:trixie --package openssh-server
+  cat > swarmboot.yaml <<END
+  server:
+    interface: eth1            # the network card that the machines are on
+    address: 10.77.0.1/24      # this server's own address there
+  network:
+    pool: 10.77.0.100-10.77.0.199
+  machines:
+    - {mac: 52:54:00:77:00:01, name: r1-n01, image: lab@1}
+  END
+  swarmboot check swarmboot.yaml
+  swarmboot serve --config swarmboot.yaml
+  swarmboot machine list --watch              # in a second terminal`,
+		SilenceErrors: true, // main prints them
+		SilenceUsage:  true, // a failed boot server needs no list of flags
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())
+	})
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(imageCommand(), checkCommand(), serveCommand(), machineCommand(), versionCommand())
+	return root
+}
+
+// group is a command that only holds others: alone it is a question for help.
+func group(use, short, long, example string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Long: long, Example: example,
+		Args: cobra.NoArgs, // so that a mistyped command is an error
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+}
+
+// operand wants exactly one argument and calls it what the usage line does.
+func operand(name string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("want one %s, got %d; see '%s --help'", name, len(args), cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// stateFlag gives cmd and the commands below it the flag --state.
+func stateFlag(cmd *cobra.Command) *state.Folder {
+	folder := new(state.Folder)
+	cmd.PersistentFlags().StringVar((*string)(folder), "state", state.Default, "state folder `DIR` of the boot server")
+	return folder
+}
+
+// outputFlag gives cmd the flag -o, and a function that tells whether JSON is
+// wanted.
+func outputFlag(cmd *cobra.Command) func() (bool, error) {
+	output := cmd.Flags().StringP("output", "o", "table", "`FORMAT`: table or json")
+	return func() (bool, error) {
+		switch *output {
+		case "table":
+			return false, nil
+		case "json":
+			return true, nil
+		}
+		return false, fmt.Errorf("output format %q: want table or json", *output)
+	}
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"swarmboot/appliance/internal/control"
+	"swarmboot/appliance/internal/settings"
+	"swarmboot/appliance/internal/state"
+	"swarmboot/bootserver"
+
+	"github.com/spf13/cobra"
+)
+
+// stopTime is how long the services have to end once a stop is asked for.
+const stopTime = 5 * time.Second
+
+func serveCommand() *cobra.Command {
+	var config, format string
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "serve --config FILE",
+		Short: "Run the boot server",
+		Long: `Run the boot server that the settings file FILE describes: DHCP, TFTP, HTTP,
+tracker and seeder, on one network card. It needs root, for the ports below 1024.
+
+The log goes to standard error; every line about a machine has machine=MAC. The
+server runs until SIGINT or SIGTERM and then ends within 5 seconds. Machines that
+have booted go on without it.`,
+		Example: `  swarmboot serve --config swarmboot.yaml
+  swarmboot serve --config swarmboot.yaml --log-format json 2>>/var/log/swarmboot.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if config == "" {
+				return errors.New("serve what? name the settings file with --config FILE")
+			}
+			log, err := newLogger(cmd.ErrOrStderr(), format, verbose)
+			if err != nil {
+				return err
+			}
+			return endInTime(cmd.Context(), func(ctx context.Context) error {
+				return serve(ctx, config, log, cmd.OutOrStdout())
+			})
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "", "settings `FILE`")
+	cmd.Flags().StringVar(&format, "log-format", "text", "`FORMAT` of the log: text or json")
+	cmd.Flags().BoolVar(&verbose, "verbose", false, "log every packet and request too")
+	return cmd
+}
+
+// serve runs the server until ctx is done or one of its parts fails, and
+// returns when all have ended.
+func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) error {
+	cfg, err := settings.Load(config, offered)
+	if err != nil {
+		return err
+	}
+	folder := state.Folder(cfg.State)
+	key, err := folder.Key()
+	if err != nil {
+		return err
+	}
+	catalogue, err := folder.Catalogue()
+	if err != nil {
+		return err
+	}
+	socket, err := control.Listen(folder.Socket())
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	server, err := bootserver.New(cfg, catalogue, key, log)
+	if err != nil {
+		return err
+	}
+
+	addr := cfg.Address.Addr()
+	fmt.Fprintf(out, "Boot server on %s for %v: machines %d, unknown machines: %s\n", cfg.Interface, cfg.Address.Masked(), len(cfg.Machines), cfg.Unknown)
+	fmt.Fprintf(out, "  DHCP, TFTP  udp %v:67, udp %v:69\n", addr, addr)
+	fmt.Fprintf(out, "  HTTP        http://%v\n", netip.AddrPortFrom(addr, cfg.HTTPPort))
+	fmt.Fprintf(out, "  swarm       tcp %v\n", netip.AddrPortFrom(addr, cfg.SwarmPort))
+	fmt.Fprintf(out, "  control     %s\n", folder.Socket())
+	fmt.Fprintf(out, "See the machines with: swarmboot machine list --watch --state %s\n", folder)
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, run := range []func(context.Context) error{
+		server.Run,
+		func(ctx context.Context) error { return control.Serve(ctx, socket, server) },
+	} {
+		wg.Go(func() {
+			if err := run(ctx); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// endInTime runs f and gives it stopTime to end once ctx is done.
+func endInTime(ctx context.Context, f func(context.Context) error) error {
+	done := make(chan error, 1)
+	go func() { done <- f(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(stopTime):
+		return fmt.Errorf("stopped, but a service had not ended after %v; its connections are cut", stopTime)
+	}
+}
+
+func newLogger(w io.Writer, format string, verbose bool) (*slog.Logger, error) {
+	options := &slog.HandlerOptions{Level: slog.LevelInfo}
+	if verbose {
+		options.Level = slog.LevelDebug
+	}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	}
+	return nil, fmt.Errorf("log format %q: want text or json", format)
+}
