@@ -29,13 +29,19 @@ var folders = []string{"appliance", "bootserver", "peerd", "images", "initramfs"
 // a directory and all below it (dir/...). golang.org/x may be used anywhere.
 var homes = map[string][]string{
 	"github.com/anacrolix":           {"images/metainfo", "peerd/announce", "peerd/swarm/..."},
+	"github.com/dustin/go-humanize":  {"appliance/cmd/...", "appliance/internal/table"},
 	"github.com/hanwen/go-fuse":      {"peerd/internal/rootfs/..."},
 	"github.com/insomniacslk/dhcp":   {"bootserver/internal/dhcp", "initramfs/internal/netup"},
 	"github.com/klauspost/compress":  {"images/builder", "initramfs/..."},
+	"github.com/mdlayher/packet":     {"bootserver/internal/dhcp"},
 	"github.com/pin/tftp":            {"bootserver/internal/tftp"},
 	"github.com/secure-systems-lab":  {"initramfs/envelope"},
 	"github.com/spf13/cobra":         {"appliance/cmd/..."},
-	"github.com/u-root":              {"initramfs/..."},
+	"github.com/u-root/gobusybox":    {"initramfs/..."},
+	"github.com/u-root/mkuimage":     {"images/builder", "initramfs/..."}, // in both: writing cpio archives
+	"github.com/u-root/u-root":       {"initramfs/..."},
+	"github.com/u-root/uio":          {"initramfs/..."},
+	"github.com/ulikunitz/xz":        {"images/builder"},
 	"github.com/vbauerster/mpb":      {"appliance/cmd/swarmboot"},
 	"github.com/vishvananda/netlink": {"initramfs/internal/netup"},
 	"go.etcd.io/bbolt":               {"bootserver/..."},
