@@ -2,6 +2,7 @@ package netup
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -48,6 +49,10 @@ func (l Lease) ResolvConf() string {
 }
 
 func ask(ctx context.Context, name string) (Lease, error) {
+	// The client asks for random numbers without blocking, and the kernel gathers
+	// entropy only for those who block: without a hardware source it would never
+	// have any. This takes a second at most.
+	rand.Read(make([]byte, 1))
 	client, err := nclient4.New(name, nclient4.WithTimeout(firstAnswer), nclient4.WithRetry(questions))
 	if err != nil {
 		return Lease{}, fmt.Errorf("DHCP on %s: %w", name, err)
