@@ -194,7 +194,7 @@ machines:
 {{- end}}
 unknown: default
 default_image: {{.Image}}
-kernel_args: [console=ttyS0, loglevel=4, mitigations=off, panic=10]
+kernel_args: console=ttyS0 loglevel=4 mitigations=off panic=10
 state: {{.State}}
 loaders: {{.Loaders}}
 initramfs: {{.Initramfs}}
