@@ -1,0 +1,166 @@
+package bootserver
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"swarmboot/initramfs/stage"
+)
+
+const m1 = "52:54:00:77:00:01"
+
+var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// story is a registry with one machine, and a clock that goes on a second with
+// each step.
+type story struct {
+	*registry
+	now time.Time
+}
+
+func newStory() *story {
+	s := &story{newRegistry(), noon}
+	s.add(m1, "m1", "lab@1")
+	return s
+}
+
+func (s *story) discover(ipxe bool) {
+	s.now = s.now.Add(time.Second)
+	s.discovered(m1, "m1", "lab@1", ipxe, s.now)
+}
+
+func (s *story) say(reports ...stage.Report) {
+	for _, r := range reports {
+		s.now = s.now.Add(time.Second)
+		r.Machine = m1
+		s.report(r, s.now)
+	}
+}
+
+func (s *story) reach(stages ...stage.Stage) {
+	for _, at := range stages {
+		s.say(stage.Report{Stage: at})
+	}
+}
+
+func (s *story) status() MachineStatus { return s.list()[0] }
+
+func TestOneUEFIBoot(t *testing.T) {
+	s := newStory()
+	if got := s.status(); got.Stage != "" || got.Boots != 0 {
+		t.Errorf("before anything: %+v", got)
+	}
+	s.discover(false)
+	s.discover(false) // firmware repeats itself
+	s.reach(stage.Loader)
+	s.discover(true)
+	s.discover(true)
+	s.reach(stage.Script, stage.Kernel, stage.Init)
+	got := s.status()
+	if got.Boots != 1 || got.Stage != stage.Init || len(got.Times) != 5 || !got.Times[stage.DHCP].Equal(noon.Add(time.Second)) {
+		t.Errorf("one boot gave %+v", got)
+	}
+	if !got.Since.Equal(s.now) || !got.Heard.Equal(s.now) {
+		t.Errorf("since %v, heard %v; want %v", got.Since, got.Heard, s.now)
+	}
+	s.reach(stage.Seeding)
+	s.discover(false)
+	if got := s.status(); got.Boots != 2 || got.Stage != stage.DHCP || len(got.Times) != 1 {
+		t.Errorf("after a restart: %+v", got)
+	}
+}
+
+func TestOneBootOfABIOSWithIPXE(t *testing.T) {
+	s := newStory()
+	s.discover(true)
+	s.discover(true)
+	s.reach(stage.Script)
+	if got := s.status(); got.Boots != 1 {
+		t.Errorf("boots = %d; want 1", got.Boots)
+	}
+	s.discover(true)
+	if got := s.status(); got.Boots != 2 || got.Stage != stage.DHCP {
+		t.Errorf("after a restart: %+v", got)
+	}
+}
+
+func TestStagesDoNotGoBack(t *testing.T) {
+	s := newStory()
+	s.discover(true)
+	s.reach(stage.Root, stage.Network)
+	if got := s.status(); got.Stage != stage.Root {
+		t.Errorf("stage = %s; want root", got.Stage)
+	}
+}
+
+func TestFailureStaysUntilItIsPassed(t *testing.T) {
+	s := newStory()
+	s.discover(true)
+	s.reach(stage.Init, stage.Network)
+	s.say(stage.Report{Stage: stage.Failed, At: stage.Swarm, Reason: "no peers"})
+	since := s.now
+	s.reach(stage.Init, stage.Network)
+	got := s.status()
+	if got.Stage != stage.Failed || got.At != stage.Swarm || got.Reason != "no peers" || !got.Since.Equal(since) {
+		t.Errorf("while it tries again: %+v; want the failure", got)
+	}
+	s.reach(stage.Swarm)
+	if got := s.status(); got.Stage != stage.Swarm || got.At != "" || got.Reason != "" {
+		t.Errorf("after it got past: %+v; want no failure", got)
+	}
+}
+
+func TestProgressAtReadyIsKept(t *testing.T) {
+	s := newStory()
+	s.discover(true)
+	s.say(
+		stage.Report{Stage: stage.SwitchRoot, Progress: &stage.Progress{Pieces: 9, Have: 2}},
+		stage.Report{Stage: stage.Ready, Progress: &stage.Progress{Pieces: 9, Have: 4}},
+		stage.Report{Stage: stage.Ready, Progress: &stage.Progress{Pieces: 9, Have: 6}},
+		stage.Report{Stage: stage.Complete, Progress: &stage.Progress{Pieces: 9, Have: 9}},
+	)
+	if got := s.status(); got.AtReady == nil || got.AtReady.Have != 4 || got.Progress.Have != 9 {
+		t.Errorf("at ready %+v, now %+v; want 4 and 9 pieces", got.AtReady, got.Progress)
+	}
+}
+
+func TestStrangersAreNotListed(t *testing.T) {
+	s := newStory()
+	s.report(stage.Report{Machine: "52:54:00:77:00:09", Stage: stage.Init}, noon)
+	if got := s.list(); len(got) != 1 {
+		t.Errorf("list = %+v; want m1 alone", got)
+	}
+}
+
+func TestProfiles(t *testing.T) {
+	p, err := openProfiles(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(want ...int) {
+		t.Helper()
+		if got, err := p.get("digest", 20); err != nil || !slices.Equal(got, want) {
+			t.Errorf("get = %v, %v; want %v", got, err, want)
+		}
+	}
+	get(0, 12, 13, 14, 15, 16, 17, 18, 19)
+	if got, _ := p.get("digest", 3); !slices.Equal(got, []int{0, 1, 2}) {
+		t.Errorf("get of a small image = %v; want all its pieces once", got)
+	}
+	if kept, err := p.record("digest", "lab@1", 20, []stage.Touch{{Piece: 99}}); kept || err != nil {
+		t.Errorf("record of what is no piece = %v, %v; want it left out", kept, err)
+	}
+	touched := []stage.Touch{{Piece: 7, Millis: 30}, {Piece: 0, Millis: 1}, {Piece: 7, Millis: 40}, {Piece: 20, Millis: 2}, {Piece: 19, Millis: 3}}
+	if kept, err := p.record("digest", "lab@1", 20, touched); !kept || err != nil {
+		t.Fatalf("record = %v, %v", kept, err)
+	}
+	get(0, 19, 7)
+	if kept, _ := p.record("digest", "lab@1", 20, []stage.Touch{{Piece: 5}}); kept {
+		t.Error("a second read log replaced the first")
+	}
+	if p, err = openProfiles(p.dir); err != nil {
+		t.Fatal(err)
+	}
+	get(0, 19, 7)
+}
