@@ -79,7 +79,8 @@ func RunRoot(ctx context.Context, cfg RootConfig, ready func()) error {
 	wg.Go(func() { s.engine.run(ctx) })
 	wg.Go(func() { s.fallback.run(ctx) })
 	wg.Go(func() { s.reporter.run(ctx) })
-	wg.Go(func() { s.serveStatus(ctx) })
+	status := s.listenStatus() // before anyone is told that we are ready
+	wg.Go(func() { s.serveStatus(ctx, status) })
 
 	root, err := s.attach(ctx)
 	if err != nil {

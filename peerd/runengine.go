@@ -14,7 +14,7 @@ import (
 
 // statsEvery is how often the engine tells the root server what it has done; it
 // is also its sign of life.
-const statsEvery = time.Second
+const statsEvery = 250 * time.Millisecond
 
 // RunEngine is the swarm engine. It gets its orders over conn from the root
 // server, reads the pieces it passes on from image, and returns when the root

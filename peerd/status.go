@@ -41,11 +41,20 @@ func (s *rootServer) status() Status {
 	}
 }
 
-// serveStatus answers until ctx is done. A machine boots without it as well.
-func (s *rootServer) serveStatus(ctx context.Context) {
+// listenStatus opens the status socket. A machine boots without it as well, so
+// there may be none.
+func (s *rootServer) listenStatus() net.Listener {
 	listener, err := net.Listen("unix", s.cfg.StatusSocket)
 	if err != nil {
 		s.log.Warn("peerd status will not work", "err", err)
+		return nil
+	}
+	return listener
+}
+
+// serveStatus answers until ctx is done.
+func (s *rootServer) serveStatus(ctx context.Context, listener net.Listener) {
+	if listener == nil {
 		return
 	}
 	mux := http.NewServeMux()
@@ -57,7 +66,7 @@ func (s *rootServer) serveStatus(ctx context.Context) {
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		s.log.Warn("peerd status will not work", "err", err)
+		s.log.Warn("peerd status has ended", "err", err)
 	}
 }
 

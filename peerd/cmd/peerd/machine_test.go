@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ import (
 	"swarmboot/initramfs/envelope"
 	"swarmboot/initramfs/stage"
 	"swarmboot/peerd"
+	"swarmboot/peerd/internal/piecestore"
 	"swarmboot/peerd/swarm"
 )
 
@@ -117,8 +119,8 @@ type machine struct {
 	device string
 }
 
-// newMachine makes an image and a boot server that has it. The swarm's seeder
-// offers all of it but the pieces held back.
+// newMachine makes an image and a boot server that has it, and starts peerd. The
+// pieces held back come over HTTP alone, when they are released.
 func newMachine(t *testing.T, mebibytes int, heldBack ...int) *machine {
 	if what := missing(); what != "" {
 		if os.Getenv("SWARMBOOT_E2E") == "1" {
@@ -150,7 +152,7 @@ func newMachine(t *testing.T, mebibytes int, heldBack ...int) *machine {
 	m.server = newBootServer(t, m, torrent, heldBack)
 	description, err := json.Marshal(bootargs.Description{
 		Machine: "52:54:00:77:00:01", Image: "test@1", Manifest: manifest, Torrent: torrent,
-		Tracker: m.server.URL + "/announce", Seeder: m.server.seeder.String(), RootURL: m.server.URL + "/root",
+		Tracker: m.server.URL + "/announce", Seeder: noSeeder.String(), RootURL: m.server.URL + "/root",
 	})
 	check(t, err)
 	file := filepath.Join(dir, "description.json")
@@ -191,10 +193,10 @@ func (m *machine) start(dir, description string) {
 		close(ended)
 		m.peerd.Process.Kill()
 		m.peerd.Wait()
-		if dev, err := os.Open(m.device); err == nil {
-			unix.IoctlSetInt(int(dev.Fd()), unix.LOOP_CLR_FD, 0)
-			dev.Close()
-		}
+		dev, err := os.Open(m.device)
+		check(t, err)
+		defer dev.Close()
+		check(t, unix.IoctlSetInt(int(dev.Fd()), unix.LOOP_CLR_FD, 0))
 	})
 	line, err := bufio.NewReader(ready).ReadString('\n')
 	if err != nil || line != "ready\n" {
@@ -293,55 +295,55 @@ func makeImage(t *testing.T, mebibytes int) []byte {
 }
 
 // bootServer is what a machine finds on the network: the image over HTTP, a
-// seeder, and an ear for reports.
+// tracker that knows one other machine, and an ear for reports.
 type bootServer struct {
 	*httptest.Server
-	seeder netip.AddrPort
-	swarm  *swarm.Session
-	image  *bytes.Reader
+	image *bytes.Reader
 
 	mu      sync.Mutex
 	arrived *sync.Cond
 	closed  map[int64]chan struct{} // offsets that HTTP gives only when the channel is closed; guarded by mu, like all below
 	reports []stage.Report
-	fetched map[int64]int // HTTP requests by offset
+	fetched int // HTTP requests for pieces
 }
 
+// The other machine has all pieces but those held back. There is no seeder.
+var (
+	otherMachine = netip.MustParseAddrPort("127.0.0.2:6881")
+	noSeeder     = netip.MustParseAddrPort("127.0.0.3:6881")
+)
+
 func newBootServer(t *testing.T, m *machine, torrent []byte, heldBack []int) *bootServer {
-	s := &bootServer{image: bytes.NewReader(m.image), closed: map[int64]chan struct{}{}, fetched: map[int64]int{}}
+	s := &bootServer{image: bytes.NewReader(m.image), closed: map[int64]chan struct{}{}}
 	s.arrived = sync.NewCond(&s.mu)
-	for _, piece := range heldBack {
-		s.closed[m.pieces.Offset(piece)] = make(chan struct{})
+	store, err := piecestore.Create(filepath.Join(t.TempDir(), "other"), m.pieces)
+	check(t, err)
+	t.Cleanup(func() { store.Close() })
+	for i := range m.pieces.Count() {
+		off := m.pieces.Offset(i)
+		if slices.Contains(heldBack, i) {
+			s.closed[off] = make(chan struct{})
+		} else {
+			check(t, store.Put(i, m.image[off:off+int64(m.pieces.Len(i))]))
+		}
 	}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 
-	var err error
-	s.swarm, err = swarm.New(swarm.Config{
-		Pieces: m.pieces, Torrent: torrent, Listen: netip.MustParseAddrPort("127.0.0.1:6882"),
-		Store: seederStore{Reader: s.image, heldBack: heldBack}, Log: slog.New(slog.DiscardHandler),
+	session, err := swarm.New(swarm.Config{
+		Pieces: m.pieces, Torrent: torrent, Store: store, Log: slog.New(slog.DiscardHandler),
+		Listen: otherMachine, Seeder: noSeeder, Tracker: s.URL + "/announce",
 	})
 	check(t, err)
-	s.seeder = s.swarm.Addr()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.swarm.Run(ctx)
+		session.Run(ctx)
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	return s
 }
-
-// seederStore has the whole image but some pieces.
-type seederStore struct {
-	*bytes.Reader
-	heldBack []int
-}
-
-func (s seederStore) Has(piece int) bool { return !slices.Contains(s.heldBack, piece) }
-
-func (s seederStore) Put(int, []byte) error { return io.ErrUnexpectedEOF }
 
 func (s *bootServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
@@ -360,7 +362,7 @@ func (s *bootServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var first, last int64
 		fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &first, &last)
 		s.mu.Lock()
-		s.fetched[first]++
+		s.fetched++
 		closed := s.closed[first]
 		s.mu.Unlock()
 		if closed != nil {
@@ -371,6 +373,9 @@ func (s *bootServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			}
 		}
 		http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(s.image, 0, s.image.Size()))
+	case "/announce":
+		peer := binary.BigEndian.AppendUint16(otherMachine.Addr().AsSlice(), otherMachine.Port())
+		fmt.Fprintf(w, "d8:intervali60e5:peers6:%se", peer)
 	default:
 		http.NotFound(w, r)
 	}
@@ -428,14 +433,12 @@ func TestMachine(t *testing.T) {
 
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for range 3 {
-			m.killEngine()
-		}
-	})
 	for i := range 48 {
 		if i == 24 || i == 25 { // the piece held back is there
 			continue
+		}
+		if i%16 == 0 {
+			wg.Go(m.killEngine)
 		}
 		name := fmt.Sprintf("file%03d", i)
 		want := make([]byte, 1<<20)
@@ -444,13 +447,14 @@ func TestMachine(t *testing.T) {
 			t.Fatalf("%s: %v, right content: %v", name, err, bytes.Equal(got, want))
 		}
 	}
-	wg.Wait()
+	wg.Wait() // the last engine is there
 	if n := m.status().Progress.Restarts; n != 3 {
 		t.Errorf("%d restarts; want 3", n)
 	}
 
 	check(t, os.MkdirAll(filepath.Dir(stage.ReadyFile), 0o755))
 	check(t, os.WriteFile(stage.ReadyFile, nil, 0o600))
+	t.Cleanup(func() { os.Remove(stage.ReadyFile) })
 	if r := m.server.wait(stage.Ready); len(r.Touched) == 0 || r.Progress.Have >= r.Progress.Pieces {
 		t.Errorf("ready reported with %d touches and %d of %d pieces; want some touches and an incomplete image", len(r.Touched), r.Progress.Have, r.Progress.Pieces)
 	}
@@ -528,11 +532,12 @@ func TestReadsGoOnBesideAMissingPiece(t *testing.T) {
 			check(t, m.read(dev, buf, m.pieces.Offset(i)))
 		}
 	}
+	t.Logf("%+v", *m.status().Progress)
 	m.server.release(m.pieces.Offset(5))
 	wg.Wait()
 }
 
-// TestBadManifest: init is told in one line why there will be no root.
+// TestUnfitDescriptionIsTold: init is told in one line why there will be no root.
 func TestUnfitDescriptionIsTold(t *testing.T) {
 	dir := t.TempDir()
 	ready, theirs, err := os.Pipe()
