@@ -47,12 +47,14 @@ func (s dhcpSide) Choose(c dhcp.Client) (dhcp.Boot, error) {
 // Answered notes the first sign of a boot.
 func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
 	mac, now := c.MAC.String(), time.Now()
-	if c.Begins && c.Program != dhcp.System {
-		m, _ := s.machine(c.MAC.HardwareAddr())
-		s.registry.discovered(mac, m.Name, m.Image.String(), c.Program == dhcp.IPXE, now)
+	m, ok := s.machine(c.MAC.HardwareAddr())
+	if !ok || !c.Begins || c.Program == dhcp.System {
+		s.registry.heard(mac, now)
 		return
 	}
-	s.registry.heard(mac, now)
+	if s.registry.discovered(mac, m.Name, m.Image.String(), c.Program == dhcp.IPXE, now) {
+		s.log.Info("boot begins", "machine", mac, "stage", stage.DHCP, "image", m.Image.String(), "platform", c.Platform, "uuid", c.UUID)
+	}
 }
 
 // loading is told by package tftp which address fetches a loader.
@@ -62,8 +64,21 @@ func (s *Server) loading(address netip.Addr, _ string) {
 	}
 }
 
-// report takes what a machine says, or what its requests say for it.
+// report takes what a machine says, or what its requests say for it. After a
+// restart of the server a machine may be heard of before it asks for an address.
 func (s *Server) report(r stage.Report) {
+	mac, err := net.ParseMAC(r.Machine)
+	if err != nil {
+		return
+	}
+	m, ok := s.machine(mac)
+	if !ok {
+		return
+	}
+	if r.Image == "" {
+		r.Image = m.Image.String()
+	}
+	s.registry.add(r.Machine, m.Name, r.Image)
 	if s.registry.report(r, time.Now()) {
 		log := s.log.With("machine", r.Machine, "stage", r.Stage, "image", r.Image)
 		if r.Stage == stage.Failed {
@@ -72,23 +87,14 @@ func (s *Server) report(r stage.Report) {
 			log.Info("machine reached a stage")
 		}
 	}
-	if r.Stage == stage.Ready && len(r.Touched) > 0 {
-		s.recordProfile(r)
+	if r.Stage == stage.Ready && len(r.Touched) > 0 && r.Image == m.Image.String() {
+		s.recordProfile(r, m.Image)
 	}
 }
 
 // recordProfile keeps the read log of a machine that has booted the image that
 // the config gives it.
-func (s *Server) recordProfile(r stage.Report) {
-	mac, err := net.ParseMAC(r.Machine)
-	if err != nil {
-		return
-	}
-	m, ok := s.machine(mac)
-	ref, err := images.ParseRef(r.Image)
-	if !ok || err != nil || ref != m.Image {
-		return
-	}
+func (s *Server) recordProfile(r stage.Report, ref images.Ref) {
 	for _, o := range s.offered() {
 		if o.Manifest.Ref() != ref {
 			continue
@@ -141,15 +147,7 @@ func (s webSide) Heard(hw net.HardwareAddr) {
 	}
 }
 
-func (s webSide) Report(r stage.Report) {
-	if mac, err := net.ParseMAC(r.Machine); err == nil {
-		if m, ok := s.machine(mac); ok {
-			// After a restart a machine may be heard of before it asks for an address.
-			s.registry.add(r.Machine, m.Name, m.Image.String())
-		}
-	}
-	s.report(r)
-}
+func (s webSide) Report(r stage.Report) { s.report(r) }
 
 func (s webSide) RootSent(digest string, n int64) {
 	s.mu.Lock()

@@ -64,7 +64,7 @@ func (r *registry) state(mac, name, image string) *machineState {
 // looks for an address. Firmware runs once in a boot, but repeats its DISCOVER;
 // iPXE follows a loader, or is the firmware itself. So it is a new boot if the
 // machine had come further than this program can have brought it.
-func (r *registry) discovered(mac, name, image string, ipxe bool, now time.Time) {
+func (r *registry) discovered(mac, name, image string, ipxe bool, now time.Time) (begins bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.state(mac, name, image)
@@ -74,12 +74,13 @@ func (r *registry) discovered(mac, name, image string, ipxe bool, now time.Time)
 		furthest = stage.Loader.Index()
 	}
 	if m.reached >= 0 && m.reached <= furthest {
-		return
+		return false
 	}
 	m.Image, m.At, m.Reason, m.Progress, m.AtReady = image, "", "", nil, nil
 	m.Stage, m.Since, m.reached = stage.DHCP, now, stage.DHCP.Index()
 	m.Times = map[stage.Stage]time.Time{stage.DHCP: now}
 	m.Boots++
+	return true
 }
 
 // heard notes a sign of life.

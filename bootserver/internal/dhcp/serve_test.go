@@ -135,6 +135,22 @@ func TestOtherServersAndNetworksAreLeftAlone(t *testing.T) {
 	}
 }
 
+// What cannot be written must not be promised: after a restart the address could
+// go to another machine.
+func TestNoACKBeforeTheLeaseIsOnDisk(t *testing.T) {
+	s, _, text := newServer(t)
+	if err := s.store.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	request := changed(t, "ovmf-2022.11.request.hex", func(p *dhcpv4.DHCPv4) { p.UpdateOption(dhcpv4.OptRequestedIPAddress(ip(address(105)))) })
+	if reply, _ := s.handle(t.Context(), request); reply != nil {
+		t.Errorf("answer without a lease file = %v; want none", reply)
+	}
+	if !strings.Contains(text.String(), "leases were not written") {
+		t.Errorf("log lacks the reason:\n%s", text)
+	}
+}
+
 func FuzzHandle(f *testing.F) {
 	for _, name := range []string{"qemu-ipxe-rom-1.0.0.discover.hex", "ipxe-1.21.1-undionly.discover.hex", "ovmf-2022.11.discover.hex", "ovmf-2022.11.request.hex", "ipxe-1.21.1-snponly.request.hex"} {
 		f.Add(readHex(f, name))
