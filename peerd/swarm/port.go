@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/anacrolix/torrent"
+	tmeta "github.com/anacrolix/torrent/metainfo"
 	pp "github.com/anacrolix/torrent/peer_protocol"
+	"github.com/anacrolix/torrent/storage"
 
 	"swarmboot/images/metainfo"
 )
@@ -70,6 +72,7 @@ func (p *Port) config() *torrent.ClientConfig {
 	c.DisableTCP, c.DisableUTP = true, true // listener and dialer are ours, see openPort
 	c.NoDHT, c.DisablePEX, c.NoDefaultPortForwarding = true, true, true
 	c.DisableWebtorrent, c.DisableWebseeds = true, true
+	c.DefaultStorage = noStorage{} // else it opens a database of pieces in the working folder
 	c.DisableIPv6 = p.addr().Addr().Is4()
 	c.HeaderObfuscationPolicy = torrent.HeaderObfuscationPolicy{RequirePreferred: true}
 	c.Seed = true                       // else uploads follow downloads
@@ -178,6 +181,13 @@ func (p *Port) heard(e torrent.PeerConnReadExtensionMessageEvent) {
 	if s := p.session(e.PeerConn.Torrent().InfoHash()); s != nil {
 		s.heard(e.Payload)
 	}
+}
+
+// noStorage is the storage of torrents that bring none: there are none.
+type noStorage struct{}
+
+func (noStorage) OpenTorrent(context.Context, *tmeta.Info, tmeta.Hash) (storage.TorrentImpl, error) {
+	return storage.TorrentImpl{}, errors.New("torrent without storage")
 }
 
 func network(a netip.AddrPort) string {
