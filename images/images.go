@@ -34,5 +34,8 @@ func ParseRef(s string) (Ref, error) {
 // String is name@version.
 func (r Ref) String() string { return r.Name + "@" + r.Version }
 
+// MarshalText is String: in JSON logs too an image is one word.
+func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
 // IsZero tells whether r names nothing.
 func (r Ref) IsZero() bool { return r == Ref{} }

@@ -3,6 +3,7 @@ package images
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -13,6 +14,9 @@ import (
 func TestParseRef(t *testing.T) {
 	if r, err := ParseRef("lab@1.2-rc_3"); err != nil || r != (Ref{"lab", "1.2-rc_3"}) {
 		t.Errorf("ParseRef = %v, %v", r, err)
+	}
+	if text, err := json.Marshal(Ref{"lab", "1"}); err != nil || string(text) != `"lab@1"` {
+		t.Errorf("JSON of a Ref = %s, %v; want one word", text, err)
 	}
 	for _, s := range []string{"", "lab", "lab@", "@1", "Lab@1", "lab@../x", "-lab@1", "a@b@c", strings.Repeat("a", 64) + "@1"} {
 		if r, err := ParseRef(s); err == nil {
