@@ -45,7 +45,7 @@ func (s *steps) progress(name string, done, total int64) {
 
 func (s *steps) begin(total int64) {
 	label := mpb.PrependDecorators(decor.Name(s.name, decor.WC{W: 28, C: decor.DindentRight}))
-	elapsed := decor.OnComplete(decor.Elapsed(decor.ET_STYLE_GO, decor.WC{W: 8}), "  done")
+	elapsed := decor.OnAbort(decor.OnComplete(decor.Elapsed(decor.ET_STYLE_GO, decor.WC{W: 8}), "  done"), "  stopped")
 	switch {
 	case s.bars == nil:
 		fmt.Fprintf(s.out, "%s ...\n", s.name)

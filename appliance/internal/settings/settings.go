@@ -83,9 +83,13 @@ func parse(path string, data []byte, offered func(state string) ([]images.Ref, e
 	f := defaults()
 	d := &decoder{file: path, places: map[string]*yaml.Node{}, broken: map[string]bool{}}
 	d.document(data, &f)
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return bootserver.Config{}, fmt.Errorf("find the folder of %s: %w", path, err)
+	}
 	for _, name := range []*string{&f.State, &f.Loaders, &f.Initramfs} {
 		if !filepath.IsAbs(*name) {
-			*name = filepath.Join(filepath.Dir(path), *name)
+			*name = filepath.Join(dir, *name)
 		}
 	}
 	f.check(d, offered)

@@ -29,6 +29,10 @@ func TestLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	loaders, err := filepath.Abs(filepath.Join("testdata", "loaders"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	ref := images.Ref{Name: "lab", Version: "1"}
 	want := bootserver.Config{
 		Interface: "br0", Address: netip.MustParsePrefix("10.77.0.1/24"), HTTPPort: 8080, SwarmPort: 6882,
@@ -39,7 +43,7 @@ func TestLoad(t *testing.T) {
 			{MAC: []byte{0x52, 0x54, 0, 0x77, 0, 2}, Image: ref},
 		},
 		DefaultImage: ref, Unknown: bootserver.Default, KernelArgs: []string{"console=ttyS0"},
-		State: "/var/lib/swarmboot", Loaders: filepath.Join("testdata", "loaders"), Initramfs: "/boot/initramfs.cpio.zst", Rescue: true,
+		State: "/var/lib/swarmboot", Loaders: loaders, Initramfs: "/boot/initramfs.cpio.zst", Rescue: true,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Load(%s) =\n%+v; want\n%+v", path, got, want)
