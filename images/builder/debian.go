@@ -149,6 +149,13 @@ func tidy(path string) error {
 	if err := root.WriteFile("etc/machine-id", nil, 0o444); err != nil {
 		return err
 	}
+	// /usr never changes below a machine, so its caches are as the packages left
+	// them: without these marks systemd would make them anew at every boot.
+	for _, name := range []string{"etc/.updated", "var/.updated"} {
+		if err := root.WriteFile(name, nil, 0o644); err != nil {
+			return err
+		}
+	}
 	if _, err := root.Lstat("etc/hosts"); errors.Is(err, fs.ErrNotExist) {
 		if err := root.WriteFile("etc/hosts", []byte("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"), 0o644); err != nil {
 			return err
