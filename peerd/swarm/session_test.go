@@ -360,11 +360,11 @@ func TestProfileThenTrickle(t *testing.T) {
 
 func TestRestartFetchesNothingTwice(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, 10<<20)
+	l := newLab(t, 5<<20)
 	l.speed = 8 << 20
 	l.seed()
 	first := l.machine(nil)
-	waitFor(t, "half of the image", func() bool { return len(first.store.order()) >= 20 })
+	waitFor(t, "half of the image", func() bool { return len(first.store.order()) >= 10 })
 	first.stop()
 	had := len(first.store.order())
 	second := l.start(first.store, nil)
@@ -380,7 +380,7 @@ func TestRestartFetchesNothingTwice(t *testing.T) {
 
 func TestSeederVanishes(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, 10<<20)
+	l := newLab(t, 5<<20)
 	l.speed = 12 << 20
 	l.seed()
 	machines := []*node{l.machine(nil), l.machine(nil), l.machine(nil)}
@@ -418,7 +418,7 @@ func TestSeederComesBack(t *testing.T) {
 // refused, it is dropped, and the others complete from elsewhere.
 func TestDamagedMachine(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, 10<<20)
+	l := newLab(t, 5<<20)
 	l.seed()
 	damaged := l.filled(func(int) bool { return true })
 	for i := range damaged.data {
