@@ -10,9 +10,8 @@ import (
 )
 
 const (
-	reportOften  = time.Second      // while the image arrives
+	reportOften  = time.Second      // while the image arrives, and to try again
 	reportSeldom = 30 * time.Second // when seeding
-	retryReport  = time.Second
 
 	// maxTouches keeps the read log below stage.MaxReport.
 	maxTouches = 20000
@@ -71,31 +70,29 @@ func (r *reporter) report(s stage.Stage) stage.Report {
 
 // run sends until ctx is done.
 func (r *reporter) run(ctx context.Context) {
-	heard := true // the last report has reached the server
+	pause, heard := reportOften, true
 	for {
-		err := r.sendAll(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if err != nil && heard {
-			r.log.Warn("the boot server does not take reports", "err", err)
-		}
-		heard = err == nil
-
-		pause := reportOften
-		switch {
-		case !heard:
-			pause = retryReport
-		case r.stage() == stage.Seeding:
-			pause = reportSeldom
-		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-r.wake:
 		case <-timer.C:
 		case <-ctx.Done():
+			return
 		}
 		timer.Stop()
+
+		err := r.sendAll(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && heard { // once per outage
+			r.log.Warn("the boot server does not take reports", "err", err)
+		}
+		heard = err == nil
+		pause = reportOften
+		if heard && r.stage() == stage.Seeding {
+			pause = reportSeldom
+		}
 	}
 }
 
