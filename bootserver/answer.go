@@ -33,7 +33,8 @@ func (s dhcpSide) Choose(c dhcp.Client) (dhcp.Boot, error) {
 	case c.Program == dhcp.System:
 		// it has booted, or our init runs: an address is all it wants
 	case c.Program == dhcp.IPXE:
-		boot.File = s.base() + bootweb.ScriptPath + "?mac=" + c.MAC.String()
+		// iPXE fills in its own settings; they only end up in the log.
+		boot.File = s.base() + bootweb.ScriptPath + "?mac=" + c.MAC.String() + "&uuid=${uuid}&platform=${platform}&version=${version}"
 	case c.Platform == dhcp.BIOS:
 		boot.File = loaderBIOS
 	case c.Platform == dhcp.EFI:

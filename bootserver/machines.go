@@ -92,8 +92,8 @@ func (r *registry) heard(mac string, now time.Time) {
 	}
 }
 
-// report takes note of what a machine says. It tells whether the machine has
-// come to another stage by it.
+// report takes note of what a machine says. It tells whether that is news: a
+// stage that this boot had not reached, or a failure or its end.
 func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,16 +119,18 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 		m.Stage, m.At, m.Reason = stage.Failed, said.At, said.Reason
 		return news
 	}
-	index := said.Stage.Index()
-	// A failed machine that tries again is past its failure only where it failed.
-	if index < m.reached || m.Stage == stage.Failed && index < m.At.Index() {
-		return false
-	}
-	if _, before := m.Times[said.Stage]; !before {
+	_, before := m.Times[said.Stage]
+	if !before {
 		m.Times[said.Stage] = now
 		if said.Stage == stage.Ready {
 			m.AtReady = m.Progress
 		}
+	}
+	// On a fast network an image is complete before the system is ready. And a
+	// failed machine that tries again is past its failure only where it failed.
+	index := said.Stage.Index()
+	if index < m.reached || m.Stage == stage.Failed && index < m.At.Index() {
+		return !before
 	}
 	m.reached = index
 	if m.Stage == said.Stage {

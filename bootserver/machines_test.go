@@ -94,6 +94,18 @@ func TestStagesDoNotGoBack(t *testing.T) {
 	}
 }
 
+// The link was so fast that the image was complete before the login.
+func TestReadyAfterComplete(t *testing.T) {
+	s := newStory()
+	s.discover(true)
+	s.reach(stage.SwitchRoot, stage.Complete, stage.HandedOver, stage.Seeding)
+	s.say(stage.Report{Stage: stage.Ready, Progress: &stage.Progress{Pieces: 9, Have: 9}})
+	got := s.status()
+	if got.Stage != stage.Seeding || !got.Times[stage.Ready].Equal(s.now) || got.AtReady == nil || got.AtReady.Have != 9 {
+		t.Errorf("status = %+v; want stage seeding, and ready with its time and progress", got)
+	}
+}
+
 func TestFailureStaysUntilItIsPassed(t *testing.T) {
 	s := newStory()
 	s.discover(true)

@@ -58,13 +58,13 @@ func TestFirmwareIsRecognised(t *testing.T) {
 // seen, so a change here wants machines to be tried.
 func TestGoldenAnswers(t *testing.T) {
 	for name, file := range map[string]string{
-		"qemu-ipxe-rom-1.0.0.discover":  "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:01",
-		"qemu-ipxe-rom-1.0.0.request":   "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:01",
-		"ipxe-1.21.1-undionly.discover": "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:01",
+		"qemu-ipxe-rom-1.0.0.discover":  "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:01&uuid=${uuid}&platform=${platform}&version=${version}",
+		"qemu-ipxe-rom-1.0.0.request":   "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:01&uuid=${uuid}&platform=${platform}&version=${version}",
+		"ipxe-1.21.1-undionly.discover": "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:01&uuid=${uuid}&platform=${platform}&version=${version}",
 		"ovmf-2022.11.discover":         "snponly.efi",
 		"ovmf-2022.11.request":          "snponly.efi",
-		"ipxe-1.21.1-snponly.discover":  "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:02",
-		"ipxe-1.21.1-snponly.request":   "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:02",
+		"ipxe-1.21.1-snponly.discover":  "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:02&uuid=${uuid}&platform=${platform}&version=${version}",
+		"ipxe-1.21.1-snponly.request":   "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:02&uuid=${uuid}&platform=${platform}&version=${version}",
 	} {
 		req, client, err := parse(readHex(t, name+".hex"))
 		if err != nil {
