@@ -44,6 +44,7 @@ type RootConfig struct {
 	Server       string               // base URL for stage reports
 	Listen       netip.AddrPort       // TCP port of the swarm
 	Engine       []string             // argv of the swarm engine, run from this executable
+	Prefetch     bool                 // the image is fetched and handed over before it can be mounted
 	ReadyFile    string               // appears when the system has reached its login
 	StatusSocket string               // abstract unix socket of the status, with its '@'
 	Log          *slog.Logger
@@ -61,9 +62,10 @@ type rootServer struct {
 }
 
 // RunRoot serves the machine's root and keeps it served until ctx is done. It
-// calls ready as soon as the loop device can be mounted. An error means that
-// this could not be brought about; later faults are logged and lived with.
-func RunRoot(ctx context.Context, cfg RootConfig, ready func()) error {
+// calls tell with an empty text as soon as the loop device can be mounted, and
+// before that with what it waits for. An error means that the loop device could
+// not be set up; later faults are logged and lived with.
+func RunRoot(ctx context.Context, cfg RootConfig, tell func(waiting string)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s, err := newRootServer(cfg)
@@ -86,9 +88,15 @@ func RunRoot(ctx context.Context, cfg RootConfig, ready func()) error {
 	if err != nil {
 		return err
 	}
-	ready()
+	if cfg.Prefetch {
+		s.prefetch(ctx, tell)
+		s.handOver(ctx, root)
+	}
+	tell("")
 	wg.Go(func() { s.watchSystem(ctx) })
-	s.handOver(ctx, root)
+	if !cfg.Prefetch {
+		s.handOver(ctx, root)
+	}
 	<-ctx.Done()
 	return nil
 }

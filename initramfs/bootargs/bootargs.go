@@ -19,6 +19,10 @@ type Args struct {
 	Server string           // swarmboot.server=URL: the boot server, http://HOST[:PORT] without a path
 	MAC    net.HardwareAddr // swarmboot.mac=MAC: the NIC that the machine boots from
 	Rescue bool             // swarmboot.rescue: open a shell on the console when the boot fails
+
+	// Prefetch (swarmboot.prefetch) has the whole image fetched before it is
+	// started, for systems that must not meet a slow read.
+	Prefetch bool
 }
 
 const prefix = "swarmboot."
@@ -28,6 +32,9 @@ func (a Args) String() string {
 	s := prefix + "server=" + a.Server + " " + prefix + "mac=" + a.MAC.String()
 	if a.Rescue {
 		s += " " + prefix + "rescue"
+	}
+	if a.Prefetch {
+		s += " " + prefix + "prefetch"
 	}
 	return s
 }
@@ -63,6 +70,8 @@ func Parse(cmdline string) (Args, error) {
 			a.MAC = mac
 		case "rescue":
 			a.Rescue = value == "" || value == "1"
+		case "prefetch":
+			a.Prefetch = value == "" || value == "1"
 		default:
 			errs = append(errs, fmt.Errorf("%s: unknown argument", field))
 		}

@@ -14,7 +14,7 @@ var mac = net.HardwareAddr{0x52, 0x54, 0, 0x12, 0x34, 0x56}
 func TestArgsRoundTrip(t *testing.T) {
 	for _, want := range []Args{
 		{Server: "http://10.77.0.1", MAC: mac},
-		{Server: "http://10.77.0.1:8080", MAC: mac, Rescue: true},
+		{Server: "http://10.77.0.1:8080", MAC: mac, Rescue: true, Prefetch: true},
 	} {
 		got, err := Parse("BOOT_IMAGE=vmlinuz quiet " + want.String() + " console=ttyS0\n")
 		if err != nil || got.String() != want.String() {

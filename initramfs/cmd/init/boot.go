@@ -72,12 +72,12 @@ func (b *boot) attempt(ctx context.Context) error {
 	}
 	b.image = description.Image
 	b.console.Say("image: %s for machine %s", b.image, description.Name)
-	peerd, err := startPeerd(b.args.Server)
+	peerd, err := startPeerd(b.args)
 	if err != nil {
 		return err
 	}
 	defer peerd.Stop()
-	if err := peerd.WaitReady(); err != nil {
+	if err := peerd.WaitReady(b.console.Say); err != nil {
 		return err
 	}
 

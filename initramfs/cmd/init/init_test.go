@@ -114,8 +114,8 @@ func startShell(t *testing.T, script string) *peerd {
 }
 
 func TestWaitReady(t *testing.T) {
-	p := startShell(t, "echo ready >&3; exec sleep 60")
-	if err := p.WaitReady(); err != nil {
+	p := startShell(t, "echo waiting: 1 of 9 >&3; echo ready >&3; exec sleep 60")
+	if err := p.WaitReady(t.Logf); err != nil {
 		t.Errorf("WaitReady = %v; want nil", err)
 	}
 	if err := p.Ended(); err != nil {
@@ -127,7 +127,7 @@ func TestWaitReady(t *testing.T) {
 		"kill -9 $$":               "signal: killed",
 		"printf ready >&3; exit 0": "", // a last line without its end is still a line
 	} {
-		err := startShell(t, script).WaitReady()
+		err := startShell(t, script).WaitReady(t.Logf)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("WaitReady after %q = %v; want %q", script, err, want)
 		}

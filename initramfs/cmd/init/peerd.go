@@ -13,14 +13,17 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"swarmboot/initramfs/bootargs"
 )
 
 const (
 	loopDevice = "/dev/loop0"
 	peerdDir   = "/run/swarmboot"
 
-	// Getting ready means to read the description and set up FUSE and the loop
-	// device: a second, or several on a busy emulated machine.
+	// Until its next word peerd reads the description and sets up FUSE and the
+	// loop device: a second, or several on a busy emulated machine. With prefetch
+	// it tells every few seconds how far it is.
 	readyTimeout = 90 * time.Second
 )
 
@@ -35,7 +38,7 @@ type peerd struct {
 // startPeerd starts it in a mount namespace of its own, so that no service of
 // the image inherits its FUSE mount, and in a session of its own, so that
 // closing the console does not end it. Its log goes to the kernel's.
-func startPeerd(server string) (*peerd, error) {
+func startPeerd(args bootargs.Args) (*peerd, error) {
 	if err := os.MkdirAll(peerdDir, 0o755); err != nil {
 		return nil, fmt.Errorf("start peerd: %w", err)
 	}
@@ -55,7 +58,8 @@ func startPeerd(server string) (*peerd, error) {
 		// The '@' keeps systemd from killing it at shutdown; the second word is
 		// what the busybox goes by.
 		Args: []string{"@peerd", "peerd", "root", "--description", descriptionFile, "--keys", keysDir,
-			"--dir", peerdDir, "--loop", loopDevice, "--ready-fd", "3", "--server", server},
+			"--dir", peerdDir, "--loop", loopDevice, "--ready-fd", "3", "--server", args.Server,
+			fmt.Sprintf("--prefetch=%t", args.Prefetch)},
 		Dir:         "/",
 		Stdout:      log,
 		Stderr:      log,
@@ -85,27 +89,44 @@ func asIOFlusher(start func() error) error {
 	return errors.Join(start(), unix.Prctl(unix.PR_SET_IO_FLUSHER, 0, 0, 0, 0))
 }
 
-// WaitReady returns when the image can be mounted.
-func (p *peerd) WaitReady() error {
+// WaitReady returns when the image can be mounted. What peerd has to say until
+// then it passes on.
+func (p *peerd) WaitReady(say func(format string, args ...any)) error {
 	defer p.ready.Close()
-	if err := p.ready.SetReadDeadline(time.Now().Add(readyTimeout)); err != nil {
-		return fmt.Errorf("wait for peerd: %w", err)
+	lines := bufio.NewReaderSize(p.ready, 4<<10)
+	for {
+		line, err := p.nextLine(lines)
+		if err != nil {
+			return err
+		}
+		waiting, ok := strings.CutPrefix(line, "waiting: ")
+		if !ok {
+			return readyLine(line)
+		}
+		say("peerd: %s", waiting)
 	}
-	line, err := bufio.NewReader(io.LimitReader(p.ready, 64<<10)).ReadString('\n')
+}
+
+// nextLine waits for it as long as readyTimeout.
+func (p *peerd) nextLine(lines *bufio.Reader) (string, error) {
+	if err := p.ready.SetReadDeadline(time.Now().Add(readyTimeout)); err != nil {
+		return "", fmt.Errorf("wait for peerd: %w", err)
+	}
+	line, err := lines.ReadString('\n')
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("peerd is not ready after %v; its messages are in the kernel log", readyTimeout)
+		return "", fmt.Errorf("peerd has said nothing for %v; its messages are in the kernel log", readyTimeout)
 	case err == io.EOF && line == "":
 		select { // most likely it has ended; what remains open tells nothing
 		case <-p.ended:
-			return p.Ended()
+			return "", p.Ended()
 		case <-time.After(5 * time.Second):
-			return errors.New("peerd closed its ready pipe without a word, and goes on")
+			return "", errors.New("peerd closed its ready pipe without a word, and goes on")
 		}
 	case err != nil && err != io.EOF:
-		return fmt.Errorf("wait for peerd: %w", err)
+		return "", fmt.Errorf("wait for peerd: %w", err)
 	}
-	return readyLine(strings.TrimSpace(line))
+	return strings.TrimSpace(line), nil
 }
 
 // readyLine is the other end of peerd's --ready-fd.

@@ -17,7 +17,9 @@
 //	--dir DIR           folder in memory for the image file and the FUSE mount
 //	--loop DEVICE       loop device to configure, such as /dev/loop0
 //	--server URL        boot server that takes stage reports
-//	--ready-fd N        file descriptor for one line: "ready", or "failed: REASON" (default 3)
+//	--ready-fd N        file descriptor for the line "ready" or "failed: REASON", and for lines
+//	                    "waiting: HOW FAR" before it (default 3)
+//	--prefetch          be ready only when the image is complete and handed over
 //	--listen ADDR:PORT  where peers connect (default 0.0.0.0:6881)
 //	--log WHERE         kmsg (warnings, to the kernel's log; default) or stderr (everything)
 //
@@ -93,6 +95,7 @@ func runRoot(ctx context.Context, args []string) error {
 		server      = flags.String("server", "", "`URL` of the boot server that takes stage reports")
 		readyFD     = flags.Int("ready-fd", 3, "`file descriptor` for \"ready\" or \"failed: REASON\"")
 		listen      = flags.String("listen", "0.0.0.0:6881", "`address:port` where peers connect")
+		prefetch    = flags.Bool("prefetch", false, "be ready only when the image is complete and handed over")
 		logTo       = flags.String("log", "kmsg", "kmsg or stderr")
 	)
 	if err := flags.Parse(args); err != nil {
@@ -107,6 +110,7 @@ func runRoot(ctx context.Context, args []string) error {
 		}
 		cfg := peerd.RootConfig{
 			Dir:          *dir,
+			Prefetch:     *prefetch,
 			LoopDevice:   *loop,
 			Server:       *server,
 			Engine:       []string{"@peerd", "peerd", "engine", "--log", *logTo},
@@ -130,7 +134,11 @@ func runRoot(ctx context.Context, args []string) error {
 		if err := peerd.RootRole.Harden(); err != nil {
 			log.Warn("the root server is not as safe as it should be", "err", err)
 		}
-		return peerd.RunRoot(ctx, cfg, func() {
+		return peerd.RunRoot(ctx, cfg, func(waiting string) {
+			if waiting != "" {
+				fmt.Fprintln(parent, "waiting:", waiting)
+				return
+			}
 			fmt.Fprintln(parent, "ready")
 			parent.Close()
 		})
