@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	patience      = 2 * time.Second        // a read waits so long for the swarm before the boot server is asked
+	patience      = 3 * time.Second        // a read waits so long for the swarm, which asks a second source after 1 s, before the boot server is asked
 	shortPatience = 300 * time.Millisecond // the same when there is no swarm to wait for
 	lookAgain     = 500 * time.Millisecond // how soon to judge anew while reads wait
 	maxFetches    = 4                      // pieces asked of the boot server at once
