@@ -6,14 +6,15 @@ LOADERS := $(CACHE)/loaders
 
 # No cgo: the programs then run on any Linux, also in an initramfs without libc.
 # -trimpath: the same source gives the same bytes in every folder.
-GO_BUILD := CGO_ENABLED=0 go build -trimpath
+export CGO_ENABLED := 0
+GO_BUILD := go build -trimpath
 
 # The initramfs takes a minute of compiling, so it is made from its sources only
 # when they have changed; for the other programs go itself knows.
 INITRAMFS := build/initramfs.cpio.zst
 INITRAMFS_SOURCES := go.mod go.sum $(shell find initramfs peerd images -name '*.go' ! -name '*_test.go')
 
-.PHONY: help build programs loaders deps lab lab-add lab-down lab-image test check e2e bench-boot clean
+.PHONY: help build programs loaders deps lab lab-add lab-down test check e2e bench-boot clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -59,7 +60,8 @@ check: ## the quick tests: format, vet, staticcheck, vulnerabilities, unit tests
 e2e: build loaders ## the machine tests: firmware, boots, faults (20 minutes without KVM)
 	scripts/lab-images $(STATE) lab lab12
 	@mkdir -p build/e2e
-	SWARMBOOT_E2E=1 go test -count=1 -timeout 120m -p 1 -v -artifacts -outputdir $(CURDIR)/build/e2e ./appliance/e2e/...
+	SWARMBOOT_E2E=1 go test -count=1 -timeout 120m -p 1 -v -artifacts -outputdir $(CURDIR)/build/e2e \
+		./peerd/cmd/peerd ./images/builder ./bootserver ./appliance/e2e/...
 
 clean: ## remove build/ (the cache in ~/.cache/swarmboot stays)
 	rm -rf build

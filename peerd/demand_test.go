@@ -150,7 +150,7 @@ func TestFetchesAreTriedForEver(t *testing.T) {
 
 func TestOverdue(t *testing.T) {
 	now := time.Now()
-	wants := []piecestore.Want{{Piece: 9, Since: now.Add(-3 * time.Second)}, {Piece: 4, Since: now.Add(-2 * time.Second)}, {Piece: 1, Since: now.Add(-1900 * time.Millisecond)}}
+	wants := []piecestore.Want{{Piece: 9, Since: now.Add(-2 * patience)}, {Piece: 4, Since: now.Add(-patience)}, {Piece: 1, Since: now.Add(100*time.Millisecond - patience)}}
 	none := func(int) bool { return false }
 	for name, c := range map[string]struct {
 		wants     []piecestore.Want
