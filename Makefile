@@ -61,7 +61,13 @@ e2e: build loaders ## the machine tests: firmware, boots, faults (20 minutes wit
 	scripts/lab-images $(STATE) lab lab12
 	@mkdir -p build/e2e
 	SWARMBOOT_E2E=1 go test -count=1 -timeout 120m -p 1 -v -artifacts -outputdir $(CURDIR)/build/e2e \
-		./peerd/cmd/peerd ./images/builder ./bootserver ./appliance/e2e/...
+		./peerd/cmd/peerd ./images/builder ./appliance/e2e/...
+
+# -timeout: as above.
+bench-boot: build loaders ## measure boots against their budgets, and write docs/bench/boot.md
+	scripts/lab-images $(STATE) lab
+	SWARMBOOT_E2E=1 SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 120m -v -run 'TestBench' ./appliance/e2e
+	SWARMBOOT_E2E=1 SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 120m -v -run 'TestBench' ./peerd/cmd/peerd
 
 clean: ## remove build/ (the cache in ~/.cache/swarmboot stays)
 	rm -rf build
