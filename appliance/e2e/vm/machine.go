@@ -19,13 +19,17 @@ const (
 	E1000NIC  = "e1000"
 )
 
+// DefaultMemory is what a machine has in MiB, if nothing else is said: the least
+// that a machine needs for the images of the lab.
+const DefaultMemory = 1024
+
 // MachineConfig says what machine to start.
 type MachineConfig struct {
 	Name     string   // of the machine's folder and cable, at most 13 letters
 	MAC      string   // of its network card
 	Firmware Firmware // BIOS or UEFI
 	NIC      string   // network card; empty: VirtioNIC
-	Memory   int      // MiB; 0: 1024
+	Memory   int      // MiB; 0: DefaultMemory
 	Rate     string   // of the cable, such as 100mbit; empty: no limit
 	Second   bool     // has a second serial port
 }
@@ -48,7 +52,7 @@ func (l *LAN) Start(cfg MachineConfig) (*Machine, error) {
 		cfg.NIC = VirtioNIC
 	}
 	if cfg.Memory == 0 {
-		cfg.Memory = 1024
+		cfg.Memory = DefaultMemory
 	}
 	m := &Machine{Config: cfg, lan: l, exited: make(chan struct{})}
 	if err := os.MkdirAll(m.Dir(), 0o755); err != nil {

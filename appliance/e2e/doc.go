@@ -1,0 +1,13 @@
+// Package e2e keeps what Swarmboot promises, with machines in QEMU that know
+// nothing and the programs in build/ as they are shipped. It has tests only:
+//
+//	boot_test.go      from power-on to login, hand-over, reboot and power-off
+//	faults_test.go    the swarm engine is killed, the server is stopped
+//	trust_test.go     damaged images and a server that is not ours
+//	settings_test.go  mistakes in the settings file
+//	rack_test.go      a boot server and machines on a network of their own
+//
+// make e2e builds what they need and runs them; they need root. Of a test that
+// fails, the consoles, the capture of the network, and the server's log and
+// settings are kept in build/e2e.
+package e2e

@@ -1,0 +1,387 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"text/template"
+	"time"
+
+	"swarmboot/appliance/e2e/vm"
+	"swarmboot/appliance/internal/control"
+	"swarmboot/appliance/internal/state"
+	"swarmboot/bootserver"
+	"swarmboot/images"
+	"swarmboot/images/catalogue"
+	"swarmboot/initramfs/stage"
+)
+
+const lanPrefix = "swarmboot-e2e"
+
+var network = netip.MustParsePrefix("10.77.0.1/24")
+
+func TestMain(m *testing.M) {
+	if os.Getenv("SWARMBOOT_E2E") == "1" {
+		if err := vm.RemoveLeftovers(lanPrefix); err != nil {
+			fmt.Fprintln(os.Stderr, "remove what a killed run has left:", err)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+// needs skips a test of the whole that was not asked for, and fails one that
+// was asked for and cannot run.
+func needs(t *testing.T) {
+	t.Helper()
+	if os.Getenv("SWARMBOOT_E2E") != "1" {
+		t.Skip("tests the programs in build/; run it by make e2e, which sets SWARMBOOT_E2E=1")
+	}
+	missing := vm.Missing()
+	for _, file := range []string{swarmbootProgram(t), initramfs(t), filepath.Join(cache(t), "loaders"), filepath.Join(cache(t), "lab-state")} {
+		if _, err := os.Stat(file); err != nil {
+			missing = append(missing, file)
+		}
+	}
+	if len(missing) > 0 {
+		t.Fatalf("missing: %s; make e2e brings it", strings.Join(missing, ", "))
+	}
+}
+
+func swarmbootProgram(t *testing.T) string { return built(t, "bin/swarmboot") }
+func initramfs(t *testing.T) string        { return built(t, "initramfs.cpio.zst") }
+
+func built(t *testing.T, name string) string {
+	path, err := filepath.Abs(filepath.Join("../../build", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// cache is the folder of what outlives a checkout: loaders, and the images and
+// keys that scripts/lab-images has made.
+func cache(t *testing.T) string {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "swarmboot")
+}
+
+// swarmboot runs the program and returns what it prints and its exit status.
+func swarmboot(t *testing.T, args ...string) (output string, status int) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), swarmbootProgram(t), args...).CombinedOutput()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return string(out), exit.ExitCode()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out), 0
+}
+
+// A machine is one entry of the settings.
+type machine struct {
+	Name, MAC, Image string
+	KernelArgs       string // besides those that make it talk on the serial port
+}
+
+// A rack is a boot server and its machines on a network of their own.
+type rack struct {
+	t      *testing.T
+	lan    *vm.LAN
+	dir    string
+	server *server
+	powers map[string]*vm.Machine // by MAC
+}
+
+var racks atomic.Int32
+
+// newRack starts a boot server with settings for machines, which offers the
+// lab's images.
+func newRack(t *testing.T, machines ...machine) *rack {
+	t.Helper()
+	needs(t)
+	r := &rack{t: t, dir: t.TempDir(), powers: map[string]*vm.Machine{}}
+	folder := filepath.Join(r.dir, "state")
+	if err := os.CopyFS(filepath.Join(folder, "keys"), os.DirFS(filepath.Join(cache(t), "lab-state", "keys"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(folder, "keys", "swarmboot.key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(filepath.Join(cache(t), "lab-state", "images"), filepath.Join(folder, "images")); err != nil {
+		t.Fatal(err)
+	}
+	lan, err := vm.NewLAN(vm.TempName(lanPrefix, int(racks.Add(1))), network, filepath.Join(r.dir, "lan"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.lan = lan
+	t.Cleanup(r.end)
+	r.server = r.serve(folder, machines)
+	return r
+}
+
+// end stops everything, and keeps what tells why the test has failed.
+func (r *rack) end() {
+	if r.t.Failed() {
+		for _, m := range r.powers {
+			r.t.Logf("last words of %s:\n%s", m.Config.Name, m.Console.Tail(15))
+		}
+	}
+	if err := r.lan.Close(); err != nil {
+		r.t.Error(err)
+	}
+	if !r.t.Failed() {
+		return
+	}
+	kept := r.t.ArtifactDir()
+	for _, pattern := range []string{"*.yaml", "*.log", "lan/*.pcap", "lan/*/*.log"} {
+		files, _ := filepath.Glob(filepath.Join(r.dir, pattern))
+		for _, file := range files {
+			name := strings.ReplaceAll(strings.TrimPrefix(file, r.dir+"/"), "/", "-")
+			if data, err := os.ReadFile(file); err != nil || os.WriteFile(filepath.Join(kept, name), data, 0o644) != nil {
+				r.t.Logf("%s could not be kept", name)
+			}
+		}
+	}
+	r.t.Logf("consoles, capture, and the server's log and settings are in %s", kept)
+}
+
+// A server is a running boot server.
+type server struct {
+	t      *testing.T
+	state  state.Folder
+	client *control.Client
+	log    string // file
+	cmd    *exec.Cmd
+	ended  chan struct{} // closed when it has ended
+	err    error         // how; to be read after ended
+}
+
+var settings = template.Must(template.New("settings").Parse(`server:
+  interface: {{.Interface}}
+  address: {{.Network}}
+network:
+  pool: 10.77.0.100-10.77.0.199
+machines:
+{{- range .Machines}}
+  - mac: {{.MAC}}
+    name: {{.Name}}
+    image: {{.Image}}
+    kernel_args: {{.KernelArgs}}
+{{- end}}
+# loglevel=4: only what is wrong; the console is slow where it is emulated.
+kernel_args: console=ttyS0 loglevel=4 mitigations=off
+state: {{.State}}
+loaders: {{.Loaders}}
+initramfs: {{.Initramfs}}
+`))
+
+// serve starts a boot server on a state folder and waits until it answers.
+func (r *rack) serve(folder string, machines []machine) *server {
+	r.t.Helper()
+	var text bytes.Buffer
+	if err := settings.Execute(&text, map[string]any{
+		"Interface": vm.Bridge, "Network": network, "Machines": machines,
+		"State": folder, "Loaders": filepath.Join(cache(r.t), "loaders"), "Initramfs": initramfs(r.t),
+	}); err != nil {
+		r.t.Fatal(err)
+	}
+	config := folder + ".yaml"
+	if err := os.WriteFile(config, text.Bytes(), 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+	s := &server{t: r.t, state: state.Folder(folder), log: folder + ".log", ended: make(chan struct{})}
+	s.client = control.NewClient(s.state.Socket())
+	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer log.Close()
+	s.cmd = r.lan.Command(context.Background(), swarmbootProgram(r.t), "serve", "--config", config)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	go func() { // ends with the LAN at the latest
+		s.err = s.cmd.Wait()
+		close(s.ended)
+	}()
+	for tick := time.Tick(50 * time.Millisecond); ; <-tick {
+		if _, err := s.client.Machines(r.t.Context()); err == nil {
+			return s
+		}
+		select {
+		case <-s.ended:
+			r.t.Fatalf("the boot server has ended:\n%s", vm.LogTail(s.log, 20))
+		default:
+		}
+	}
+}
+
+// stop sends sig and returns how long the server took to end, and how it did.
+func (s *server) stop(sig syscall.Signal) (took time.Duration, err error) {
+	s.t.Helper()
+	begun := time.Now()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+	select {
+	case <-s.ended:
+	case <-time.After(30 * time.Second):
+		s.t.Fatalf("the boot server does not end after %v", sig)
+	}
+	return time.Since(begun), s.err
+}
+
+// machine is what the server knows of a machine.
+func (s *server) machine(t *testing.T, mac string) bootserver.MachineStatus {
+	t.Helper()
+	list, err := s.client.Machines(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range list {
+		if m.MAC == mac {
+			return m
+		}
+	}
+	return bootserver.MachineStatus{}
+}
+
+// wait returns when the machine has reached a stage. It fails when nothing that
+// the server knows of the machine has changed for vm.Stall.
+func (s *server) wait(t *testing.T, mac string, until stage.Stage) bootserver.MachineStatus {
+	t.Helper()
+	last, changed := "", time.Now()
+	for tick := time.Tick(300 * time.Millisecond); ; <-tick {
+		m := s.machine(t, mac)
+		// By Times: a small image is complete before its machine is ready.
+		if !m.Times[until].IsZero() {
+			return m
+		}
+		if m.Stage == stage.Failed {
+			t.Fatalf("wait for %s of %s: failed at %s: %s", until, mac, m.At, m.Reason)
+		}
+		m.Heard = time.Time{}
+		now, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(now) != last {
+			last, changed = string(now), time.Now()
+		}
+		if time.Since(changed) > vm.Stall {
+			t.Fatalf("wait for %s of %s: nothing has changed for %v: %s", until, mac, vm.Stall, now)
+		}
+	}
+}
+
+// logged waits for a line of the server's log that has all words in it.
+func (s *server) logged(t *testing.T, words ...string) {
+	t.Helper()
+	deadline := time.After(vm.Stall)
+	for tick := time.Tick(200 * time.Millisecond); ; <-tick {
+		data, err := os.ReadFile(s.log)
+		if err != nil {
+			t.Fatal(err)
+		}
+	lines:
+		for line := range strings.Lines(string(data)) {
+			for _, word := range words {
+				if !strings.Contains(line, word) {
+					continue lines
+				}
+			}
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("the server's log has no line with %q; it ends:\n%s", words, vm.LogTail(s.log, 20))
+		default:
+		}
+	}
+}
+
+// image is what the server's catalogue says of an image.
+func (s *server) image(t *testing.T, name string) *catalogue.Image {
+	t.Helper()
+	ref, err := images.ParseRef(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.state.Catalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := c.Get(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+// powerOn switches a machine on.
+func (r *rack) powerOn(cfg vm.MachineConfig) *vm.Machine {
+	r.t.Helper()
+	m, err := r.lan.Start(cfg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.powers[cfg.MAC] = m
+	return m
+}
+
+// login waits for the login prompt and logs in.
+func login(t *testing.T, m *vm.Machine) {
+	t.Helper()
+	if err := m.Console.WaitLogin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Console.Login(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs a command on the machine, which must end with status 0, and returns
+// its output.
+func run(t *testing.T, c *vm.Console, command string) string {
+	t.Helper()
+	result, err := c.Run(t.Context(), command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.Status != 0 {
+		t.Fatalf("on the machine, %s: status %d: %s", command, result.Status, result.Output)
+	}
+	return result.Output
+}
+
+func setRate(t *testing.T, m *vm.Machine, rate string) {
+	t.Helper()
+	if err := m.SetRate(rate); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// promise runs one part of a story, under the name of what is promised. Without
+// it the rest of the story makes no sense.
+func promise(t *testing.T, what string, kept func(*testing.T)) {
+	t.Helper()
+	if !t.Run(what, kept) {
+		t.FailNow()
+	}
+}
