@@ -47,8 +47,8 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	if missing() != "" {
-		os.Exit(m.Run())
+	if os.Getenv("SWARMBOOT_E2E") != "1" || missing() != "" {
+		os.Exit(m.Run()) // the tests of a machine tell why they do not run
 	}
 	if os.Getenv(insideVar) != "" {
 		if err := becomeMachine(); err != nil {
