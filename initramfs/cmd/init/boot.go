@@ -172,12 +172,12 @@ func (b *boot) reached(ctx context.Context, s stage.Stage) {
 }
 
 // failed tells people and, if it can be reached, the server.
-func (b *boot) failed(ctx context.Context, err error, pause time.Duration) {
+func (b *boot) failed(ctx context.Context, err error, next string) {
 	r := stage.Report{Stage: stage.Failed, At: b.next, Reason: err.Error(), Image: b.image}
 	if b.args.MAC != nil {
 		r.Machine = b.args.MAC.String()
 	}
-	b.console.Banner(r, again(pause))
+	b.console.Banner(r, next)
 	b.report(ctx, r)
 }
 

@@ -16,28 +16,33 @@ import (
 // serial line are both in use in a rack), and the kernel log, which the running
 // system keeps.
 type consoles struct {
-	screens []io.Writer
+	screens []io.WriteCloser
 	kmsg    io.Writer
 }
 
 // openConsoles never fails; what is missing is left out.
 func openConsoles() *consoles {
-	c := &consoles{kmsg: io.Discard}
-	active, _ := os.ReadFile("/sys/class/tty/console/active")
-	for _, tty := range strings.Fields(string(active)) {
-		if f, err := os.OpenFile("/dev/"+tty, os.O_WRONLY|syscall.O_NOCTTY, 0); err == nil {
-			c.screens = append(c.screens, f)
-		}
-	}
-	if len(c.screens) == 0 {
-		c.screens = []io.Writer{os.Stdout} // the kernel's choice for us
-	}
+	c := &consoles{screens: openScreens(), kmsg: io.Discard}
 	// By default the kernel drops what comes faster than ten lines in five seconds.
 	_ = os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
 	if f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0); err == nil {
 		c.kmsg = f
 	}
 	return c
+}
+
+func openScreens() []io.WriteCloser {
+	var screens []io.WriteCloser
+	active, _ := os.ReadFile("/sys/class/tty/console/active")
+	for _, tty := range strings.Fields(string(active)) {
+		if f, err := os.OpenFile("/dev/"+tty, os.O_WRONLY|syscall.O_NOCTTY, 0); err == nil {
+			screens = append(screens, f)
+		}
+	}
+	if len(screens) == 0 {
+		screens = append(screens, os.Stdout) // the kernel's choice for us
+	}
+	return screens
 }
 
 // Say writes one line of progress.
@@ -72,23 +77,32 @@ func banner(r stage.Report, next string) string {
 	return b.String()
 }
 
-func again(pause time.Duration) string { return "trying again in " + pause.Round(time.Second).String() }
-
-// rescue gives the console to a shell until it ends.
-func rescue(c *consoles) {
-	c.Say("a shell; leave it with exit and the boot is tried again")
-	tty, err := os.OpenFile("/dev/console", os.O_RDWR|syscall.O_NOCTTY, 0)
-	if err == nil {
-		defer tty.Close()
-		shell := exec.Cmd{
-			Path: busybox, Args: []string{"gosh"}, Dir: "/", Env: append(os.Environ(), "PATH=/bbin:/bin"),
-			Stdin: tty, Stdout: tty, Stderr: tty,
-			SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: true},
-		}
-		err = shell.Run()
-	}
-	if err != nil {
+// Shell gives the console to a shell until it ends.
+func (c *consoles) Shell() {
+	c.Say("this is a shell; leave it with exit, and the boot is tried again")
+	if err := shell(); err != nil {
 		c.Say("the shell ended: %v", err)
 		time.Sleep(time.Second) // where no shell can run, this is still no busy loop
 	}
+	// The end of a session hangs its terminal up, also for us.
+	for _, s := range c.screens {
+		if s != os.Stdout {
+			s.Close()
+		}
+	}
+	c.screens = openScreens()
+}
+
+func shell() error {
+	tty, err := os.OpenFile("/dev/console", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return err
+	}
+	defer tty.Close()
+	sh := exec.Cmd{
+		Path: busybox, Args: []string{"gosh"}, Dir: "/", Env: append(os.Environ(), "PATH=/bbin:/bin"),
+		Stdin: tty, Stdout: tty, Stderr: tty,
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: true},
+	}
+	return sh.Run()
 }

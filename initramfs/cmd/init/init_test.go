@@ -37,7 +37,7 @@ func TestGuardTurnsAPanicIntoAnError(t *testing.T) {
 }
 
 func TestBannerShowsEveryLineOfTheReason(t *testing.T) {
-	got := banner(stage.Report{At: stage.Network, Reason: "no link\ncheck the cable", Machine: "52:54:00:77:00:11"}, again(4200*time.Millisecond))
+	got := banner(stage.Report{At: stage.Network, Reason: "no link\ncheck the cable", Machine: "52:54:00:77:00:11"}, "trying again in 4s")
 	for _, line := range []string{"##  stage:   network\n", "##  reason:  no link\n##           check the cable\n", "##  machine: 52:54:00:77:00:11\n", "##  next:    trying again in 4s\n"} {
 		if !strings.Contains(got, line) {
 			t.Errorf("banner is\n%s\nwant %q in it", got, line)

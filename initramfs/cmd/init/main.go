@@ -53,10 +53,11 @@ func main() {
 			return b.attempt(ctx)
 		})
 		pause := backoff(failures)
-		b.failed(ctx, err, pause)
 		if b.args.Rescue {
-			rescue(b.console)
+			b.failed(ctx, err, "a shell on the console")
+			b.console.Shell()
 		} else {
+			b.failed(ctx, err, "trying again in "+pause.Round(time.Second).String())
 			time.Sleep(pause)
 		}
 	}
