@@ -161,15 +161,20 @@ func newMachine(t *testing.T, mebibytes int, heldBack ...int) *machine {
 	return m
 }
 
-// start runs peerd as init does, and returns when it says "ready".
-func (m *machine) start(dir, description string) {
-	t := m.t
+// freeLoop names a loop device that nobody uses.
+func freeLoop(t *testing.T) string {
 	control, err := os.Open("/dev/loop-control")
 	check(t, err)
 	defer control.Close()
 	n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
 	check(t, err)
-	m.device = "/dev/loop" + strconv.Itoa(n)
+	return "/dev/loop" + strconv.Itoa(n)
+}
+
+// start runs peerd as init does, and returns when it says "ready".
+func (m *machine) start(dir, description string) {
+	t := m.t
+	m.device = freeLoop(t)
 
 	ready, theirs, err := os.Pipe()
 	check(t, err)
@@ -249,21 +254,6 @@ func (m *machine) open() *os.File {
 	check(m.t, err)
 	m.t.Cleanup(func() { dev.Close() })
 	return dev
-}
-
-// rate reads [0, end) of the device and returns the bytes a second, the best of
-// some attempts.
-func (m *machine) rate(end int64) float64 {
-	dev, buf, best := m.open(), alignedBuffer(1<<20), 0.0
-	for range 5 {
-		begun := time.Now()
-		for off := int64(0); off < end; off += int64(len(buf)) {
-			_, err := dev.ReadAt(buf[:min(int64(len(buf)), end-off)], off)
-			check(m.t, err)
-		}
-		best = max(best, float64(end)/time.Since(begun).Seconds())
-	}
-	return best
 }
 
 // alignedBuffer is fit for direct I/O.
@@ -467,7 +457,6 @@ func TestMachine(t *testing.T) {
 			check(t, m.read(dev, buf, m.pieces.Offset(i)))
 		}
 	}
-	fuse := m.rate(m.pieces.Offset(100))
 	t.Logf("before the hand-over: %+v", *m.status().Progress)
 
 	wg.Go(func() {
@@ -491,9 +480,6 @@ func TestMachine(t *testing.T) {
 	if got := m.server.stages(); !slices.Equal(got, want) {
 		t.Errorf("stages = %v; want %v", got, want)
 	}
-	local := m.rate(m.pieces.Offset(100))
-	t.Logf("sequential direct reads: %.0f MB/s over FUSE, %.0f MB/s after the hand-over: ratio %.2f", fuse/1e6, local/1e6, fuse/local)
-
 	status := m.status()
 	t.Logf("after it: %+v", *status.Progress)
 	for _, pid := range []int{status.PID, status.Engine} {
