@@ -40,7 +40,7 @@ nothing behind.`,
 		Example: `  swarmboot image build lab@1
   swarmboot image build web@2026-03 --from debian:bookworm \
     --package nginx --package openssh-server --customize ./site.sh
-  swarmboot image build tiny@1 --kernel linux-image-cloud-amd64 --mirror http://deb.debian.org/debian`,
+  swarmboot image build tiny@1 --kernel linux-image-cloud-amd64 --mirror http://debian.example.org/debian`,
 		Args: operand("NAME@VERSION"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if o.Ref, err = images.ParseRef(args[0]); err != nil {
