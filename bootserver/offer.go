@@ -144,6 +144,10 @@ func (s *Server) plan(mac net.HardwareAddr) (bootweb.Plan, error) {
 	return bootweb.Plan{MAC: mac, Name: m.Name, Image: o.Image, KernelArgs: args}, nil
 }
 
+// firstPeers is how many machines a boot description names: enough to find a
+// living one when the tracker is gone by the time the swarm is joined.
+const firstPeers = 8
+
 // describe seals the boot description of mac.
 func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 	m, ok := s.machine(mac)
@@ -166,6 +170,7 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 		Torrent:  o.torrent,
 		Tracker:  s.base() + announce.Path,
 		Seeder:   s.seederAddress().String(),
+		Peers:    s.tracker.Some(o.infohash, firstPeers),
 		RootURL:  s.base() + bootweb.PartPath(o.Image, catalogue.Root),
 		Profile:  profile,
 	}.Seal(s.key)

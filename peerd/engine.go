@@ -58,6 +58,7 @@ func newEngine(cfg RootConfig, seeder netip.AddrPort, store *piecestore.Store, l
 			Torrent: d.Torrent,
 			Tracker: d.Tracker,
 			Seeder:  seeder,
+			Peers:   d.Peers,
 			Listen:  cfg.Listen,
 			// A profile recorded with another version of the image may name
 			// pieces that this one does not have.

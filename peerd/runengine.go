@@ -32,6 +32,7 @@ func RunEngine(ctx context.Context, conn net.Conn, image *os.File, log *slog.Log
 		Listen:  hello.Listen,
 		Tracker: hello.Tracker,
 		Seeder:  hello.Seeder,
+		Peers:   hello.Peers,
 		Profile: hello.Profile,
 		Log:     log,
 	})

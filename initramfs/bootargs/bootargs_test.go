@@ -3,6 +3,7 @@ package bootargs
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -40,7 +41,7 @@ func TestParseNamesEveryProblem(t *testing.T) {
 
 func testDescription() Description {
 	return Description{Machine: mac.String(), Name: "r1-n01", Image: "lab@1", Manifest: []byte(`{}`), Torrent: []byte("de"),
-		Tracker: "http://10.77.0.1/announce", Seeder: "10.77.0.1:6881", RootURL: "http://10.77.0.1/root", Profile: []int{0, 7}}
+		Tracker: "http://10.77.0.1/announce", Seeder: "10.77.0.1:6881", Peers: []netip.AddrPort{netip.MustParseAddrPort("10.77.0.11:6881")}, RootURL: "http://10.77.0.1/root", Profile: []int{0, 7}}
 }
 
 func TestDescription(t *testing.T) {

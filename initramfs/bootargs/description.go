@@ -19,15 +19,16 @@ const MaxDescription = 16 << 20
 // A Description tells one machine what to boot and where the pieces are. It
 // travels in an envelope of type envelope.DescriptionType.
 type Description struct {
-	Machine  string          `json:"machine"`           // MAC it was made for
-	Name     string          `json:"name,omitempty"`    // host name; empty leaves the image's own
-	Image    string          `json:"image"`             // name@version
-	Manifest json.RawMessage `json:"manifest"`          // images.Manifest in its own envelope; peerd opens it
-	Torrent  []byte          `json:"torrent"`           // metainfo file (BEP 3) of the root; its SHA-256 is in the manifest
-	Tracker  string          `json:"tracker"`           // announce URL (BEP 3)
-	Seeder   string          `json:"seeder"`            // host:port of the peer inside the boot server
-	RootURL  string          `json:"root_url"`          // the root image for HTTP range requests, the fallback
-	Profile  []int           `json:"profile,omitempty"` // pieces in the order in which a boot first reads them
+	Machine  string           `json:"machine"`           // MAC it was made for
+	Name     string           `json:"name,omitempty"`    // host name; empty leaves the image's own
+	Image    string           `json:"image"`             // name@version
+	Manifest json.RawMessage  `json:"manifest"`          // images.Manifest in its own envelope; peerd opens it
+	Torrent  []byte           `json:"torrent"`           // metainfo file (BEP 3) of the root; its SHA-256 is in the manifest
+	Tracker  string           `json:"tracker"`           // announce URL (BEP 3)
+	Seeder   string           `json:"seeder"`            // host:port of the peer inside the boot server
+	Peers    []netip.AddrPort `json:"peers,omitempty"`   // some machines with the image, to begin with even if the tracker is silent
+	RootURL  string           `json:"root_url"`          // the root image for HTTP range requests, the fallback
+	Profile  []int            `json:"profile,omitempty"` // pieces in the order in which a boot first reads them
 }
 
 // Seal encodes and signs d.

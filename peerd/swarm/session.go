@@ -164,6 +164,9 @@ func (s *Session) start() error {
 	}
 	s.torrent.DownloadAll() // from nobody yet: see conn
 	s.watch(time.Now())
+	for _, peer := range s.cfg.Peers {
+		s.torrent.AddPeers([]torrent.PeerInfo{{Addr: peer, Source: torrent.PeerSourceDirect}})
+	}
 	if s.cfg.Tracker != "" {
 		s.torrent.AddTrackers([][]string{{s.cfg.Tracker}})
 	}

@@ -42,13 +42,14 @@ type Store interface {
 // Config says what a Session serves and where.
 type Config struct {
 	Pieces  images.Pieces
-	Torrent []byte         // the metainfo file (BEP 3) that belongs to Pieces
-	Store   Store          // complete in a seeder
-	Listen  netip.AddrPort // TCP; connections go out from this address too
-	Tracker string         // announce URL; empty: peers come from elsewhere
-	Seeder  netip.AddrPort // the boot server's seeder; zero: this is the seeder
-	Profile []int          // pieces in the order in which a recorded boot read them
-	Log     *slog.Logger   // nil: slog.Default()
+	Torrent []byte           // the metainfo file (BEP 3) that belongs to Pieces
+	Store   Store            // complete in a seeder
+	Listen  netip.AddrPort   // TCP; connections go out from this address too
+	Tracker string           // announce URL; empty: peers come from elsewhere
+	Seeder  netip.AddrPort   // the boot server's seeder; zero: this is the seeder
+	Peers   []netip.AddrPort // machines to begin with, besides those that the tracker names
+	Profile []int            // pieces in the order in which a recorded boot read them
+	Log     *slog.Logger     // nil: slog.Default()
 }
 
 // Validate names every problem of c at once.

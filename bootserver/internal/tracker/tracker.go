@@ -71,6 +71,19 @@ func (t *Tracker) Peers(infoHash [20]byte) int {
 	return len(s.peers)
 }
 
+// Some names up to n peers heard of lately, chosen at random.
+func (t *Tracker) Some(infoHash [20]byte, n int) []netip.AddrPort {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.swarms[infoHash]
+	if s == nil {
+		return nil
+	}
+	s.forget(time.Now())
+	peers := s.others(netip.AddrPort{})
+	return peers[:min(n, len(peers))]
+}
+
 // ServeHTTP takes an announce. As with every tracker a refusal is a normal
 // answer that holds the reason.
 func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -121,26 +134,34 @@ func (t *Tracker) announce(req announce.Request, now time.Time) (announce.Respon
 	}
 
 	answer := announce.Response{Interval: interval, MinInterval: minInterval, Complete: 1} // the seeder
-	var others []netip.AddrPort
-	for address, p := range s.peers {
+	for _, p := range s.peers {
 		if p.complete {
 			answer.Complete++
 		} else {
 			answer.Incomplete++
 		}
-		if address != req.Address {
-			others = append(others, address)
-		}
 	}
 	if req.Event == announce.Stopped {
 		return answer, true
 	}
-	rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	others := s.others(req.Address)
 	if req.Address != s.seeder {
 		others = append([]netip.AddrPort{s.seeder}, others...)
 	}
 	answer.Peers = others[:min(req.Wanted, len(others))]
 	return answer, true
+}
+
+// others are all peers but one, in random order.
+func (s *swarm) others(than netip.AddrPort) []netip.AddrPort {
+	others := make([]netip.AddrPort, 0, len(s.peers))
+	for address := range s.peers {
+		if address != than {
+			others = append(others, address)
+		}
+	}
+	rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	return others
 }
 
 // forget drops the peers that were silent for too long.

@@ -29,6 +29,7 @@ type Hello struct {
 	Torrent []byte
 	Tracker string
 	Seeder  netip.AddrPort
+	Peers   []netip.AddrPort
 	Listen  netip.AddrPort
 	Profile []int
 	Have    []bool // pieces that are in the image file
