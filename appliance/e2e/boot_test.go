@@ -150,8 +150,8 @@ func isHandedOver(t *testing.T, rack *rack, m *vm.Machine, want machine) {
 		}
 	})
 	promise(t, "goes on when peerd is killed", func(t *testing.T) {
-		run(t, m.Console, "kill -9 $(grep -lzx @peerd /proc/[0-9]*/cmdline | cut -d / -f 3)")
-		if left := run(t, m.Console, "grep -lzx @peerd /proc/[0-9]*/cmdline || true"); left != "" {
+		run(t, m.Console, "kill -9 $(grep -slzx @peer[d] /proc/[0-9]*/cmdline | cut -d / -f 3)")
+		if left := run(t, m.Console, "grep -slzx @peer[d] /proc/[0-9]*/cmdline || true"); left != "" {
 			t.Fatalf("still there: %s", left)
 		}
 		run(t, m.Console, "echo 3 > /proc/sys/vm/drop_caches")

@@ -47,7 +47,7 @@ func needs(t *testing.T) {
 		t.Skip("tests the programs in build/; run it by make e2e, which sets SWARMBOOT_E2E=1")
 	}
 	missing := vm.Missing()
-	for _, file := range []string{swarmbootProgram(t), initramfs(t), filepath.Join(cache(t), "loaders"), filepath.Join(cache(t), "lab-state")} {
+	for _, file := range []string{swarmbootProgram(t), initramfsFile(t), filepath.Join(cache(t), "loaders"), filepath.Join(cache(t), "lab-state")} {
 		if _, err := os.Stat(file); err != nil {
 			missing = append(missing, file)
 		}
@@ -58,7 +58,7 @@ func needs(t *testing.T) {
 }
 
 func swarmbootProgram(t *testing.T) string { return built(t, "bin/swarmboot") }
-func initramfs(t *testing.T) string        { return built(t, "initramfs.cpio.zst") }
+func initramfsFile(t *testing.T) string    { return built(t, "initramfs.cpio.zst") }
 
 func built(t *testing.T, name string) string {
 	path, err := filepath.Abs(filepath.Join("../../build", name))
@@ -196,7 +196,7 @@ func (r *rack) serve(folder string, machines []machine) *server {
 	var text bytes.Buffer
 	if err := settings.Execute(&text, map[string]any{
 		"Interface": vm.Bridge, "Network": network, "Machines": machines,
-		"State": folder, "Loaders": filepath.Join(cache(r.t), "loaders"), "Initramfs": initramfs(r.t),
+		"State": folder, "Loaders": filepath.Join(cache(r.t), "loaders"), "Initramfs": initramfsFile(r.t),
 	}); err != nil {
 		r.t.Fatal(err)
 	}

@@ -134,7 +134,7 @@ func LogTail(path string, n int) string {
 }
 
 // escapes are what terminals obey and people cannot read.
-var escapes = regexp.MustCompile(`\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()c>=][A-Z0-9]?|[\x00-\x08\x0b-\x1f]`)
+var escapes = regexp.MustCompile(`\x1b\][^\x07\x1b]*(\x07|\x1b\\)|\x1b\[[0-9;?=!]*[A-Za-z]|\x1b[()c>=][A-Z0-9]?|[\x00-\x08\x0b-\x1f]`)
 
 func tail(text []byte, n int) string {
 	var lines []string

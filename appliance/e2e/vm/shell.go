@@ -52,10 +52,10 @@ func (c *Console) Shell(ctx context.Context) error {
 
 // enter replaces the shell by a plain one without prompt, line editing and echo,
 // and quietens the console: the kernel keeps all but emergencies to itself
-// (dmesg -n 1), and so does systemd (SIGRTMIN+21).
+// (dmesg -n 1), and so does systemd (signal 55, SIGRTMIN+21).
 func (c *Console) enter(ctx context.Context) error {
 	// The echo of this line must not match what is expected, hence the %s.
-	if err := c.Send("exec env PS1= PS2= sh\nstty -echo; dmesg -n 1; kill -s RTMIN+21 1; printf 'shell %s\\n' waits\n"); err != nil {
+	if err := c.Send("exec env PS1= PS2= sh\nstty -echo; dmesg -n 1; kill -55 1; printf 'shell %s\\n' waits\n"); err != nil {
 		return err
 	}
 	if _, _, err := c.Expect(ctx, entered); err != nil {

@@ -1,0 +1,151 @@
+package e2e
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"swarmboot/appliance/e2e/vm"
+	"swarmboot/appliance/internal/state"
+	"swarmboot/images/catalogue"
+	"swarmboot/initramfs/stage"
+)
+
+// TestTrust damages an image on the server in two ways and then replaces the
+// server by one with a key of its own. Each time the same machine stops with
+// stage and reason on its console and at the server, and tries again by itself,
+// so that in the end it boots.
+func TestTrust(t *testing.T) {
+	wanted := machine{Name: "careful", MAC: "52:54:00:77:04:01", Image: "lab@1"}
+	rack := newRack(t, wanted)
+	ownImages(t, rack.server)
+	image := rack.server.image(t, wanted.Image)
+	kernel := image.Path(catalogue.Kernel)
+	manifest := filepath.Join(string(rack.server.state), "images", "manifests", image.Digest+".json")
+
+	undamaged := damage(t, kernel)
+	m := rack.powerOn(vm.MachineConfig{Name: "careful", MAC: wanted.MAC, Firmware: vm.BIOS})
+	promise(t, "a kernel that is not the manifest's is not booted", func(t *testing.T) {
+		stops(t, m, `stage kernel: .*kernel.*SHA-256`)
+		isListed(t, rack.server, wanted, stage.Kernel, "SHA-256")
+	})
+	undamaged()
+	undamaged = damage(t, manifest)
+	promise(t, "an image whose manifest was changed is not booted", func(t *testing.T) {
+		stops(t, m, `stage kernel: .*manifest`)
+		isListed(t, rack.server, wanted, stage.Kernel, "manifest")
+	})
+	undamaged()
+	promise(t, "a machine trusts no server but the one that its initramfs came from", func(t *testing.T) {
+		if _, _, err := m.Console.Expect(t.Context(), regexp.MustCompile(`swarmboot: machine \S+ boots from`)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := rack.server.stop(syscall.SIGKILL); err == nil {
+			t.Fatal("the server has ended before it was killed")
+		}
+		impostor := rack.serve(otherState(t, rack, image), []machine{wanted})
+		stops(t, m, `reason: .*not signed by a trusted key`)
+		isListed(t, impostor, wanted, stage.Swarm, "not signed by a trusted key")
+		impostor.stop(syscall.SIGKILL)
+	})
+	promise(t, "it boots as soon as nothing is wrong any more", func(t *testing.T) {
+		rack.server = rack.serve(string(rack.server.state), []machine{wanted})
+		rack.server.wait(t, wanted.MAC, stage.SwitchRoot)
+	})
+}
+
+// ownImages gives the server a copy of the images that can be damaged.
+func ownImages(t *testing.T, s *server) {
+	t.Helper()
+	link := filepath.Join(string(s.state), "images")
+	shared, err := os.Readlink(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(link, os.DirFS(shared)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damage changes one byte in the middle of a file.
+func damage(t *testing.T, path string) (undo func()) {
+	t.Helper()
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replace := func(data []byte) { // as a new file: the server may be reading the old one
+		t.Helper()
+		if err := os.WriteFile(path+".new", data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bad := bytes.Clone(good)
+	bad[len(bad)/2] ^= 1
+	replace(bad)
+	return func() { t.Helper(); replace(good) }
+}
+
+// stops waits until the console tells why the machine does not boot.
+func stops(t *testing.T, m *vm.Machine, reason string) {
+	t.Helper()
+	if _, _, err := m.Console.Expect(t.Context(), regexp.MustCompile(reason)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// isListed waits until `machine list` tells where the machine has failed, and why.
+func isListed(t *testing.T, s *server, want machine, at stage.Stage, reason string) {
+	t.Helper()
+	deadline := time.After(vm.Stall)
+	for tick := time.Tick(500 * time.Millisecond); ; {
+		said, status := swarmboot(t, "machine", "list", "--state", string(s.state))
+		if status != 0 {
+			t.Fatalf("machine list: status %d: %s", status, said)
+		}
+		for line := range strings.Lines(said) {
+			if strings.Contains(line, want.MAC) && strings.Contains(line, "failed") && strings.Contains(line, "at "+string(at)) && strings.Contains(line, reason) {
+				return
+			}
+		}
+		select {
+		case <-tick:
+		case <-deadline:
+			t.Fatalf("machine list does not tell that %s failed at %s because of %q:\n%s", want.MAC, at, reason, said)
+		}
+	}
+}
+
+// otherState is the state folder of a server that offers the same image under
+// the same name, signed with a key of its own.
+func otherState(t *testing.T, r *rack, image *catalogue.Image) string {
+	t.Helper()
+	folder := state.Folder(filepath.Join(r.dir, "impostor"))
+	key, err := folder.Key()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := folder.Catalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[catalogue.Part]string{}
+	for _, part := range catalogue.Parts {
+		files[part] = image.Path(part)
+	}
+	if _, err := c.Add(t.Context(), key, image.Manifest, files); err != nil {
+		t.Fatal(err)
+	}
+	return string(folder)
+}
