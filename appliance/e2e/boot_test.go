@@ -81,9 +81,7 @@ func TestBoot(t *testing.T) {
 // what it stands on while its image is still arriving.
 func reachesLogin(t *testing.T, rack *rack, m *vm.Machine, want machine, suite string) {
 	promise(t, "reaches login while its image is incomplete", func(t *testing.T) {
-		if err := m.Console.WaitLogin(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		waitLogin(t, m)
 		setRate(t, m, slower)
 		if err := m.Console.Login(t.Context()); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -345,12 +346,21 @@ func (r *rack) powerOn(cfg vm.MachineConfig) *vm.Machine {
 	return m
 }
 
+// lost is what a console says of a machine that will not reach login, or only
+// after somebody has done something.
+var lost = regexp.MustCompile(`THIS MACHINE CANNOT BOOT|Swarmboot: stage kernel:|Kernel panic|emergency mode`)
+
+func waitLogin(t *testing.T, m *vm.Machine) {
+	t.Helper()
+	if err := m.Console.WaitLogin(t.Context(), lost); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // login waits for the login prompt and logs in.
 func login(t *testing.T, m *vm.Machine) {
 	t.Helper()
-	if err := m.Console.WaitLogin(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	waitLogin(t, m)
 	if err := m.Console.Login(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -20,10 +20,14 @@ var (
 	entered     = regexp.MustCompile(`shell waits`)
 )
 
-// WaitLogin returns when the machine asks who is there.
-func (c *Console) WaitLogin(ctx context.Context) error {
-	_, _, err := c.Expect(ctx, loginPrompt)
-	return err
+// WaitLogin returns when the machine asks who is there. It fails when the
+// machine says one of the words that mean it is lost.
+func (c *Console) WaitLogin(ctx context.Context, lost ...*regexp.Regexp) error {
+	which, said, err := c.Expect(ctx, append([]*regexp.Regexp{loginPrompt}, lost...)...)
+	if err != nil || which == 0 {
+		return err
+	}
+	return fmt.Errorf("wait for login: the machine says %q; its last words:\n%s", said[0], c.Tail(20))
 }
 
 // Login logs in as root, who must have no password, where WaitLogin has seen
