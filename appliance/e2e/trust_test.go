@@ -32,23 +32,23 @@ func TestTrust(t *testing.T) {
 	undamaged := damage(t, kernel)
 	m := rack.powerOn(vm.MachineConfig{Name: "careful", MAC: wanted.MAC, Firmware: vm.BIOS})
 	promise(t, "a kernel that is not the manifest's is not booted", func(t *testing.T) {
-		says(t, m, `stage kernel: verify kernel of image lab@1`)
+		expect(t, m, `stage kernel: verify kernel of image lab@1`)
 		isListed(t, rack.server, wanted, stage.Kernel, "SHA-256")
 	})
 	undamaged()
 	undamaged = damage(t, manifest)
 	promise(t, "an image whose manifest was changed is not booted", func(t *testing.T) {
-		says(t, m, `stage kernel: image lab@1: manifest`)
+		expect(t, m, `stage kernel: image lab@1: manifest`)
 		isListed(t, rack.server, wanted, stage.Kernel, "manifest")
 	})
 	undamaged()
 	promise(t, "a machine trusts no server but the one that its initramfs came from", func(t *testing.T) {
-		says(t, m, `swarmboot: machine \S+ boots from`)
+		expect(t, m, `swarmboot: machine \S+ boots from`)
 		if _, err := rack.server.stop(syscall.SIGKILL); err == nil {
 			t.Fatal("the server has ended before it was killed")
 		}
 		impostor := rack.serve(otherState(t, rack, image), []machine{wanted})
-		says(t, m, `reason: .*not signed by a trusted key`)
+		expect(t, m, `reason: .*not signed by a trusted key`)
 		isListed(t, impostor, wanted, stage.Swarm, "not signed by a trusted key")
 		impostor.stop(syscall.SIGKILL)
 	})
@@ -96,9 +96,9 @@ func damage(t *testing.T, path string) (undo func()) {
 	return func() { t.Helper(); replace(good) }
 }
 
-// says waits for words on the console. A machine that tries again and again is
+// expect waits for words on the console. A machine that tries again and again is
 // never silent, so there is a limit to it.
-func says(t *testing.T, m *vm.Machine, words string) {
+func expect(t *testing.T, m *vm.Machine, words string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*vm.Stall)
 	defer cancel()
