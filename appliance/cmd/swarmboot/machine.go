@@ -35,6 +35,7 @@ func machineListCommand(client func() *control.Client) *cobra.Command {
   HOT          how much of what a boot reads is here; - where no boot of the
                image was recorded yet
   TOTAL        how much of the image is here
+  AT LOGIN     how much of it was here when the machine was ready
   FROM PEERS   bytes that other machines gave
   FROM SERVER  bytes that the boot server gave
   SINCE        how long it has been at this stage

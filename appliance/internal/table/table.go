@@ -23,14 +23,17 @@ func Machines(w io.Writer, list []bootserver.MachineStatus) error {
 	for i, m := range list {
 		rows[i] = machineRow(m, time.Now())
 	}
-	return write(w, []string{"MAC", "NAME", "IMAGE", "STAGE", "HOT", "TOTAL", "FROM PEERS", "FROM SERVER", "SINCE", "REASON"}, rows)
+	return write(w, []string{"MAC", "NAME", "IMAGE", "STAGE", "HOT", "TOTAL", "AT LOGIN", "FROM PEERS", "FROM SERVER", "SINCE", "REASON"}, rows)
 }
 
 func machineRow(m bootserver.MachineStatus, now time.Time) []string {
-	hot, total, fromPeers, fromServer, since := "", "", "", "", ""
+	hot, total, atLogin, fromPeers, fromServer, since := "", "", "", "", "", ""
 	if p := m.Progress; p != nil {
 		hot, total = percent(p.HotHave, p.Hot), percent(p.Have, p.Pieces)
 		fromPeers, fromServer = size(p.FromPeers), size(p.FromServer)
+	}
+	if p := m.AtReady; p != nil {
+		atLogin = percent(p.Have, p.Pieces)
 	}
 	if !m.Since.IsZero() {
 		since = now.Sub(m.Since).Truncate(time.Second).String()
@@ -39,7 +42,7 @@ func machineRow(m bootserver.MachineStatus, now time.Time) []string {
 	if m.At != "" {
 		reason = fmt.Sprintf("at %s: %s", m.At, reason)
 	}
-	return []string{m.MAC, m.Name, m.Image, string(m.Stage), hot, total, fromPeers, fromServer, since, reason}
+	return []string{m.MAC, m.Name, m.Image, string(m.Stage), hot, total, atLogin, fromPeers, fromServer, since, reason}
 }
 
 // Swarms writes a line for each image: how often the server had to send it.
