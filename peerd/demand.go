@@ -63,25 +63,25 @@ func (f *fallback) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	results := make(chan result)
-	fetching := map[int]context.CancelFunc{}
+	fetching := map[int]fetch{}
 	var told []int          // the demand the engine knows
 	var backoff backoffTime // of all fetches: there is one server
 
 	for {
 		wants := f.store.Wanted()
-		if pieces := piecesOf(wants); !slices.Equal(pieces, told) {
-			f.engine.Demand(pieces)
-			told = pieces
-		}
-		for piece, cancel := range fetching {
-			if !slices.Contains(told, piece) {
-				cancel() // it has come, or nobody waits any more
+		now := time.Now()
+		for piece, fetch := range fetching {
+			if !slices.Contains(piecesOf(wants), piece) {
+				fetch.cancel() // it has come, or nobody waits any more
 			}
 		}
-		start, again := overdue(wants, time.Now(), f.patience(), backoff.until, func(piece int) bool { return fetching[piece] != nil })
+		start, again := overdue(wants, now, f.patience(), backoff.until, func(piece int) bool { return fetching[piece].cancel != nil })
 		for _, piece := range start[:min(len(start), maxFetches-len(fetching))] {
 			fetchCtx, cancel := context.WithCancel(ctx)
-			fetching[piece] = cancel
+			fetching[piece] = fetch{cancel: cancel}
+			if !f.engine.HasSwarm() {
+				fetching[piece] = fetch{cancel: cancel, alone: now.Add(patience)}
+			}
 			wg.Go(func() {
 				r := result{piece, f.bring(fetchCtx, piece)}
 				select {
@@ -91,22 +91,36 @@ func (f *fallback) run(ctx context.Context) {
 			})
 		}
 
+		pieces := slices.DeleteFunc(piecesOf(wants), func(piece int) bool { return now.Before(fetching[piece].alone) })
+		if !slices.Equal(pieces, told) {
+			f.engine.Demand(pieces)
+			told = pieces
+		}
+
 		timer := time.NewTimer(again)
 		select {
 		case <-f.store.Changed():
 		case <-timer.C:
 		case r := <-results:
-			fetching[r.piece]()
+			fetching[r.piece].cancel()
 			delete(fetching, r.piece)
 			f.judge(r, &backoff)
 		case <-ctx.Done():
-			for _, cancel := range fetching {
-				cancel()
+			for _, fetch := range fetching {
+				fetch.cancel()
 			}
 			return
 		}
 		timer.Stop()
 	}
+}
+
+// fetch is one that is under way over HTTP.
+type fetch struct {
+	cancel context.CancelFunc
+	// Begun without an engine, it has until alone to bring the piece: an engine
+	// that starts in the meantime must not fetch the same piece again.
+	alone time.Time
 }
 
 // result is the end of one fetch.
