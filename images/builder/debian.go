@@ -150,9 +150,16 @@ func tidy(path string) error {
 		return err
 	}
 	// /usr never changes below a machine, so its caches are as the packages left
-	// them: without these marks systemd would make them anew at every boot.
+	// them: without these marks systemd would make them anew at every boot. It
+	// reads the time of /usr from inside (ConditionNeedsUpdate in systemd.unit(5)),
+	// because a squashfs keeps whole seconds only.
+	usr, err := root.Stat("usr")
+	if err != nil {
+		return err
+	}
+	mark := fmt.Appendf(nil, "TIMESTAMP_NSEC=%d\n", usr.ModTime().UnixNano())
 	for _, name := range []string{"etc/.updated", "var/.updated"} {
-		if err := root.WriteFile(name, nil, 0o644); err != nil {
+		if err := root.WriteFile(name, mark, 0o644); err != nil {
 			return err
 		}
 	}
