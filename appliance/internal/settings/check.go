@@ -145,11 +145,12 @@ func (f *file) checkImages(d *decoder, offered func(state string) ([]images.Ref,
 	}
 }
 
-// checkKernelArgs refuses arguments that are the boot server's to give.
+// checkKernelArgs refuses arguments that are the boot server's to give; whether
+// an image is fetched before it is started is the admin's choice.
 func (f *file) checkKernelArgs(d *decoder) {
 	own := func(path string, args []string) {
 		for _, arg := range args {
-			if strings.HasPrefix(arg, "swarmboot.") {
+			if strings.HasPrefix(arg, "swarmboot.") && arg != "swarmboot.prefetch" {
 				d.fail(path, "%s is set by the boot server; leave it out", arg)
 			}
 		}
