@@ -132,7 +132,7 @@ func (l *lab) up(ctx context.Context) (err error) {
 	if err := l.serve(ctx, lan, machines); err != nil {
 		return err
 	}
-	fmt.Printf("boot server at %v; %d machines, emulated by %s, cables %s\n\n", network.Addr(), len(machines), vm.Accel(), l.cables())
+	fmt.Printf("boot server at %v; %d machines, run by QEMU with %s, cables %s\n\n", network.Addr(), len(machines), vm.Accel(), l.cables())
 	if err := l.powerOn(lan, machines); err != nil {
 		return err
 	}
