@@ -12,7 +12,7 @@ import (
 
 // TestFaults boots one machine whose swarm engine is killed twice while the
 // system starts, and then another, from the first one alone: the server is
-// stopped as soon as the second starts its image's init.
+// stopped as soon as the second knows of the swarm.
 func TestFaults(t *testing.T) {
 	// A root shell on the second serial port, long before login.
 	first := machine{Name: "first", MAC: "52:54:00:77:02:01", Image: "lab@1", KernelArgs: "systemd.debug_shell=ttyS1"}
@@ -48,7 +48,7 @@ func TestFaults(t *testing.T) {
 
 	m = rack.powerOn(vm.MachineConfig{Name: "second", MAC: second.MAC, Firmware: vm.UEFI, Rate: "100mbit"})
 	promise(t, "the server ends within 5 seconds when it is told to", func(t *testing.T) {
-		rack.server.wait(t, second.MAC, stage.SwitchRoot)
+		rack.server.wait(t, second.MAC, stage.Swarm)
 		if took, err := rack.server.stop(syscall.SIGTERM); err != nil || took > 5*time.Second {
 			t.Errorf("it ended after %v: %v", took, err)
 		}
