@@ -32,7 +32,7 @@ func TestFaults(t *testing.T) {
 		}
 		login(t, m)
 	})
-	promise(t, "no read has failed, and no piece was fetched twice", func(t *testing.T) {
+	promise(t, "no read has failed, and no whole piece was fetched twice", func(t *testing.T) {
 		noReadErrors(t, m.Console)
 		p := rack.server.wait(t, first.MAC, stage.Seeding).Progress
 		pieces := rack.server.image(t, first.Image).Manifest.Pieces
