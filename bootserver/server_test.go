@@ -257,11 +257,17 @@ func TestABootOverTheWire(t *testing.T) {
 	l := newLab(t)
 	s := l.new(t)
 	stop := run(t, s)
+	// at waits: what a packet tells is noted after it was answered.
 	at := func(want stage.Stage) {
 		t.Helper()
-		if got := s.Machines()[0]; got.Stage != want {
-			t.Errorf("machine is at %q; want %q", got.Stage, want)
+		var got stage.Stage
+		for range 500 {
+			if got = s.Machines()[0].Stage; got == want {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
 		}
+		t.Errorf("machine is at %q; want %q", got, want)
 	}
 	address := []byte{10, 77, 0, 22}
 	local := &net.TCPAddr{IP: address}
