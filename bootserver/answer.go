@@ -24,7 +24,7 @@ type dhcpSide struct{ *Server }
 
 // Choose tells what a machine loads next: our iPXE, or with any iPXE its script.
 func (s dhcpSide) Choose(c dhcp.Client) (dhcp.Boot, error) {
-	m, ok := s.machine(c.MAC.HardwareAddr())
+	m, n, ok := s.machine(c.MAC.HardwareAddr())
 	if !ok {
 		return dhcp.Boot{}, dhcp.ErrDenied
 	}
@@ -34,7 +34,7 @@ func (s dhcpSide) Choose(c dhcp.Client) (dhcp.Boot, error) {
 		// it has booted, or our init runs: an address is all it wants
 	case c.Program == dhcp.IPXE:
 		// iPXE fills in its own settings; they only end up in the log.
-		boot.File = s.base() + bootweb.ScriptPath + "?mac=" + c.MAC.String() + "&uuid=${uuid}&platform=${platform}&version=${version}"
+		boot.File = s.site.Load().base(n) + bootweb.ScriptPath + "?mac=" + c.MAC.String() + "&uuid=${uuid}&platform=${platform}&version=${version}"
 	case c.Platform == dhcp.BIOS:
 		boot.File = loaderBIOS
 	case c.Platform == dhcp.EFI:
@@ -48,7 +48,7 @@ func (s dhcpSide) Choose(c dhcp.Client) (dhcp.Boot, error) {
 // Answered notes the first sign of a boot.
 func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
 	mac, now := c.MAC.String(), time.Now()
-	m, ok := s.machine(c.MAC.HardwareAddr())
+	m, _, ok := s.machine(c.MAC.HardwareAddr())
 	if !ok || !c.Begins || c.Program == dhcp.System {
 		s.registry.heard(mac, now)
 		return
@@ -72,7 +72,7 @@ func (s *Server) report(r stage.Report) {
 	if err != nil {
 		return
 	}
-	m, ok := s.machine(mac)
+	m, _, ok := s.machine(mac)
 	if !ok {
 		return
 	}
@@ -123,6 +123,11 @@ func (s *Server) offered() []*offer {
 type webSide struct{ *Server }
 
 func (s webSide) Plan(mac net.HardwareAddr) (bootweb.Plan, error) { return s.plan(mac) }
+
+func (s webSide) Base(mac net.HardwareAddr) string {
+	_, n, _ := s.machine(mac)
+	return s.site.Load().base(n)
+}
 
 func (s webSide) Describe(mac net.HardwareAddr) ([]byte, error) { return s.describe(mac) }
 

@@ -15,45 +15,102 @@ import (
 type Policy string
 
 const (
-	Deny    Policy = "deny"    // no answer
-	Default Policy = "default" // the default image
+	Deny     Policy = "deny"     // no answer
+	Default  Policy = "default"  // the network's image
+	Discover Policy = "discover" // our initramfs alone, which tells what the machine is and waits to be adopted
 )
 
-// Ports that a Config without them gets.
+// Mode is how far the server is a network's DHCP server.
+type Mode string
+
+const (
+	Full         Mode = "full"         // addresses and boot information for all
+	Proxy        Mode = "proxy"        // boot information only; another server gives the addresses
+	Reservations Mode = "reservations" // full for listed machines; silent to others, which another server may answer
+	Off          Mode = "off"          // no DHCP at all: another server names our loaders
+)
+
+// Ports and times that a Config without them gets.
 const (
 	defaultHTTPPort  = 80
 	defaultSwarmPort = 6881
 	defaultLease     = 24 * time.Hour
 )
 
-// Config says which network the server boots, and what each machine gets.
+// Config says which networks the server boots, and what each machine gets. It
+// is complete: what machines inherit from their rack, group or network stands
+// in each of them.
 type Config struct {
-	Interface    string        // the network card that machines are reached by
-	Address      netip.Prefix  // the server's own address there, with the network's length
-	HTTPPort     uint16        // 80
-	SwarmPort    uint16        // 6881, on the server; machines use theirs
-	PoolFirst    netip.Addr    // addresses for machines without one of their own
-	PoolLast     netip.Addr    //
-	Router       netip.Addr    // default gateway; may be invalid: none
-	DNS          []netip.Addr  // name servers; may be empty
-	LeaseTime    time.Duration // 24 hours
-	Machines     []Machine     //
-	DefaultImage images.Ref    // for unknown machines
-	Unknown      Policy        // deny
-	KernelArgs   []string      // for every machine, before its own
-	State        string        // folder of leases and profiles
-	Loaders      string        // folder with undionly.kpxe and snponly.efi
-	Initramfs    string        // file, made by initramfs/cmd/mkinitramfs
-	Rescue       bool          // open a shell on the console of a machine whose boot fails
+	Networks  []Network // one at least
+	Machines  []Machine
+	HTTPPort  uint16 // 80
+	SwarmPort uint16 // 6881, on the server; machines use theirs
+	State     string // folder of leases and profiles
+	Loaders   string // folder with undionly.kpxe and snponly.efi
+	Initramfs string // file, made by initramfs/cmd/mkinitramfs
+}
+
+// Network is one IPv4 network of machines, perhaps with IPv6 besides.
+type Network struct {
+	Name      string
+	Interface string       // the network card that it is on; empty: it is reached through relays only
+	Server    netip.Addr   // this server as its machines reach it; outside Subnet only where there are relays
+	Subnet    netip.Prefix // the machines' addresses, masked
+	Mode      Mode         // full
+	Pool      Range        // addresses for machines without one of their own; may be empty
+
+	Server6 netip.Addr   // as Server, for IPv6; invalid: none
+	Subnet6 netip.Prefix // as Subnet
+	Pool6   Range        // as Pool
+
+	Router netip.Addr   // default gateway; may be invalid: none
+	DNS    []netip.Addr // name servers
+	NTP    []netip.Addr // time servers
+	Log    []netip.Addr // log servers
+	Domain string       // domain name of the machines; may be empty
+	Routes []Route      // besides the default route
+	Lease  time.Duration
+
+	Unknown Policy // deny
+	Boot           // of machines that are not listed
+}
+
+// Range is the addresses from First to Last, both included. The zero Range is
+// empty.
+type Range struct{ First, Last netip.Addr }
+
+// Contains tells whether a is in the range.
+func (r Range) Contains(a netip.Addr) bool {
+	return r.First.IsValid() && a.IsValid() && !a.Less(r.First) && !r.Last.Less(a)
+}
+
+// String is FIRST-LAST, as in the settings file.
+func (r Range) String() string { return r.First.String() + "-" + r.Last.String() }
+
+// Route leads to a network by way of a router.
+type Route struct {
+	To  netip.Prefix
+	Via netip.Addr
+}
+
+// Boot is what a machine boots.
+type Boot struct {
+	Image      images.Ref
+	KernelArgs []string
+	Loader     string // policy of the loaders' table; empty: the usual one
+	Rescue     bool   // open a shell on the console if the boot fails
 }
 
 // Machine is one machine that the admin has named.
 type Machine struct {
-	MAC        net.HardwareAddr // of the card it boots from
-	Name       string           // host name; empty leaves the image's own
-	Image      images.Ref
-	Address    netip.Addr // may be invalid: from the pool
-	KernelArgs []string   // after those for all
+	MAC      net.HardwareAddr // of the card it boots from
+	Name     string           // host name; empty leaves the image's own
+	Rack     string           // where it stands; may be empty
+	Group    string           // what it is for; may be empty
+	Network  string           // name of the network that it boots on
+	Address  netip.Addr       // may be invalid: from the pool
+	Address6 netip.Addr       // may be invalid: from the pool
+	Boot
 }
 
 // withDefaults fills in what is left out.
@@ -64,49 +121,57 @@ func (c Config) withDefaults() Config {
 	if c.SwarmPort == 0 {
 		c.SwarmPort = defaultSwarmPort
 	}
-	if c.LeaseTime == 0 {
-		c.LeaseTime = defaultLease
+	networks := make([]Network, len(c.Networks))
+	for i, n := range c.Networks {
+		if n.Lease == 0 {
+			n.Lease = defaultLease
+		}
+		if n.Mode == "" {
+			n.Mode = Full
+		}
+		if n.Unknown == "" {
+			n.Unknown = Deny
+		}
+		networks[i] = n
 	}
-	if c.Unknown == "" {
-		c.Unknown = Deny
-	}
+	c.Networks = networks
 	return c
 }
 
-// Validate names every problem at once.
+// network finds a network by its name.
+func (c Config) network(name string) (Network, bool) {
+	for _, n := range c.Networks {
+		if n.Name == name {
+			return n, true
+		}
+	}
+	return Network{}, false
+}
+
+// Validate names every problem at once. It is the boot server's own check of
+// what it relies on; package settings tells the same and more with lines.
 func (c Config) Validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if c.Interface == "" {
-		bad("interface: which network card do the machines hang on?")
+	if len(c.Networks) == 0 {
+		bad("there is no network; which one do the machines hang on?")
 	}
-	if !c.Address.IsValid() || !c.Address.Addr().Is4() || c.Address.Bits() > 30 {
-		bad("address %v: want the server's own IPv4 address with its network, such as 10.77.0.1/24", c.Address)
-		return errors.Join(errs...)
-	}
-	inside := func(what string, a netip.Addr) {
-		if !c.Address.Contains(a) {
-			bad("%s %v is outside the network %v", what, a, c.Address.Masked())
+	names, networks := map[string]bool{}, map[string]bool{}
+	for _, n := range c.Networks {
+		if names[n.Name] {
+			bad("network %q is there twice", n.Name)
 		}
-	}
-	if c.PoolFirst.IsValid() || c.PoolLast.IsValid() {
-		inside("pool's first address", c.PoolFirst)
-		inside("pool's last address", c.PoolLast)
-		if c.PoolLast.Less(c.PoolFirst) {
-			bad("pool %v to %v: the last address is before the first", c.PoolFirst, c.PoolLast)
+		names[n.Name] = true
+		if n.Interface != "" && networks[n.Interface] {
+			bad("network %s: interface %s has a network already", n.Name, n.Interface)
 		}
+		networks[n.Interface] = true
+		n.validate(func(format string, args ...any) { bad("network "+n.Name+": "+format, args...) })
 	}
-	if c.LeaseTime < time.Minute {
-		bad("lease time %v is shorter than a boot; use at least 1m", c.LeaseTime)
+	macs, addresses := map[string]bool{}, map[netip.Addr]bool{}
+	for _, n := range c.Networks {
+		addresses[n.Server], addresses[n.Router] = true, true
 	}
-	switch {
-	case c.Unknown != Deny && c.Unknown != Default:
-		bad("unknown machines: %q; want %q or %q", c.Unknown, Deny, Default)
-	case c.Unknown == Default && c.DefaultImage.IsZero():
-		bad("unknown machines get the default image, and there is none")
-	}
-	badArgs(c.KernelArgs, bad)
-	macs, addresses := map[string]bool{}, map[netip.Addr]bool{c.Address.Addr(): true, c.Router: true}
 	for _, m := range c.Machines {
 		if len(m.MAC) != 6 {
 			bad("machine %v: want a MAC address of six bytes", m.MAC)
@@ -118,18 +183,58 @@ func (c Config) Validate() error {
 		if m.Image.IsZero() {
 			bad("machine %v has no image", m.MAC)
 		}
+		n, ok := c.network(m.Network)
+		switch {
+		case !ok:
+			bad("machine %v: there is no network %q", m.MAC, m.Network)
+		case m.Address.IsValid() && !n.Subnet.Contains(m.Address):
+			bad("machine %v: address %v is outside the network %v", m.MAC, m.Address, n.Subnet)
+		case m.Address.IsValid() && addresses[m.Address]:
+			bad("machine %v: address %v is taken", m.MAC, m.Address)
+		case !m.Address.IsValid() && !n.Pool.First.IsValid() && (n.Mode == Full || n.Mode == Reservations):
+			bad("machine %v has no address, and network %s has no pool", m.MAC, n.Name)
+		}
 		if m.Address.IsValid() {
-			inside("machine "+m.MAC.String()+": address", m.Address)
-			if addresses[m.Address] {
-				bad("machine %v: address %v is taken", m.MAC, m.Address)
-			}
 			addresses[m.Address] = true
-		} else if !c.PoolFirst.IsValid() {
-			bad("machine %v has no address, and there is no pool", m.MAC)
 		}
 		badArgs(m.KernelArgs, bad)
 	}
 	return errors.Join(errs...)
+}
+
+func (n Network) validate(bad func(string, ...any)) {
+	if !n.Subnet.IsValid() || !n.Subnet.Addr().Is4() || n.Subnet.Bits() > 30 {
+		bad("%v: want an IPv4 network with room for machines, such as 10.77.0.0/24", n.Subnet)
+		return
+	}
+	if !n.Server.Is4() || n.Interface != "" && !n.Subnet.Contains(n.Server) {
+		bad("server's address %v: want one in %v", n.Server, n.Subnet)
+	}
+	if n.Pool.First.IsValid() || n.Pool.Last.IsValid() {
+		for _, end := range []netip.Addr{n.Pool.First, n.Pool.Last} {
+			if !n.Subnet.Contains(end) {
+				bad("%v, an end of the pool, is outside the network %v", end, n.Subnet)
+			}
+		}
+		if n.Pool.Last.Less(n.Pool.First) {
+			bad("pool %v: the last address is before the first", n.Pool)
+		}
+	}
+	if n.Lease < time.Minute {
+		bad("lease time %v is shorter than a boot; use at least 1m", n.Lease)
+	}
+	switch n.Mode {
+	case Full, Proxy, Reservations, Off:
+	default:
+		bad("mode %q: want %s, %s, %s or %s", n.Mode, Full, Proxy, Reservations, Off)
+	}
+	switch {
+	case n.Unknown != Deny && n.Unknown != Default && n.Unknown != Discover:
+		bad("unknown machines: %q; want %s, %s or %s", n.Unknown, Deny, Default, Discover)
+	case n.Unknown == Default && n.Image.IsZero():
+		bad("unknown machines get the network's image, and there is none")
+	}
+	badArgs(n.KernelArgs, bad)
 }
 
 // badArgs refuses what would change the script around the kernel arguments.

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"swarmboot/bootserver/internal/bootweb"
+	"swarmboot/bootserver/internal/dhcp"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/images/metainfo"
@@ -36,29 +37,18 @@ type SwarmStatus struct {
 	Peers       int     `json:"peers"`        // machines in the swarm
 }
 
-// machine finds what the admin says about mac. Machines that are not in the
-// config get the default image, if that is the policy.
-func (s *Server) machine(mac net.HardwareAddr) (Machine, bool) {
-	if m, ok := s.machines[mac.String()]; ok {
-		return m, true
+// machine finds what the admin says about mac, and the network that it is on.
+func (s *Server) machine(hw net.HardwareAddr) (Machine, Network, bool) {
+	site, address := s.site.Load(), netip.Addr{}
+	if mac, ok := dhcp.ToMAC(hw); ok {
+		address = s.dhcp.Address(mac)
 	}
-	if s.cfg.Unknown == Default && len(mac) == 6 {
-		return Machine{MAC: mac, Image: s.cfg.DefaultImage}, true
+	m, ok := site.machine(hw, address)
+	if !ok {
+		return Machine{}, site.networkOf(address), false
 	}
-	return Machine{}, false
-}
-
-// refs are all images that the config names.
-func (s *Server) refs() []images.Ref {
-	var refs []images.Ref
-	if s.cfg.Unknown == Default {
-		refs = append(refs, s.cfg.DefaultImage)
-	}
-	for _, m := range s.cfg.Machines {
-		refs = append(refs, m.Image)
-	}
-	slices.SortFunc(refs, func(a, b images.Ref) int { return strings.Compare(a.String(), b.String()) })
-	return slices.Compact(refs)
+	n, _ := site.network(m.Network)
+	return m, n, true
 }
 
 // offer verifies an image and opens its swarm. It does so for each machine that
@@ -93,7 +83,8 @@ func (s *Server) offer(ref images.Ref) (*offer, error) {
 	if err := s.seeder.Add(image); err != nil {
 		return nil, err
 	}
-	s.tracker.Open(o.infohash, s.seederAddress())
+	site := s.site.Load()
+	s.tracker.Open(o.infohash, site.seeder(site.Networks[0]))
 	s.mu.Lock()
 	s.offers[image.Digest] = o
 	s.mu.Unlock()
@@ -113,21 +104,9 @@ func readPart(image *catalogue.Image, part catalogue.Part) ([]byte, error) {
 	return data, nil
 }
 
-func (s *Server) seederAddress() netip.AddrPort {
-	return netip.AddrPortFrom(s.cfg.Address.Addr(), s.cfg.SwarmPort)
-}
-
-// base is the URL that machines reach the server by.
-func (s *Server) base() string {
-	if s.cfg.HTTPPort == 80 {
-		return "http://" + s.cfg.Address.Addr().String()
-	}
-	return "http://" + netip.AddrPortFrom(s.cfg.Address.Addr(), s.cfg.HTTPPort).String()
-}
-
 // plan is what mac boots.
 func (s *Server) plan(mac net.HardwareAddr) (bootweb.Plan, error) {
-	m, ok := s.machine(mac)
+	m, n, ok := s.machine(mac)
 	if !ok {
 		return bootweb.Plan{}, bootweb.ErrUnknown
 	}
@@ -135,11 +114,10 @@ func (s *Server) plan(mac net.HardwareAddr) (bootweb.Plan, error) {
 	if err != nil {
 		return bootweb.Plan{}, err
 	}
-	args := []string{bootargs.Args{Server: s.base(), MAC: mac, Rescue: s.cfg.Rescue}.String()}
+	args := []string{bootargs.Args{Server: s.site.Load().base(n), MAC: mac, Rescue: m.Rescue}.String()}
 	// A kernel that panics starts the boot anew; an argument of the admin's
 	// comes later and wins.
 	args = append(args, "panic=30")
-	args = append(args, s.cfg.KernelArgs...)
 	args = append(args, m.KernelArgs...)
 	return bootweb.Plan{MAC: mac, Name: m.Name, Image: o.Image, KernelArgs: args}, nil
 }
@@ -150,7 +128,7 @@ const firstPeers = 8
 
 // describe seals the boot description of mac.
 func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
-	m, ok := s.machine(mac)
+	m, n, ok := s.machine(mac)
 	if !ok {
 		return nil, bootweb.ErrUnknown
 	}
@@ -162,16 +140,18 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	site := s.site.Load()
+	base := site.base(n)
 	return bootargs.Description{
 		Machine:  mac.String(),
 		Name:     m.Name,
 		Image:    m.Image.String(),
 		Manifest: o.Envelope,
 		Torrent:  o.torrent,
-		Tracker:  s.base() + announce.Path,
-		Seeder:   s.seederAddress().String(),
+		Tracker:  base + announce.Path,
+		Seeder:   site.seeder(n).String(),
 		Peers:    s.tracker.Some(o.infohash, firstPeers),
-		RootURL:  s.base() + bootweb.PartPath(o.Image, catalogue.Root),
+		RootURL:  base + bootweb.PartPath(o.Image, catalogue.Root),
 		Profile:  profile,
 	}.Seal(s.key)
 }

@@ -3,7 +3,7 @@
 //
 // Server composes the protocols, which are packages of their own below
 // internal/, and holds what they have in common: who boots what (config.go,
-// offer.go), how far each machine has come (machines.go), and what its boot will
+// site.go, offer.go), how far each machine has come (machines.go), and what its boot will
 // read (profile.go). answer.go is where the protocols ask and tell.
 //
 // appliance is its only caller: it reads the config and shows the status.
@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"swarmboot/bootserver/internal/bootweb"
@@ -30,10 +31,9 @@ import (
 	"swarmboot/initramfs/envelope"
 )
 
-// Server boots the machines of one network.
+// Server boots the machines of its networks.
 type Server struct {
-	cfg       Config
-	machines  map[string]Machine // by MAC
+	site      atomic.Pointer[site]
 	catalogue *catalogue.Catalogue
 	key       envelope.PrivateKey
 	log       *slog.Logger
@@ -58,13 +58,12 @@ func New(cfg Config, images *catalogue.Catalogue, key envelope.PrivateKey, log *
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, catalogue: images, key: key, log: log,
-		machines: map[string]Machine{}, offers: map[string]*offer{},
+		catalogue: images, key: key, log: log, offers: map[string]*offer{},
 		registry: newRegistry(), tracker: tracker.New(log),
 	}
+	s.site.Store(newSite(cfg))
 	reserved := map[dhcp.MAC]netip.Addr{}
 	for _, m := range cfg.Machines {
-		s.machines[m.MAC.String()] = m
 		s.registry.add(m.MAC.String(), m.Name, m.Image.String())
 		if mac, ok := dhcp.ToMAC(m.MAC); ok && m.Address.IsValid() {
 			reserved[mac] = m.Address
@@ -80,7 +79,7 @@ func New(cfg Config, images *catalogue.Catalogue, key envelope.PrivateKey, log *
 	if err != nil {
 		return nil, err
 	}
-	s.web = bootweb.Config{Base: s.base(), Initramfs: name, Digest: digest, Tracker: s.tracker, Log: log}
+	s.web = bootweb.Config{Initramfs: name, Digest: digest, Tracker: s.tracker, Log: log}
 	if s.profiles, err = openProfiles(filepath.Join(cfg.State, "profiles")); err != nil {
 		return nil, err
 	}
@@ -92,10 +91,11 @@ func New(cfg Config, images *catalogue.Catalogue, key envelope.PrivateKey, log *
 			return nil, fmt.Errorf("loader %s is not in %s; fetch the loaders with scripts/fetch-loaders", loader, cfg.Loaders)
 		}
 	}
+	n := cfg.Networks[0] // package dhcp serves one network so far
 	s.dhcp, err = dhcp.New(dhcp.Config{
-		Interface: cfg.Interface,
-		Network:   dhcp.Network{Server: cfg.Address, Router: cfg.Router, DNS: cfg.DNS, Lease: cfg.LeaseTime},
-		Pool:      dhcp.Pool{First: cfg.PoolFirst, Last: cfg.PoolLast, Except: []netip.Addr{cfg.Address.Addr(), cfg.Router}, Reserved: reserved},
+		Interface: n.Interface,
+		Network:   dhcp.Network{Server: netip.PrefixFrom(n.Server, n.Subnet.Bits()), Router: n.Router, DNS: n.DNS, Lease: n.Lease},
+		Pool:      dhcp.Pool{First: n.Pool.First, Last: n.Pool.Last, Except: []netip.Addr{n.Server, n.Router}, Reserved: reserved},
 		Leases:    filepath.Join(cfg.State, "leases.db"),
 		Log:       log,
 	}, dhcpSide{s})
@@ -110,7 +110,7 @@ func New(cfg Config, images *catalogue.Catalogue, key envelope.PrivateKey, log *
 // the others boot.
 func (s *Server) haveImages() error {
 	var errs []error
-	for _, ref := range s.refs() {
+	for _, ref := range s.site.Load().images() {
 		if _, err := s.catalogue.Get(ref); errors.Is(err, catalogue.ErrNotFound) {
 			errs = append(errs, err)
 		}
@@ -168,7 +168,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // warmUp verifies all images, so that the first machine need not wait for it.
 func (s *Server) warmUp(ctx context.Context) error {
-	for _, ref := range s.refs() {
+	for _, ref := range s.site.Load().images() {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -184,33 +184,43 @@ func (s *Server) open(ctx context.Context) ([]service, error) {
 	var services []service
 	var closers []func() error
 	var errs []error
-	address := s.cfg.Address.Addr()
-	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(address, port) }
-
-	if conn, err := dhcp.Listen(ctx, s.cfg.Interface); err != nil {
-		errs = append(errs, s.explain("dhcp", "udp", at(67), err))
+	fail := func(name, network string, at netip.AddrPort, n Network, err error) {
+		errs = append(errs, explain(name, network, at, n, err))
+	}
+	site := s.site.Load()
+	handler := bootweb.Handler(s.web, webSide{s})
+	n := site.Networks[0]
+	if conn, err := dhcp.Listen(ctx, n.Interface); err != nil {
+		fail("dhcp", "udp", netip.AddrPortFrom(n.Server, 67), n, err)
 	} else {
 		services = append(services, service{"dhcp", func(ctx context.Context) error { return s.dhcp.Serve(ctx, conn) }})
 		closers = append(closers, conn.Close)
 	}
-	if conn, err := tftp.Listen(ctx, at(69)); err != nil {
-		errs = append(errs, s.explain("tftp", "udp", at(69), err))
-	} else {
-		services = append(services, service{"tftp", func(ctx context.Context) error { return s.tftp.Serve(ctx, conn) }})
-		closers = append(closers, conn.Close)
-	}
-	var lc net.ListenConfig
-	if l, err := lc.Listen(ctx, "tcp4", at(s.cfg.HTTPPort).String()); err != nil {
-		errs = append(errs, s.explain("http", "tcp", at(s.cfg.HTTPPort), err))
-	} else {
-		handler := bootweb.Handler(s.web, webSide{s})
-		services = append(services, service{"http", func(ctx context.Context) error { return bootweb.Serve(ctx, l, handler, s.log) }})
-		closers = append(closers, l.Close)
+	for _, address := range site.addresses() {
+		n := site.networkOf(address)
+		at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(address, port) }
+		if conn, err := tftp.Listen(ctx, at(69)); err != nil {
+			fail("tftp", "udp", at(69), n, err)
+		} else {
+			services = append(services, service{"tftp", func(ctx context.Context) error { return s.tftp.Serve(ctx, conn) }})
+			closers = append(closers, conn.Close)
+		}
+		var lc net.ListenConfig
+		if l, err := lc.Listen(ctx, "tcp4", at(site.HTTPPort).String()); err != nil {
+			fail("http", "tcp", at(site.HTTPPort), n, err)
+		} else {
+			services = append(services, service{"http", func(ctx context.Context) error { return bootweb.Serve(ctx, l, handler, s.log) }})
+			closers = append(closers, l.Close)
+		}
 	}
 	// The seeder comes last: it alone starts something when it opens its port.
 	if len(errs) == 0 {
-		if seed, err := seeder.New(at(s.cfg.SwarmPort), s.log); err != nil {
-			errs = append(errs, s.explain("seeder", "tcp", at(s.cfg.SwarmPort), err))
+		at := site.seeder(n)
+		if len(site.addresses()) > 1 {
+			at = netip.AddrPortFrom(netip.IPv4Unspecified(), site.SwarmPort)
+		}
+		if seed, err := seeder.New(at, s.log); err != nil {
+			fail("seeder", "tcp", at, n, err)
 		} else {
 			s.mu.Lock()
 			s.seeder = seed
@@ -228,15 +238,15 @@ func (s *Server) open(ctx context.Context) ([]service, error) {
 }
 
 // explain says what an admin can do about a port that cannot be opened.
-func (s *Server) explain(service, network string, at netip.AddrPort, err error) error {
+func explain(service, network string, at netip.AddrPort, n Network, err error) error {
 	remedy := "is the network up?"
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		remedy = fmt.Sprintf("another program has the port; ss -lnp 'sport = :%d' names it", at.Port())
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		remedy = fmt.Sprintf("this host has no such address; ip address add %s dev %s gives it", s.cfg.Address, s.cfg.Interface)
+		remedy = fmt.Sprintf("this host has no such address; ip address add %s dev %s gives it", netip.PrefixFrom(n.Server, n.Subnet.Bits()), n.Interface)
 	case errors.Is(err, syscall.ENODEV):
-		remedy = fmt.Sprintf("there is no interface %s; ip link lists them", s.cfg.Interface)
+		remedy = fmt.Sprintf("there is no interface %s; ip link lists them", n.Interface)
 	case errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM):
 		remedy = "run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW"
 	}

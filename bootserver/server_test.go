@@ -128,14 +128,15 @@ func newLab(t *testing.T) lab {
 	}
 	ref := images.Ref{Name: "lab", Version: "1"}
 	return lab{Config{
-		Interface: "server0", Address: netip.MustParsePrefix("10.77.0.1/24"),
-		PoolFirst: netip.MustParseAddr("10.77.0.100"), PoolLast: netip.MustParseAddr("10.77.0.110"),
+		Networks: []Network{{
+			Name: "lab", Interface: "server0", Server: netip.MustParseAddr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/24"),
+			Pool: Range{netip.MustParseAddr("10.77.0.100"), netip.MustParseAddr("10.77.0.110")},
+		}},
 		Machines: []Machine{
-			{MAC: net.HardwareAddr{0x52, 0x54, 0, 0x77, 0, 2}, Name: "m2", Image: ref, Address: netip.MustParseAddr("10.77.0.22"), KernelArgs: []string{"quiet"}},
-			{MAC: net.HardwareAddr{0x52, 0x54, 0, 0x77, 0, 3}, Name: "m3", Image: ref},
+			{MAC: net.HardwareAddr{0x52, 0x54, 0, 0x77, 0, 2}, Name: "m2", Network: "lab", Address: netip.MustParseAddr("10.77.0.22"), Boot: Boot{Image: ref, KernelArgs: []string{"console=ttyS0", "quiet"}}},
+			{MAC: net.HardwareAddr{0x52, 0x54, 0, 0x77, 0, 3}, Name: "m3", Network: "lab", Boot: Boot{Image: ref}},
 		},
-		KernelArgs: []string{"console=ttyS0"},
-		State:      filepath.Join(dir, "state"), Loaders: filepath.Join(dir, "loaders"), Initramfs: write("initramfs", []byte("odd")),
+		State: filepath.Join(dir, "state"), Loaders: filepath.Join(dir, "loaders"), Initramfs: write("initramfs", []byte("odd")),
 	}, c, key, image}
 }
 
@@ -382,7 +383,8 @@ func TestPortsInUseAreExplained(t *testing.T) {
 			t.Errorf("Run = %v; want it to say %q", err, want)
 		}
 	}
-	l.State, l.Interface, l.Address = l.State+"3", "nowhere0", netip.MustParsePrefix("10.77.0.5/24")
+	l.State += "3"
+	l.Networks[0].Interface, l.Networks[0].Server = "nowhere0", netip.MustParseAddr("10.77.0.5")
 	err = l.new(t).Run(t.Context())
 	for _, want := range []string{"there is no interface nowhere0", "this host has no such address", "ip address add 10.77.0.5/24 dev nowhere0"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -393,8 +395,8 @@ func TestPortsInUseAreExplained(t *testing.T) {
 
 func TestConfigMistakesAreToldAtOnce(t *testing.T) {
 	l := newLab(t)
-	l.PoolLast = netip.MustParseAddr("10.78.0.1")
-	l.LeaseTime = time.Second
+	l.Networks[0].Pool.Last = netip.MustParseAddr("10.78.0.1")
+	l.Networks[0].Lease = time.Second
 	l.Machines = append(l.Machines, l.Machines[0])
 	l.Machines[1].KernelArgs = []string{"a || shell"}
 	_, err := New(l.Config, l.images, l.key, slog.New(slog.DiscardHandler))

@@ -31,7 +31,7 @@ exit status is 0, else 1.`,
 				used[m.Image] = true
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: machines %d, images %d, unknown machines: %s\n",
-				args[0], len(cfg.Machines), len(used), cfg.Unknown)
+				args[0], len(cfg.Machines), len(used), cfg.Networks[0].Unknown)
 			return err
 		},
 	}

@@ -81,8 +81,9 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 		return err
 	}
 
-	addr := cfg.Address.Addr()
-	fmt.Fprintf(out, "Starting the boot server on %s for %v: machines %d, unknown machines: %s\n", cfg.Interface, cfg.Address.Masked(), len(cfg.Machines), cfg.Unknown)
+	n := cfg.Networks[0]
+	addr := n.Server
+	fmt.Fprintf(out, "Starting the boot server on %s for %v: machines %d, unknown machines: %s\n", n.Interface, n.Subnet, len(cfg.Machines), n.Unknown)
 	fmt.Fprintf(out, "  DHCP, TFTP  udp %v:67, udp %v:69\n", addr, addr)
 	fmt.Fprintf(out, "  HTTP        http://%v\n", netip.AddrPortFrom(addr, cfg.HTTPPort))
 	fmt.Fprintf(out, "  swarm       tcp %v\n", netip.AddrPortFrom(addr, cfg.SwarmPort))

@@ -52,16 +52,16 @@ func (f *file) checkNetwork(d *decoder) {
 
 func (f *file) checkPool(d *decoder) {
 	pool, network := f.Network.Pool, f.Server.Address
-	if !pool.first.IsValid() {
+	if !pool.First.IsValid() {
 		return
 	}
-	for _, end := range []netip.Addr{pool.first, pool.last} {
+	for _, end := range []netip.Addr{pool.First, pool.Last} {
 		if why := misplaced(network, end); why != "" {
 			d.fail("network.pool", "%v %s", end, why)
 		}
 	}
 	for _, taken := range []netip.Addr{network.Addr(), f.Network.Router} {
-		if pool.contains(taken) {
+		if pool.Contains(taken) {
 			d.fail("network.pool", "holds %v, which the server or the router has", taken)
 		}
 	}
@@ -102,10 +102,10 @@ func (f *file) checkMachines(d *decoder) {
 func (f *file) checkAddress(d *decoder, path string, addr netip.Addr) {
 	switch {
 	case !addr.IsValid():
-		if !f.Network.Pool.first.IsValid() && !d.broken["network.pool"] {
+		if !f.Network.Pool.First.IsValid() && !d.broken["network.pool"] {
 			d.fail(path, "is missing, and there is no network.pool to take one from")
 		}
-	case f.Network.Pool.contains(addr):
+	case f.Network.Pool.Contains(addr):
 		d.fail(path, "%v is in the pool %v; take one that no other machine can be given", addr, f.Network.Pool)
 	case addr == f.Network.Router:
 		d.fail(path, "%v is the router's", addr)
@@ -195,10 +195,3 @@ func broadcast(network netip.Prefix) netip.Addr {
 	binary.BigEndian.PutUint32(last[:], binary.BigEndian.Uint32(last[:])|hosts)
 	return netip.AddrFrom4(last)
 }
-
-func (p pool) contains(addr netip.Addr) bool {
-	return p.first.IsValid() && addr.IsValid() && !addr.Less(p.first) && !p.last.Less(addr)
-}
-
-// String is FIRST-LAST, as in the file.
-func (p pool) String() string { return p.first.String() + "-" + p.last.String() }

@@ -14,9 +14,6 @@ import (
 	"swarmboot/images"
 )
 
-// A pool is a range of addresses, both ends included.
-type pool struct{ first, last netip.Addr }
-
 // scalars read the single values of the file, one parser for each type.
 var scalars = map[reflect.Type]func(text string) (any, error){
 	reflect.TypeFor[string]():            parseText,
@@ -27,7 +24,7 @@ var scalars = map[reflect.Type]func(text string) (any, error){
 	reflect.TypeFor[net.HardwareAddr]():  parseMAC,
 	reflect.TypeFor[netip.Addr]():        parseAddr,
 	reflect.TypeFor[netip.Prefix]():      parsePrefix,
-	reflect.TypeFor[pool]():              parsePool,
+	reflect.TypeFor[bootserver.Range]():  parsePool,
 	reflect.TypeFor[images.Ref]():        func(text string) (any, error) { return images.ParseRef(text) },
 	reflect.TypeFor[bootserver.Policy](): parsePolicy,
 }
@@ -102,7 +99,7 @@ func parsePool(text string) (any, error) {
 	if last.Less(first) {
 		return nil, fmt.Errorf("%q ends before it begins", text)
 	}
-	return pool{first, last}, nil
+	return bootserver.Range{First: first, Last: last}, nil
 }
 
 func parsePolicy(text string) (any, error) {

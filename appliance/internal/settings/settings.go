@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,10 +33,10 @@ type file struct {
 		Swarm     uint16       `yaml:"swarm"`     // TCP port of the seeder
 	} `yaml:"server"`
 	Network struct {
-		Pool   pool          `yaml:"pool"`   // addresses for machines that have none of their own
-		Router netip.Addr    `yaml:"router"` // the machines' default route; none if left out
-		DNS    []netip.Addr  `yaml:"dns"`    // the machines' name servers
-		Lease  time.Duration `yaml:"lease"`  // how long an address is given out
+		Pool   bootserver.Range `yaml:"pool"`   // addresses for machines that have none of their own
+		Router netip.Addr       `yaml:"router"` // the machines' default route; none if left out
+		DNS    []netip.Addr     `yaml:"dns"`    // the machines' name servers
+		Lease  time.Duration    `yaml:"lease"`  // how long an address is given out
 	} `yaml:"network"`
 	Machines     []machine         `yaml:"machines"`
 	DefaultImage images.Ref        `yaml:"default_image"` // for machines that name none
@@ -107,28 +108,33 @@ func parse(path string, data []byte, offered func(state string) ([]images.Ref, e
 // config is what f means to the boot server.
 func (f file) config() bootserver.Config {
 	c := bootserver.Config{
-		Interface:    f.Server.Interface,
-		Address:      f.Server.Address,
-		HTTPPort:     f.Server.HTTP,
-		SwarmPort:    f.Server.Swarm,
-		PoolFirst:    f.Network.Pool.first,
-		PoolLast:     f.Network.Pool.last,
-		Router:       f.Network.Router,
-		DNS:          f.Network.DNS,
-		LeaseTime:    f.Network.Lease,
-		DefaultImage: f.DefaultImage,
-		Unknown:      f.Unknown,
-		KernelArgs:   f.KernelArgs,
-		State:        f.State,
-		Loaders:      f.Loaders,
-		Initramfs:    f.Initramfs,
-		Rescue:       f.Rescue,
+		Networks: []bootserver.Network{{
+			Name:      f.Server.Interface,
+			Interface: f.Server.Interface,
+			Server:    f.Server.Address.Addr(),
+			Subnet:    f.Server.Address.Masked(),
+			Mode:      bootserver.Full,
+			Pool:      f.Network.Pool,
+			Router:    f.Network.Router,
+			DNS:       f.Network.DNS,
+			Lease:     f.Network.Lease,
+			Unknown:   f.Unknown,
+			Boot:      bootserver.Boot{Image: f.DefaultImage, KernelArgs: f.KernelArgs, Rescue: f.Rescue},
+		}},
+		HTTPPort:  f.Server.HTTP,
+		SwarmPort: f.Server.Swarm,
+		State:     f.State,
+		Loaders:   f.Loaders,
+		Initramfs: f.Initramfs,
 	}
 	for _, m := range f.Machines {
 		if m.Image.IsZero() {
 			m.Image = f.DefaultImage
 		}
-		c.Machines = append(c.Machines, bootserver.Machine(m))
+		c.Machines = append(c.Machines, bootserver.Machine{
+			MAC: m.MAC, Name: m.Name, Network: f.Server.Interface, Address: m.Address,
+			Boot: bootserver.Boot{Image: m.Image, KernelArgs: slices.Concat(f.KernelArgs, m.KernelArgs), Rescue: f.Rescue},
+		})
 	}
 	return c
 }

@@ -35,15 +35,19 @@ func TestLoad(t *testing.T) {
 	}
 	ref := images.Ref{Name: "lab", Version: "1"}
 	want := bootserver.Config{
-		Interface: "br0", Address: netip.MustParsePrefix("10.77.0.1/24"), HTTPPort: 8080, SwarmPort: 6882,
-		PoolFirst: netip.MustParseAddr("10.77.0.100"), PoolLast: netip.MustParseAddr("10.77.0.199"),
-		Router: netip.MustParseAddr("10.77.0.254"), DNS: []netip.Addr{netip.MustParseAddr("9.9.9.9")}, LeaseTime: 90 * time.Minute,
+		Networks: []bootserver.Network{{
+			Name: "br0", Interface: "br0", Server: netip.MustParseAddr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/24"), Mode: bootserver.Full,
+			Pool:   bootserver.Range{First: netip.MustParseAddr("10.77.0.100"), Last: netip.MustParseAddr("10.77.0.199")},
+			Router: netip.MustParseAddr("10.77.0.254"), DNS: []netip.Addr{netip.MustParseAddr("9.9.9.9")}, Lease: 90 * time.Minute,
+			Unknown: bootserver.Default, Boot: bootserver.Boot{Image: ref, KernelArgs: []string{"console=ttyS0"}, Rescue: true},
+		}},
 		Machines: []bootserver.Machine{
-			{MAC: []byte{0x52, 0x54, 0, 0x77, 0, 1}, Name: "r1-n01", Image: images.Ref{Name: "lab12", Version: "1"}, Address: netip.MustParseAddr("10.77.0.11"), KernelArgs: []string{"quiet", "loglevel=3"}},
-			{MAC: []byte{0x52, 0x54, 0, 0x77, 0, 2}, Image: ref},
+			{MAC: []byte{0x52, 0x54, 0, 0x77, 0, 1}, Name: "r1-n01", Network: "br0", Address: netip.MustParseAddr("10.77.0.11"),
+				Boot: bootserver.Boot{Image: images.Ref{Name: "lab12", Version: "1"}, KernelArgs: []string{"console=ttyS0", "quiet", "loglevel=3"}, Rescue: true}},
+			{MAC: []byte{0x52, 0x54, 0, 0x77, 0, 2}, Network: "br0", Boot: bootserver.Boot{Image: ref, KernelArgs: []string{"console=ttyS0"}, Rescue: true}},
 		},
-		DefaultImage: ref, Unknown: bootserver.Default, KernelArgs: []string{"console=ttyS0"},
-		State: "/var/lib/swarmboot", Loaders: loaders, Initramfs: "/boot/initramfs.cpio.zst", Rescue: true,
+		HTTPPort: 8080, SwarmPort: 6882,
+		State: "/var/lib/swarmboot", Loaders: loaders, Initramfs: "/boot/initramfs.cpio.zst",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Load(%s) =\n%+v; want\n%+v", path, got, want)
@@ -56,9 +60,12 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := bootserver.Config{
-		Interface: "br0", Address: netip.MustParsePrefix("10.77.0.1/24"), HTTPPort: 80, SwarmPort: 6881,
-		PoolFirst: netip.MustParseAddr("10.77.0.100"), PoolLast: netip.MustParseAddr("10.77.0.199"),
-		LeaseTime: 24 * time.Hour, Unknown: bootserver.Deny, State: "/var/lib/swarmboot",
+		Networks: []bootserver.Network{{
+			Name: "br0", Interface: "br0", Server: netip.MustParseAddr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/24"), Mode: bootserver.Full,
+			Pool:  bootserver.Range{First: netip.MustParseAddr("10.77.0.100"), Last: netip.MustParseAddr("10.77.0.199")},
+			Lease: 24 * time.Hour, Unknown: bootserver.Deny,
+		}},
+		HTTPPort: 80, SwarmPort: 6881, State: "/var/lib/swarmboot",
 		Loaders: "/usr/lib/swarmboot/loaders", Initramfs: "/usr/lib/swarmboot/initramfs.cpio.zst",
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -179,7 +186,7 @@ machines:
 		{"our kernel arguments", small + `kernel_args: "quiet swarmboot.server=http://10.0.0.1"
 `, []string{`f.yaml:3:14: kernel_args: swarmboot.server=http://10.0.0.1 is set by the boot server; leave it out`}},
 		{"what the boot server refuses", small + `kernel_args: "quiet ${x}"
-`, []string{`f.yaml: kernel argument "${x}": want one word for each argument, without ${, and not || or &&`}},
+`, []string{`f.yaml: network br0: kernel argument "${x}": want one word for each argument, without ${, and not || or &&`}},
 		{"no mapping", "- a\n", []string{`f.yaml:1:1: found a list; want a group of settings`}},
 		{"no YAML", "server:\n  interface: [br0\nnetwork: {}\n", []string{`f.yaml:2: no valid YAML: did not find expected ',' or ']'`}},
 		{"no YAML, as the scanner sees it", "server:\n  a: b: c\n", []string{`f.yaml:2: no valid YAML: mapping values are not allowed in this context`}},
@@ -235,12 +242,12 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, m := range cfg.Machines {
-			if len(m.MAC) != 6 || m.Image.IsZero() || m.Address.IsValid() && !cfg.Address.Contains(m.Address) {
+			if len(m.MAC) != 6 || m.Image.IsZero() || m.Address.IsValid() && !cfg.Networks[0].Subnet.Contains(m.Address) {
 				t.Errorf("accepted machine %+v", m)
 			}
 		}
-		if !cfg.Address.Addr().Is4() || cfg.Interface == "" {
-			t.Errorf("accepted server %q %v", cfg.Interface, cfg.Address)
+		if n := cfg.Networks[0]; !n.Server.Is4() || n.Interface == "" {
+			t.Errorf("accepted network %+v", n)
 		}
 	})
 }

@@ -69,6 +69,8 @@ type Server interface {
 	// Plan tells what mac boots: ErrUnknown for a stranger, else an error that
 	// says why the machine cannot be booted now.
 	Plan(mac net.HardwareAddr) (Plan, error)
+	// Base is the URL by which mac reaches this server, without a path.
+	Base(mac net.HardwareAddr) string
 	// Describe is the sealed boot description of mac; errors as with Plan.
 	Describe(mac net.HardwareAddr) ([]byte, error)
 	// Image is the image with that digest, if it is on offer.
@@ -85,7 +87,6 @@ type Server interface {
 
 // Config is what the handlers need besides the Server.
 type Config struct {
-	Base      string       // URL of this server as machines reach it, without a path
 	Initramfs string       // file: the common archive and the keys
 	Digest    string       // SHA-256 of it
 	Tracker   http.Handler // for announce.Path
@@ -194,14 +195,14 @@ func (s *web) script(w http.ResponseWriter, r *http.Request) {
 		return
 	case err != nil:
 		log.Error("machine cannot be booted", "stage", stage.Kernel, "err", err)
-		text = apology(mac.String(), err.Error(), s.Base, attempt)
+		text = apology(mac.String(), err.Error(), s.server.Base(mac), attempt)
 		s.reached(mac, stage.Script, r)
 		if r.Method == http.MethodGet && s.is(mac, r) {
 			s.server.Report(stage.Report{Machine: mac.String(), Stage: stage.Failed, At: stage.Kernel, Reason: err.Error()})
 		}
 	default:
 		log.Info("script sent", "image", plan.Image.Manifest.Ref(), "attempt", attempt)
-		text = script(plan, s.Base, attempt)
+		text = script(plan, s.server.Base(mac), attempt)
 		s.reached(mac, stage.Script, r)
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -63,6 +63,8 @@ func (m *machines) Sender(a netip.Addr) (net.HardwareAddr, bool) {
 	return known, !m.absent && a == netip.MustParseAddr("127.0.0.1")
 }
 
+func (m *machines) Base(net.HardwareAddr) string { return "http://10.77.0.1" }
+
 func (m *machines) Heard(net.HardwareAddr)     { m.heard++ }
 func (m *machines) Report(r stage.Report)      { m.reports = append(m.reports, r) }
 func (m *machines) RootSent(_ string, n int64) { m.rootSent += n }
@@ -106,7 +108,7 @@ func start(t *testing.T) (*machines, string) {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(Handler(Config{
-		Base: "http://10.77.0.1", Initramfs: initramfs, Digest: images.Digest([]byte("common and keys")),
+		Initramfs: initramfs, Digest: images.Digest([]byte("common and keys")),
 		Tracker: http.NotFoundHandler(), Log: slog.New(slog.DiscardHandler),
 	}, m))
 	t.Cleanup(server.Close)

@@ -1,0 +1,86 @@
+package bootserver
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"swarmboot/images"
+)
+
+// A site is the config in force, laid out for look-ups. It never changes: a
+// reload puts another in its place.
+type site struct {
+	Config
+	machines map[string]Machine // by MAC
+}
+
+func newSite(c Config) *site {
+	s := &site{Config: c, machines: make(map[string]Machine, len(c.Machines))}
+	for _, m := range c.Machines {
+		s.machines[m.MAC.String()] = m
+	}
+	return s
+}
+
+// machine finds what the admin says about mac. Machines that are not listed get
+// what their network has for them; address is what mac has been given, invalid
+// if nothing yet.
+func (s *site) machine(mac net.HardwareAddr, address netip.Addr) (Machine, bool) {
+	if m, ok := s.machines[mac.String()]; ok {
+		return m, true
+	}
+	n := s.networkOf(address)
+	if n.Unknown == Default && len(mac) == 6 {
+		return Machine{MAC: mac, Network: n.Name, Boot: n.Boot}, true
+	}
+	return Machine{}, false
+}
+
+// networkOf finds the network of an address; for one of none, the first.
+func (s *site) networkOf(address netip.Addr) Network {
+	for _, n := range s.Networks {
+		if n.Subnet.Contains(address) {
+			return n
+		}
+	}
+	return s.Networks[0]
+}
+
+// images are all that the config names.
+func (s *site) images() []images.Ref {
+	var refs []images.Ref
+	for _, n := range s.Networks {
+		if n.Unknown == Default {
+			refs = append(refs, n.Image)
+		}
+	}
+	for _, m := range s.Machines {
+		refs = append(refs, m.Image)
+	}
+	slices.SortFunc(refs, func(a, b images.Ref) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(refs)
+}
+
+// addresses are the server's own, each once.
+func (s *site) addresses() []netip.Addr {
+	var all []netip.Addr
+	for _, n := range s.Networks {
+		if !slices.Contains(all, n.Server) {
+			all = append(all, n.Server)
+		}
+	}
+	return all
+}
+
+// base is the URL by which the machines of n reach the server.
+func (s *site) base(n Network) string {
+	if s.HTTPPort == 80 {
+		return "http://" + n.Server.String()
+	}
+	return "http://" + netip.AddrPortFrom(n.Server, s.HTTPPort).String()
+}
+
+// seeder is where the machines of n reach the seeder.
+func (s *site) seeder(n Network) netip.AddrPort { return netip.AddrPortFrom(n.Server, s.SwarmPort) }
