@@ -26,6 +26,9 @@ type dhcpSide struct{ *Server }
 func (s dhcpSide) Choose(c dhcp.Client) (dhcp.Boot, error) {
 	m, n, ok := s.machine(c.MAC.HardwareAddr())
 	if !ok {
+		if c.Program != dhcp.System {
+			s.strangers.heard(c, time.Now())
+		}
 		return dhcp.Boot{}, dhcp.ErrDenied
 	}
 	boot := dhcp.Boot{Name: m.Name}

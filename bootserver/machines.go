@@ -15,6 +15,8 @@ import (
 type MachineStatus struct {
 	MAC      string                    `json:"mac"`
 	Name     string                    `json:"name,omitempty"`
+	Rack     string                    `json:"rack,omitempty"`
+	Group    string                    `json:"group,omitempty"`
 	Image    string                    `json:"image,omitempty"`
 	Address  netip.Addr                `json:"address,omitzero"`
 	Stage    stage.Stage               `json:"stage,omitempty"`    // empty: never heard of
@@ -26,22 +28,36 @@ type MachineStatus struct {
 	Times    map[stage.Stage]time.Time `json:"times,omitempty"`    // when each stage of this boot was first reached
 	Boots    int                       `json:"boots"`              // since the server was started
 	Heard    time.Time                 `json:"heard,omitzero"`     // last sign of life
+	Health
 }
 
 // registry knows how far each machine has come. Within one boot stages never go
 // back: reports may overtake each other, and init repeats stages after a
 // failure.
 type registry struct {
-	mu       sync.Mutex
-	machines map[string]*machineState // guarded by mu; by MAC
+	mu        sync.Mutex
+	machines  map[string]*machineState // guarded by mu; by MAC
+	changes   uint64                   // guarded by mu; counts the changes of all machines
+	fromPeers map[string]int64         // guarded by mu; bytes that machines had from each other, by image
 }
 
 type machineState struct {
 	MachineStatus
-	reached int // the highest index in stage.All of this boot; -1: none
+	reached int        // the highest index in stage.All of this boot; -1: none
+	changed uint64     // what registry.changes was at its last change
+	past    []Timeline // the boots before this one, the oldest first
 }
 
-func newRegistry() *registry { return &registry{machines: map[string]*machineState{}} }
+func newRegistry() *registry {
+	return &registry{machines: map[string]*machineState{}, fromPeers: map[string]int64{}}
+}
+
+// touch notes that m has changed. The caller holds mu.
+func (r *registry) touch(m *machineState, now time.Time) {
+	r.changes++
+	m.changed = r.changes
+	m.Health = judge(m.MachineStatus, now)
+}
 
 // add makes a machine known.
 func (r *registry) add(mac, name, image string) {
@@ -56,6 +72,7 @@ func (r *registry) state(mac, name, image string) *machineState {
 		m = &machineState{reached: -1}
 		m.MAC, m.Name, m.Image = mac, name, image
 		r.machines[mac] = m
+		r.touch(m, time.Time{})
 	}
 	return m
 }
@@ -68,6 +85,7 @@ func (r *registry) discovered(mac, name, image string, ipxe bool, now time.Time)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	m := r.state(mac, name, image)
+	defer func() { r.touch(m, now) }()
 	m.Heard = now
 	furthest := stage.DHCP.Index()
 	if ipxe {
@@ -76,6 +94,7 @@ func (r *registry) discovered(mac, name, image string, ipxe bool, now time.Time)
 	if m.reached >= 0 && m.reached <= furthest {
 		return false
 	}
+	m.archive()
 	m.Image, m.At, m.Reason, m.Progress, m.AtReady = image, "", "", nil, nil
 	m.Stage, m.Since, m.reached = stage.DHCP, now, stage.DHCP.Index()
 	m.Times = map[stage.Stage]time.Time{stage.DHCP: now}
@@ -89,6 +108,7 @@ func (r *registry) heard(mac string, now time.Time) {
 	defer r.mu.Unlock()
 	if m := r.machines[mac]; m != nil {
 		m.Heard = now
+		r.touch(m, now)
 	}
 }
 
@@ -101,11 +121,13 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 	if m == nil {
 		return false
 	}
+	defer func() { r.touch(m, now) }()
 	m.Heard = now
 	if said.Image != "" {
 		m.Image = said.Image
 	}
 	if said.Progress != nil {
+		r.count(m.Image, m.Progress, said.Progress)
 		m.Progress = said.Progress
 	}
 	if m.Times == nil {
@@ -142,13 +164,21 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 
 // list copies all, in the order of their names and then of their MACs.
 func (r *registry) list() []MachineStatus {
+	all, _ := r.since(0)
+	return all
+}
+
+// since copies the machines that have changed after the change numbered last,
+// in the order of their names and then of their MACs, and gives the number of
+// the last change. Change 0 was before all machines.
+func (r *registry) since(last uint64) ([]MachineStatus, uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make([]MachineStatus, 0, len(r.machines))
+	all := []MachineStatus{}
 	for _, m := range r.machines {
-		status := m.MachineStatus
-		status.Times = maps.Clone(m.Times)
-		all = append(all, status) // Progress is replaced as a whole, never changed
+		if m.changed > last {
+			all = append(all, m.copy())
+		}
 	}
 	slices.SortFunc(all, func(a, b MachineStatus) int {
 		if byName := strings.Compare(a.Name, b.Name); byName != 0 {
@@ -156,5 +186,27 @@ func (r *registry) list() []MachineStatus {
 		}
 		return strings.Compare(a.MAC, b.MAC)
 	})
-	return all
+	return all, r.changes
+}
+
+// copy is what may leave the registry. Progress is replaced as a whole, never
+// changed.
+func (m *machineState) copy() MachineStatus {
+	status := m.MachineStatus
+	status.Times = maps.Clone(m.Times)
+	return status
+}
+
+// look judges all machines anew: time alone makes a machine stuck or silent. It
+// returns those whose condition is another now.
+func (r *registry) look(now time.Time) (news []MachineStatus) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.machines {
+		if judge(m.MachineStatus, now).Condition != m.Condition {
+			r.touch(m, now)
+			news = append(news, m.copy())
+		}
+	}
+	return news
 }

@@ -33,7 +33,8 @@ type SwarmStatus struct {
 	ImageBytes  int64   `json:"image_bytes"`
 	SeederBytes int64   `json:"seeder_bytes"` // of the root, over BitTorrent
 	HTTPBytes   int64   `json:"http_bytes"`   // of the root, over HTTP
-	Copies      float64 `json:"copies"`       // both together, in roots
+	PeerBytes   int64   `json:"peer_bytes"`   // of the root, from machine to machine, as the receivers tell
+	Copies      float64 `json:"copies"`       // the server's, over both, in roots
 	Peers       int     `json:"peers"`        // machines in the swarm
 }
 
@@ -166,9 +167,11 @@ func (s *Server) Swarms() []SwarmStatus {
 	}
 	seeded := s.seeder.Stats()
 	for digest, o := range s.offers {
+		ref := o.Manifest.Ref().String()
 		status := SwarmStatus{
-			Image: o.Manifest.Ref().String(), Digest: digest, ImageBytes: o.Manifest.Root.Size,
-			SeederBytes: seeded[digest].Uploaded, HTTPBytes: o.httpBytes.Load(), Peers: s.tracker.Peers(o.infohash),
+			Image: ref, Digest: digest, ImageBytes: o.Manifest.Root.Size,
+			SeederBytes: seeded[digest].Uploaded, HTTPBytes: o.httpBytes.Load(), PeerBytes: s.registry.given(ref),
+			Peers: s.tracker.Peers(o.infohash),
 		}
 		status.Copies = float64(status.SeederBytes+status.HTTPBytes) / float64(status.ImageBytes)
 		all = append(all, status)

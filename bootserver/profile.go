@@ -58,6 +58,14 @@ func (p *profiles) get(digest string, count int) ([]int, error) {
 	return pieces, nil
 }
 
+// hot counts the pieces of a recorded profile; 0 where there is none.
+func (p *profiles) hot(digest string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pieces, _ := p.recorded(digest)
+	return len(pieces)
+}
+
 // recorded needs mu. It is nil if nothing has been recorded yet.
 func (p *profiles) recorded(digest string) ([]int, error) {
 	if pieces, ok := p.known[digest]; ok {

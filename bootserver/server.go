@@ -38,12 +38,14 @@ type Server struct {
 	key       envelope.PrivateKey
 	log       *slog.Logger
 
-	registry *registry
-	profiles *profiles
-	dhcp     *dhcp.Server
-	tftp     *tftp.Server
-	tracker  *tracker.Tracker
-	web      bootweb.Config
+	registry  *registry
+	strangers *strangers
+	meter     *meter
+	profiles  *profiles
+	dhcp      *dhcp.Server
+	tftp      *tftp.Server
+	tracker   *tracker.Tracker
+	web       bootweb.Config
 
 	verifying sync.Mutex // held while an image is verified; before mu
 	mu        sync.Mutex
@@ -59,7 +61,7 @@ func New(cfg Config, images *catalogue.Catalogue, key envelope.PrivateKey, log *
 	}
 	s := &Server{
 		catalogue: images, key: key, log: log, offers: map[string]*offer{},
-		registry: newRegistry(), tracker: tracker.New(log),
+		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(), tracker: tracker.New(log),
 	}
 	s.site.Store(newSite(cfg))
 	reserved := map[dhcp.MAC]netip.Addr{}
@@ -118,21 +120,6 @@ func (s *Server) haveImages() error {
 	return errors.Join(errs...)
 }
 
-// Machines tells how far each machine has come.
-func (s *Server) Machines() []MachineStatus {
-	all := s.registry.list()
-	for i := range all {
-		hw, err := net.ParseMAC(all[i].MAC)
-		if err != nil {
-			continue
-		}
-		if mac, ok := dhcp.ToMAC(hw); ok {
-			all[i].Address = s.dhcp.Address(mac)
-		}
-	}
-	return all
-}
-
 // A service is one protocol whose socket is open.
 type service struct {
 	name string
@@ -148,7 +135,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	services = append(services, service{"images", s.warmUp})
+	services = append(services, service{"images", s.warmUp}, service{"watch", s.watch})
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup

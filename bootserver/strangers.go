@@ -1,0 +1,71 @@
+package bootserver
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"swarmboot/bootserver/internal/dhcp"
+)
+
+// A Stranger is a machine that asked for a boot and is not in the config.
+type Stranger struct {
+	MAC      string    `json:"mac"`
+	Program  string    `json:"program,omitempty"`  // what asked: firmware, iPXE
+	Platform string    `json:"platform,omitempty"` // bios, efi
+	UUID     string    `json:"uuid,omitempty"`
+	First    time.Time `json:"first"` // when it was first heard
+	Last     time.Time `json:"last"`
+	Asked    int       `json:"asked"` // packets
+}
+
+// strangers remembers the unknown machines heard of lately.
+type strangers struct {
+	mu    sync.Mutex
+	known map[string]Stranger // guarded by mu; by MAC
+}
+
+// maxStrangers bounds the memory that made-up addresses can take: the one that
+// was silent longest is forgotten.
+const maxStrangers = 1024
+
+func newStrangers() *strangers { return &strangers{known: map[string]Stranger{}} }
+
+func (s *strangers) heard(c dhcp.Client, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mac := c.MAC.String()
+	one, ok := s.known[mac]
+	if !ok {
+		one = Stranger{MAC: mac, First: now}
+		if len(s.known) >= maxStrangers {
+			oldest := mac
+			for other, o := range s.known {
+				if was, ok := s.known[oldest]; !ok || o.Last.Before(was.Last) {
+					oldest = other
+				}
+			}
+			delete(s.known, oldest)
+		}
+	}
+	one.Last = now
+	one.Asked++
+	one.Program, one.Platform = string(c.Program), string(c.Platform)
+	one.UUID = c.UUID
+	s.known[mac] = one
+}
+
+// list copies all, the last heard first.
+func (s *strangers) list() []Stranger {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := []Stranger{}
+	for _, one := range s.known {
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(a, b Stranger) int {
+		return cmp.Or(b.Last.Compare(a.Last), cmp.Compare(a.MAC, b.MAC))
+	})
+	return all
+}
