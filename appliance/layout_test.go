@@ -33,6 +33,7 @@ var homes = map[string][]string{
 	"github.com/hanwen/go-fuse":      {"peerd/internal/rootfs/..."},
 	"github.com/insomniacslk/dhcp":   {"bootserver/internal/dhcp", "initramfs/internal/netup"},
 	"github.com/klauspost/compress":  {"images/builder", "initramfs/..."},
+	"github.com/mdlayher/ndp":        {"bootserver/internal/ra"},
 	"github.com/mdlayher/packet":     {"bootserver/internal/dhcp"},
 	"github.com/pin/tftp":            {"bootserver/internal/tftp"},
 	"github.com/secure-systems-lab":  {"initramfs/envelope"},

@@ -24,6 +24,7 @@ import (
 
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/bootserver/internal/ra"
 	"swarmboot/bootserver/internal/seeder"
 	"swarmboot/bootserver/internal/tftp"
 	"swarmboot/bootserver/internal/tracker"
@@ -183,6 +184,11 @@ func (s *Server) open(ctx context.Context) ([]service, error) {
 		services = append(services, service{"dhcp", func(ctx context.Context) error { return s.dhcp.Serve(ctx, conn) }})
 		closers = append(closers, conn.Close)
 	}
+	for _, n := range site.Networks {
+		if n.Interface != "" && n.Mode != Off {
+			services = append(services, service{"router advertisements", s.advertiser(n).Run})
+		}
+	}
 	for _, address := range site.addresses() {
 		n := site.networkOf(address)
 		at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(address, port) }
@@ -222,6 +228,18 @@ func (s *Server) open(ctx context.Context) ([]service, error) {
 		return nil, errors.Join(errs...)
 	}
 	return services, nil
+}
+
+// advertiser answers the machines of n that look for an IPv6 router.
+func (s *Server) advertiser(n Network) *ra.Server {
+	return ra.New(ra.Config{
+		Interface: n.Interface,
+		Known: func(mac net.HardwareAddr) bool {
+			_, listed := s.site.Load().machines[mac.String()]
+			return listed || n.Unknown != Deny
+		},
+		Log: s.log,
+	})
 }
 
 // explain says what an admin can do about a port that cannot be opened.
