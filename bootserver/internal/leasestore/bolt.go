@@ -1,0 +1,271 @@
+package leasestore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+var (
+	addresses = []byte("addresses") // address -> record
+	machines  = []byte("machines")  // pool, MAC -> address
+	facts     = []byte("facts")     //
+	written   = []byte("written")   // in facts: when something was last written
+)
+
+// record is a lease as it stands in the file.
+type record struct {
+	Pool    string    `json:"pool"`
+	MAC     string    `json:"mac"`
+	Expires time.Time `json:"expires"`
+}
+
+// Bolt is a Store in one file, which one process at a time has open. One
+// goroutine writes; all changes that wait are one commit, so a hall of machines
+// costs a few flushes of the disk, not hundreds.
+type Bolt struct {
+	db  *bbolt.DB
+	log *slog.Logger
+
+	changes chan change
+	closing chan struct{}
+	ended   chan struct{} // closed when the writer has ended
+	once    sync.Once
+
+	mu   sync.Mutex
+	sick error // why the last commit failed; guarded by mu
+}
+
+// change is one lease to write.
+type change struct {
+	Lease
+	free   time.Time  // see Claim
+	extend bool       // only if the machine has it
+	done   chan error // nil: nobody waits
+}
+
+// queueLen changes wait for the disk; more machines than that are told to ask
+// again by silence.
+const queueLen = 1024
+
+func start(db *bbolt.DB, log *slog.Logger) *Bolt {
+	b := &Bolt{db: db, log: log, changes: make(chan change, queueLen), closing: make(chan struct{}), ended: make(chan struct{})}
+	go b.write()
+	return b
+}
+
+// All implements Store. A lease that makes no sense is left out.
+func (b *Bolt) All(context.Context) ([]Lease, error) {
+	var all []Lease
+	now := time.Now()
+	err := b.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(addresses).ForEach(func(key, value []byte) error {
+			l, err := parse(key, value)
+			if err != nil {
+				b.log.Warn("a stored lease was left out", "err", err)
+				return nil
+			}
+			l.Expires = plausible(l.Expires, now)
+			all = append(all, l)
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read leases from %s: %w", b.db.Path(), err)
+	}
+	return all, nil
+}
+
+// Claim implements Store.
+func (b *Bolt) Claim(ctx context.Context, l Lease, free time.Time) error {
+	done := make(chan error, 1)
+	select {
+	case <-b.closing:
+		return fmt.Errorf("%w: the boot server is stopping", ErrUnavailable)
+	case <-ctx.Done():
+		return b.slow(ctx)
+	case b.changes <- change{Lease: l, free: free, done: done}:
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-b.ended:
+		// The writer has perhaps answered with its last words.
+		select {
+		case err := <-done:
+			return err
+		default:
+			return fmt.Errorf("%w: the boot server is stopping", ErrUnavailable)
+		}
+	case <-ctx.Done():
+		return b.slow(ctx)
+	}
+}
+
+func (b *Bolt) slow(ctx context.Context) error {
+	return fmt.Errorf("%w: the disk under %s does not keep up: %w", ErrUnavailable, b.db.Path(), context.Cause(ctx))
+}
+
+// Renew implements Store.
+func (b *Bolt) Renew(l Lease) {
+	select {
+	case b.changes <- change{Lease: l, extend: true}:
+	default:
+	}
+}
+
+// Healthy implements Store.
+func (b *Bolt) Healthy() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sick
+}
+
+// Close implements Store.
+func (b *Bolt) Close() error {
+	b.once.Do(func() { close(b.closing) })
+	<-b.ended
+	return b.db.Close()
+}
+
+// write commits changes until the store is closed, and then what still waits.
+func (b *Bolt) write() {
+	defer close(b.ended)
+	for {
+		select {
+		case first := <-b.changes:
+			b.commit(first)
+		case <-b.closing:
+			select {
+			case first := <-b.changes:
+				b.commit(first)
+			default:
+				return
+			}
+		}
+	}
+}
+
+// commit writes what waits, all or nothing, and tells those who wait for it.
+func (b *Bolt) commit(first change) {
+	batch := []change{first}
+	for len(b.changes) > 0 && len(batch) < queueLen {
+		batch = append(batch, <-b.changes)
+	}
+	results := make([]error, len(batch))
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		for i, c := range batch {
+			err := apply(tx, c)
+			if err != nil && !errors.Is(err, ErrTaken) {
+				return err
+			}
+			results[i] = err
+		}
+		now, err := time.Now().UTC().MarshalText()
+		if err != nil {
+			return err
+		}
+		return tx.Bucket(facts).Put(written, now)
+	})
+	if err != nil {
+		err = fmt.Errorf("%w in %s: %w (%s)", ErrUnavailable, b.db.Path(), err, remedy(err))
+	}
+	b.mu.Lock()
+	before := b.sick
+	b.sick = err
+	b.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		b.log.Error("leases cannot be stored; machines that need a new one get no address", "err", err)
+	case err == nil && before != nil:
+		b.log.Info("leases can be stored again")
+	}
+	for i, c := range batch {
+		if c.done == nil {
+			continue
+		}
+		if err != nil {
+			c.done <- err
+		} else {
+			c.done <- results[i]
+		}
+	}
+}
+
+// apply makes one change, or none with ErrTaken.
+func apply(tx *bbolt.Tx, c change) error {
+	byAddress, byMachine := tx.Bucket(addresses), tx.Bucket(machines)
+	key := c.Address.AsSlice()
+	if value := byAddress.Get(key); value != nil {
+		// One that makes no sense binds nobody.
+		if before, err := parse(key, value); err == nil {
+			other := before.MAC != c.MAC
+			if other && (c.extend || !before.Expires.Before(c.free)) {
+				return fmt.Errorf("%s: %w", c.Address, ErrTaken)
+			}
+			if other || before.Pool != c.Pool {
+				if err := byMachine.Delete(machineKey(before)); err != nil {
+					return err
+				}
+			}
+		}
+	} else if c.extend {
+		return nil
+	}
+	if c.MAC != [6]byte{} {
+		index := machineKey(c.Lease)
+		if former := byMachine.Get(index); former != nil && string(former) != string(key) {
+			if err := byAddress.Delete(former); err != nil {
+				return err
+			}
+		}
+		if err := byMachine.Put(index, key); err != nil {
+			return err
+		}
+	}
+	value, err := json.Marshal(record{Pool: c.Pool, MAC: net.HardwareAddr(c.MAC[:]).String(), Expires: c.Expires.UTC()})
+	if err != nil {
+		return err
+	}
+	return byAddress.Put(key, value)
+}
+
+func machineKey(l Lease) []byte { return append([]byte(l.Pool+"\x00"), l.MAC[:]...) }
+
+func parse(key, value []byte) (Lease, error) {
+	address, ok := netip.AddrFromSlice(key)
+	if !ok {
+		return Lease{}, fmt.Errorf("lease of %x: want an IPv4 or IPv6 address", key)
+	}
+	var r record
+	if err := json.Unmarshal(value, &r); err != nil {
+		return Lease{}, fmt.Errorf("lease of %s: %w", address, err)
+	}
+	mac, err := net.ParseMAC(r.MAC)
+	if err != nil || len(mac) != 6 {
+		return Lease{}, fmt.Errorf("lease of %s: %q is no MAC address", address, r.MAC)
+	}
+	return Lease{Pool: r.Pool, Address: address, MAC: [6]byte(mac), Expires: r.Expires}, nil
+}
+
+// remedy is what an admin can do about a failed write.
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room on its file system; no restart is needed"
+	case errors.Is(err, syscall.EROFS):
+		return "its file system is read-only, perhaps after a fault of the disk; look at dmesg"
+	case errors.Is(err, syscall.EIO):
+		return "the disk fails; look at dmesg, and move the state folder to another one"
+	}
+	return "leases are written again as soon as that is mended"
+}
