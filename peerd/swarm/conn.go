@@ -31,8 +31,8 @@ const (
 )
 
 // queueBytes is how much a peer is asked for at once: when less than this is
-// outstanding, one more piece is revealed. With pieces of 256 KiB that is 16 to
-// 32 blocks, the measured best; deeper queues commit to a peer before rarity
+// outstanding, one more piece is revealed. With pieces of 256 KiB that is one to
+// two pieces, the measured best; deeper queues commit to a peer before rarity
 // shows. The library doubles its queue from one block whenever a queue ran
 // empty, so it must not.
 const queueBytes = 256 << 10
