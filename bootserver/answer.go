@@ -24,14 +24,14 @@ type dhcpSide struct{ *Server }
 
 // Choose tells what a machine loads next: our iPXE, or with any iPXE its script.
 func (s dhcpSide) Choose(c dhcp.Client) (dhcp.Boot, error) {
-	m, n, ok := s.machine(c.MAC.HardwareAddr())
+	m, n, listed, ok := s.site.Load().asking(c)
 	if !ok {
 		if c.Program != dhcp.System {
 			s.strangers.heard(c, time.Now())
 		}
 		return dhcp.Boot{}, dhcp.ErrDenied
 	}
-	boot := dhcp.Boot{Name: m.Name}
+	boot := dhcp.Boot{Name: m.Name, Listed: listed}
 	switch {
 	case c.Program == dhcp.System:
 		// it has booted, or our init runs: an address is all it wants

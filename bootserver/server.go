@@ -10,6 +10,7 @@
 package bootserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,12 +66,8 @@ func New(cfg Config, images *catalogue.Catalogue, key envelope.PrivateKey, log *
 		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(), tracker: tracker.New(log),
 	}
 	s.site.Store(newSite(cfg))
-	reserved := map[dhcp.MAC]netip.Addr{}
 	for _, m := range cfg.Machines {
 		s.registry.add(m.MAC.String(), m.Name, m.Image.String())
-		if mac, ok := dhcp.ToMAC(m.MAC); ok && m.Address.IsValid() {
-			reserved[mac] = m.Address
-		}
 	}
 	if err := s.haveImages(); err != nil {
 		return nil, err
@@ -94,14 +91,7 @@ func New(cfg Config, images *catalogue.Catalogue, key envelope.PrivateKey, log *
 			return nil, fmt.Errorf("loader %s is not in %s; fetch the loaders with scripts/fetch-loaders", loader, cfg.Loaders)
 		}
 	}
-	n := cfg.Networks[0] // package dhcp serves one network so far
-	s.dhcp, err = dhcp.New(dhcp.Config{
-		Interface: n.Interface,
-		Network:   dhcp.Network{Server: netip.PrefixFrom(n.Server, n.Subnet.Bits()), Router: n.Router, DNS: n.DNS, Lease: n.Lease},
-		Pool:      dhcp.Pool{First: n.Pool.First, Last: n.Pool.Last, Except: []netip.Addr{n.Server, n.Router}, Reserved: reserved},
-		Leases:    filepath.Join(cfg.State, "leases.db"),
-		Log:       log,
-	}, dhcpSide{s})
+	s.dhcp, err = dhcp.New(dhcp.Config{Networks: s.site.Load().dhcpNetworks(), Leases: filepath.Join(cfg.State, "leases.db"), Log: log}, dhcpSide{s})
 	if err != nil {
 		return nil, err
 	}
@@ -178,12 +168,11 @@ func (s *Server) open(ctx context.Context) ([]service, error) {
 	site := s.site.Load()
 	handler := bootweb.Handler(s.web, webSide{s})
 	n := site.Networks[0]
-	if conn, err := dhcp.Listen(ctx, n.Interface); err != nil {
-		fail("dhcp", "udp", netip.AddrPortFrom(n.Server, 67), n, err)
-	} else {
-		services = append(services, service{"dhcp", func(ctx context.Context) error { return s.dhcp.Serve(ctx, conn) }})
-		closers = append(closers, conn.Close)
+	for _, err := range s.dhcp.Listen() {
+		n, _ := site.network(err.Network)
+		fail("dhcp", "udp", netip.AddrPortFrom(n.Server, err.Port), n, err.Err)
 	}
+	services = append(services, service{"dhcp", s.dhcp.Serve})
 	for _, n := range site.Networks {
 		if n.Interface != "" && n.Mode != Off {
 			services = append(services, service{"router advertisements", s.advertiser(n).Run})
@@ -249,7 +238,7 @@ func explain(service, network string, at netip.AddrPort, n Network, err error) e
 	case errors.Is(err, syscall.EADDRINUSE):
 		remedy = fmt.Sprintf("another program has the port; ss -lnp 'sport = :%d' names it", at.Port())
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		remedy = fmt.Sprintf("this host has no such address; ip address add %s dev %s gives it", netip.PrefixFrom(n.Server, n.Subnet.Bits()), n.Interface)
+		remedy = fmt.Sprintf("this host has no such address; ip address add %s dev %s gives it", netip.PrefixFrom(n.Server, n.Subnet.Bits()), cmp.Or(n.Interface, "INTERFACE"))
 	case errors.Is(err, syscall.ENODEV):
 		remedy = fmt.Sprintf("there is no interface %s; ip link lists them", n.Interface)
 	case errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM):

@@ -4,26 +4,19 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/rfc1035label"
 )
 
 // maxMessage bounds a DHCP message to what one Ethernet frame carries.
 const maxMessage = 1472
 
-// A Network is what every machine on the wire is told.
-type Network struct {
-	Server netip.Prefix // the boot server's own address, with the network's length
-	Router netip.Addr   // default gateway; may be invalid: none
-	DNS    []netip.Addr
-	Lease  time.Duration
-}
-
 // A Boot is what one machine is told.
 type Boot struct {
-	Name string // host name; may be empty
-	File string // what to load next: a TFTP name or a URL; empty: nothing
+	Name   string // host name; may be empty
+	File   string // what to load next: a TFTP name or a URL; empty: nothing
+	Listed bool   // the admin has named the machine
 }
 
 // asked is the address that a REQUEST wants; invalid if the packet is not for
@@ -43,42 +36,94 @@ func asked(req *dhcpv4.DHCPv4, server netip.Addr) netip.Addr {
 // answer builds the reply of the given type to req. With an invalid address it
 // is one without a lease: to an INFORM.
 func answer(req *dhcpv4.DHCPv4, client Client, kind dhcpv4.MessageType, n Network, address netip.Addr, boot Boot) (*dhcpv4.DHCPv4, error) {
-	reply, err := dhcpv4.NewReplyFromRequest(req, dhcpv4.WithMessageType(kind), dhcpv4.WithServerIP(ip(n.Server.Addr())))
+	reply, err := begin(req, kind, n)
 	if err != nil {
-		return nil, fmt.Errorf("answer %s: %w", client.MAC, err)
+		return nil, err
 	}
-	set := func(o dhcpv4.Option) { reply.UpdateOption(o) }
-	set(dhcpv4.OptServerIdentifier(ip(n.Server.Addr())))
-	if id := req.Options.Get(dhcpv4.OptionClientMachineIdentifier); id != nil {
-		set(dhcpv4.OptGeneric(dhcpv4.OptionClientMachineIdentifier, id)) // RFC 4578 wants it back; the codec sees to 61 and 82
-	}
-	set(dhcpv4.OptSubnetMask(net.CIDRMask(n.Server.Bits(), 32)))
-	set(dhcpv4.OptBroadcastAddress(ip(broadcast(n.Server))))
-	if n.Router.IsValid() {
-		set(dhcpv4.OptRouter(ip(n.Router)))
-	}
-	if len(n.DNS) > 0 {
-		servers := make([]net.IP, len(n.DNS))
-		for i, server := range n.DNS {
-			servers[i] = ip(server)
-		}
-		set(dhcpv4.OptDNS(servers...))
-	}
+	addNetwork(reply, n)
 	if boot.Name != "" {
-		set(dhcpv4.OptHostName(boot.Name))
+		reply.UpdateOption(dhcpv4.OptHostName(boot.Name))
 	}
 	if address.IsValid() {
 		reply.YourIPAddr = ip(address)
-		set(dhcpv4.OptIPAddressLeaseTime(n.Lease))
-		set(dhcpv4.OptRenewTimeValue(n.Lease / 2))
-		set(dhcpv4.OptRebindingTimeValue(n.Lease / 8 * 7))
+		reply.UpdateOption(dhcpv4.OptIPAddressLeaseTime(n.Lease))
+		reply.UpdateOption(dhcpv4.OptRenewTimeValue(n.Lease / 2))
+		reply.UpdateOption(dhcpv4.OptRebindingTimeValue(n.Lease / 8 * 7))
 	} else {
 		reply.ClientIPAddr = req.ClientIPAddr
 	}
 	if boot.File != "" {
-		addBoot(reply, client, n.Server.Addr(), boot.File)
+		addBoot(reply, client, n.Server, boot.File)
 	}
 	return reply, fit(req, reply)
+}
+
+// answerBeside builds the reply of a server that leaves addresses to another: it
+// tells what to boot and nothing else (PXE specification 2.1, section 2.2).
+func answerBeside(req *dhcpv4.DHCPv4, client Client, kind dhcpv4.MessageType, n Network, boot Boot) (*dhcpv4.DHCPv4, error) {
+	reply, err := begin(req, kind, n)
+	if err != nil {
+		return nil, err
+	}
+	reply.ClientIPAddr = req.ClientIPAddr
+	addBoot(reply, client, n.Server, boot.File)
+	if !reply.Options.Has(dhcpv4.OptionClassIdentifier) {
+		addPXE(reply) // an iPXE, too, takes an offer without an address only from a PXE server
+	}
+	return reply, fit(req, reply)
+}
+
+// begin is what every reply but a refusal has.
+func begin(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType, n Network) (*dhcpv4.DHCPv4, error) {
+	reply, err := dhcpv4.NewReplyFromRequest(req, dhcpv4.WithMessageType(kind), dhcpv4.WithServerIP(ip(n.Server)))
+	if err != nil {
+		return nil, fmt.Errorf("answer %s: %w", req.ClientHWAddr, err)
+	}
+	reply.UpdateOption(dhcpv4.OptServerIdentifier(ip(identity(req, n))))
+	// RFC 4578 and RFC 3011 want these back; the codec sees to 61 and 82.
+	for _, code := range []dhcpv4.OptionCode{dhcpv4.OptionClientMachineIdentifier, subnetSelection} {
+		if value := req.Options.Get(code); value != nil {
+			reply.UpdateOption(dhcpv4.OptGeneric(code, value))
+		}
+	}
+	return reply, nil
+}
+
+// addNetwork tells what every machine of n is told.
+func addNetwork(reply *dhcpv4.DHCPv4, n Network) {
+	set := reply.UpdateOption
+	set(dhcpv4.OptSubnetMask(net.CIDRMask(n.Subnet.Bits(), 32)))
+	set(dhcpv4.OptBroadcastAddress(ip(broadcast(n.Subnet))))
+	if n.Router.IsValid() {
+		set(dhcpv4.OptRouter(ip(n.Router)))
+	}
+	if len(n.DNS) > 0 {
+		set(dhcpv4.OptDNS(ips(n.DNS)...))
+	}
+	if len(n.NTP) > 0 {
+		set(dhcpv4.OptNTPServers(ips(n.NTP)...))
+	}
+	if len(n.Log) > 0 {
+		set(dhcpv4.Option{Code: dhcpv4.OptionLogServer, Value: dhcpv4.IPs(ips(n.Log))})
+	}
+	if n.Domain != "" {
+		set(dhcpv4.OptDomainName(n.Domain))
+		set(dhcpv4.OptDomainSearch(&rfc1035label.Labels{Labels: []string{n.Domain}}))
+	}
+	if len(n.Routes) > 0 {
+		var routes []*dhcpv4.Route
+		for _, r := range n.Routes {
+			routes = append(routes, staticRoute(r))
+		}
+		if n.Router.IsValid() { // RFC 3442: who takes option 121 does not look at the router option
+			routes = append(routes, staticRoute(Route{To: netip.MustParsePrefix("0.0.0.0/0"), Via: n.Router}))
+		}
+		set(dhcpv4.OptClasslessStaticRoute(routes...))
+	}
+}
+
+func staticRoute(r Route) *dhcpv4.Route {
+	return &dhcpv4.Route{Dest: &net.IPNet{IP: ip(r.To.Addr()), Mask: net.CIDRMask(r.To.Bits(), 32)}, Router: ip(r.Via)}
 }
 
 // addBoot tells the same twice, in header fields and in options: old ROMs and
@@ -97,6 +142,11 @@ func addBoot(reply *dhcpv4.DHCPv4, client Client, server netip.Addr, file string
 	}
 	// PXE ROMs take the value for a C string.
 	reply.UpdateOption(dhcpv4.OptBootFileName(file + "\x00"))
+	addPXE(reply)
+}
+
+// addPXE says that this is a PXE server's answer, and that it is all of it.
+func addPXE(reply *dhcpv4.DHCPv4) {
 	reply.UpdateOption(dhcpv4.OptClassIdentifier("PXEClient"))
 	// Discovery control 8: use the boot file of this offer. Without it the ROM
 	// goes on to ask port 4011.
@@ -104,12 +154,12 @@ func addBoot(reply *dhcpv4.DHCPv4, client Client, server netip.Addr, file string
 }
 
 // refuse builds the NAK that makes a machine ask anew.
-func refuse(req *dhcpv4.DHCPv4, server netip.Addr, reason string) (*dhcpv4.DHCPv4, error) {
+func refuse(req *dhcpv4.DHCPv4, n Network, reason string) (*dhcpv4.DHCPv4, error) {
 	reply, err := dhcpv4.NewReplyFromRequest(req, dhcpv4.WithMessageType(dhcpv4.MessageTypeNak))
 	if err != nil {
 		return nil, fmt.Errorf("refuse %s: %w", req.ClientHWAddr, err)
 	}
-	reply.UpdateOption(dhcpv4.OptServerIdentifier(ip(server)))
+	reply.UpdateOption(dhcpv4.OptServerIdentifier(ip(identity(req, n))))
 	reply.UpdateOption(dhcpv4.OptMessage(reason))
 	if addr(req.GatewayIPAddr).IsValid() {
 		reply.SetBroadcast() // the relay must not ask its ARP table for a refused machine
@@ -127,7 +177,10 @@ func fit(req, reply *dhcpv4.DHCPv4) error {
 	if size, err := req.MaxMessageSize(); err == nil {
 		limit = min(max(int(size)-headers, limit), maxMessage)
 	}
-	drop := []dhcpv4.OptionCode{dhcpv4.OptionTFTPServerName, dhcpv4.OptionHostName, dhcpv4.OptionDomainNameServer}
+	drop := []dhcpv4.OptionCode{
+		dhcpv4.OptionTFTPServerName, dhcpv4.OptionLogServer, dhcpv4.OptionNTPServers, dhcpv4.OptionDNSDomainSearchList,
+		dhcpv4.OptionDomainName, dhcpv4.OptionHostName, dhcpv4.OptionDomainNameServer, dhcpv4.OptionClasslessStaticRoute,
+	}
 	if reply.BootFileName != "" { // the header tells it as well
 		drop = append(drop, dhcpv4.OptionBootfileName)
 	}
@@ -144,6 +197,14 @@ func fit(req, reply *dhcpv4.DHCPv4) error {
 }
 
 func ip(a netip.Addr) net.IP { return a.AsSlice() }
+
+func ips(list []netip.Addr) []net.IP {
+	all := make([]net.IP, len(list))
+	for i, a := range list {
+		all[i] = ip(a)
+	}
+	return all
+}
 
 // addr is the IPv4 address in a field, invalid if it is absent or 0.0.0.0.
 func addr(field net.IP) netip.Addr {

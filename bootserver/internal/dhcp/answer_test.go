@@ -17,7 +17,9 @@ import (
 var update = flag.Bool("update", false, "write the golden answers anew")
 
 var lab = Network{
-	Server: netip.MustParsePrefix("10.77.0.1/24"),
+	Name: "lab", Interface: "lab0", Mode: Full,
+	Server: netip.MustParseAddr("10.77.0.1"),
+	Subnet: netip.MustParsePrefix("10.77.0.0/24"),
 	Router: netip.MustParseAddr("10.77.0.254"),
 	DNS:    []netip.Addr{netip.MustParseAddr("10.77.0.53")},
 	Lease:  24 * time.Hour,
@@ -276,7 +278,7 @@ func TestRouteFollowsRFC2131(t *testing.T) {
 		{"refused", dhcpv4.DHCPv4{ClientIPAddr: address, Options: dhcpv4.Options{53: {6}}}, "255.255.255.255:68", false},
 	} {
 		c.reply.ClientHWAddr = card
-		got := routeOf(&c.reply)
+		got := routeOf(&dhcpv4.DHCPv4{}, &c.reply, arrival{port: serverPort})
 		if got.to.String() != c.to || (got.frame != nil) != c.frame {
 			t.Errorf("%s: routeOf = %v; want %s, frame %v", c.story, got, c.to, c.frame)
 		}
@@ -284,7 +286,7 @@ func TestRouteFollowsRFC2131(t *testing.T) {
 }
 
 func TestDatagramChecksums(t *testing.T) {
-	b := datagram(netip.MustParseAddr("10.77.0.1"), netip.MustParseAddrPort("10.77.0.9:68"), []byte("odd"))
+	b := datagram(netip.MustParseAddrPort("10.77.0.1:67"), netip.MustParseAddrPort("10.77.0.9:68"), []byte("odd"))
 	if sum := checksum(0, b[:20]); sum != 0 {
 		t.Errorf("IP header sums to %#x; want 0", sum)
 	}

@@ -22,6 +22,23 @@ func (m MAC) HardwareAddr() net.HardwareAddr { return m[:] }
 // String is lower-case hexadecimal with colons.
 func (m MAC) String() string { return m.HardwareAddr().String() }
 
+// MarshalText is String, for leases on disk.
+func (m MAC) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText reads what MarshalText has written.
+func (m *MAC) UnmarshalText(text []byte) error {
+	a, err := net.ParseMAC(string(text))
+	if err != nil {
+		return err
+	}
+	mac, ok := ToMAC(a)
+	if !ok {
+		return fmt.Errorf("%s is no Ethernet address", text)
+	}
+	*m = mac
+	return nil
+}
+
 // ToMAC converts an Ethernet address; ok is false for every other kind.
 func ToMAC(a net.HardwareAddr) (m MAC, ok bool) {
 	if len(a) != len(m) {
@@ -56,6 +73,7 @@ type Client struct {
 	Platform Platform
 	UUID     string // as firmware prints it; empty if not sent
 	Begins   bool   // the packet is a DISCOVER
+	Network  string // name of the network that it is on
 }
 
 // parse reads a packet from the wire and refuses what no DHCP client sends.
@@ -70,6 +88,9 @@ func parse(data []byte) (*dhcpv4.DHCPv4, Client, error) {
 	if err != nil {
 		return nil, Client{}, err
 	}
+	if err := unfold(data, req); err != nil {
+		return nil, Client{}, err
+	}
 	mac, ok := ToMAC(req.ClientHWAddr)
 	switch {
 	case req.OpCode != dhcpv4.OpcodeBootRequest:
@@ -80,6 +101,29 @@ func parse(data []byte) (*dhcpv4.DHCPv4, Client, error) {
 		return nil, Client{}, errors.New("no DHCP message type (plain BOOTP)")
 	}
 	return req, classify(req, mac), nil
+}
+
+// unfold adds the options that a machine has put into the header's file and
+// sname fields for want of room (option 52, RFC 2131 section 4.1).
+func unfold(data []byte, req *dhcpv4.DHCPv4) error {
+	const sname, file, end = 44, 108, 236
+	fields := req.Options.Get(dhcpv4.OptionOptionOverload)
+	if len(fields) != 1 {
+		return nil
+	}
+	if fields[0]&1 != 0 {
+		req.BootFileName = ""
+		if err := req.Options.FromBytes(data[file:end]); err != nil {
+			return fmt.Errorf("options in the file field: %w", err)
+		}
+	}
+	if fields[0]&2 != 0 {
+		req.ServerHostName = ""
+		if err := req.Options.FromBytes(data[sname:file]); err != nil {
+			return fmt.Errorf("options in the sname field: %w", err)
+		}
+	}
+	return nil
 }
 
 // classify reads the options that PXE, UEFI and iPXE send.

@@ -20,13 +20,15 @@ const (
 var (
 	// errPoolEmpty says that every address has an owner.
 	errPoolEmpty = errors.New("no free address in the pool; make the pool larger or the lease time shorter")
+	// errNoPool says that only machines with an address of their own get one.
+	errNoPool = errors.New("the machine has no address of its own, and the network has no pool; give it either")
 	// errInUse says that a machine has found its address in use by another.
 	errInUse = errors.New("another computer uses the address that belongs to this machine; find it and give it another one")
 )
 
-// A Pool is what addresses there are to give.
+// A Pool is what addresses there are to give in one network.
 type Pool struct {
-	First, Last netip.Addr
+	First, Last netip.Addr         // may be invalid: reserved addresses only
 	Except      []netip.Addr       // never given: the server's own, the router's
 	Reserved    map[MAC]netip.Addr // by the admin, may lie outside First..Last
 	Lease       time.Duration
@@ -35,61 +37,90 @@ type Pool struct {
 // A lease binds an address to a machine. A machine keeps its address after the
 // lease has ended for as long as nobody else needs it.
 type lease struct {
-	Address netip.Addr `json:"address"`
-	Expires time.Time  `json:"expires"` // zero: only offered so far
-	held    time.Time  // end of the offer; in memory only
+	MAC     MAC       `json:"mac"`
+	Expires time.Time `json:"expires"` // zero: only offered so far
+
+	held   time.Time // end of the offer; in memory only
+	unseen bool      // nobody has looked yet whether another computer uses it; in memory only
 }
 
-// leases knows which machine has which address. Reads are answered from
-// memory; what machines have been promised is on disk before they hear of it.
+// leases knows which machine has which address of one network. Reads are
+// answered from memory; what machines have been promised is on disk before they
+// hear of it.
 type leases struct {
-	pool     Pool
-	reserved map[netip.Addr]MAC
-	store    *store
+	store *store
 
 	mu          sync.Mutex
-	byMAC       map[MAC]lease            // guarded by mu
-	byAddress   map[netip.Addr]MAC       // guarded by mu
+	pool        Pool                     // guarded by mu
+	reserved    map[netip.Addr]MAC       // guarded by mu; pool.Reserved the other way round
+	byMAC       map[MAC]netip.Addr       // guarded by mu
+	byAddress   map[netip.Addr]lease     // guarded by mu
 	quarantined map[netip.Addr]time.Time // guarded by mu; until when
 }
 
-func newLeases(pool Pool, st *store) (*leases, error) {
-	l := &leases{pool: pool, reserved: map[netip.Addr]MAC{}, store: st, byMAC: map[MAC]lease{}, byAddress: map[netip.Addr]MAC{}, quarantined: map[netip.Addr]time.Time{}}
+// newLeases begins with what is known from before. Addresses of other networks
+// among it are left to those.
+func newLeases(pool Pool, known map[netip.Addr]lease, st *store) *leases {
+	l := &leases{store: st, byMAC: map[MAC]netip.Addr{}, byAddress: known, quarantined: map[netip.Addr]time.Time{}}
+	l.setPool(pool)
+	return l
+}
+
+// setPool changes what there is to give. Leases on addresses that left the pool,
+// or that now belong to another machine, are forgotten.
+func (l *leases) setPool(pool Pool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pool, l.reserved = pool, make(map[netip.Addr]MAC, len(pool.Reserved))
 	for mac, address := range pool.Reserved {
 		l.reserved[address] = mac
 	}
-	known, err := st.load()
-	if err != nil {
-		return nil, err
-	}
-	for mac, entry := range known {
-		// The config may have changed since: addresses that left the pool, or
-		// now belong to another machine, are forgotten.
-		if _, taken := l.byAddress[entry.Address]; l.usable(mac, entry.Address, time.Time{}) && !taken {
-			l.byMAC[mac], l.byAddress[entry.Address] = entry, mac
+	before := l.byAddress
+	l.byMAC, l.byAddress = make(map[MAC]netip.Addr, len(before)), make(map[netip.Addr]lease, len(before))
+	for address, entry := range before {
+		if !l.usable(entry.MAC, address, time.Time{}) {
+			continue
 		}
+		// A crash may have left two: the later one counts.
+		if other, twice := l.byMAC[entry.MAC]; twice {
+			if l.byAddress[other].Expires.After(entry.Expires) {
+				continue
+			}
+			delete(l.byAddress, other)
+		}
+		l.byMAC[entry.MAC], l.byAddress[address] = address, entry
 	}
-	return l, nil
 }
 
 // offer finds the address for mac and holds it for a minute. The order makes
 // one machine get one address at every stage of every boot: its reservation,
 // what it had, what it asks for, a place that follows from its MAC, and at last
-// the address that has been out of use longest.
-func (l *leases) offer(mac MAC, wanted netip.Addr, now time.Time) (netip.Addr, error) {
+// the address that has been out of use longest. An unseen address is one that mac
+// did not have before, is not reserved for it, and has not been proved.
+func (l *leases) offer(mac MAC, wanted netip.Addr, now time.Time) (address netip.Addr, unseen bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	address, err := l.choose(mac, wanted, now)
-	if err != nil {
-		return netip.Addr{}, err
+	if address, err = l.choose(mac, wanted, now); err != nil {
+		return netip.Addr{}, false, err
 	}
-	entry := l.byMAC[mac]
-	if entry.Address != address {
-		entry = lease{}
+	entry, known := l.byAddress[address]
+	if !known || entry.MAC != mac {
+		_, reserved := l.pool.Reserved[mac]
+		entry = lease{MAC: mac, unseen: !reserved}
 	}
 	entry.held = now.Add(holdTime)
-	l.bind(mac, address, entry)
-	return address, nil
+	l.bind(address, entry)
+	return address, entry.unseen, nil
+}
+
+// prove notes that address was looked for on the wire, and is not in use.
+func (l *leases) prove(address netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if entry, ok := l.byAddress[address]; ok {
+		entry.unseen = false
+		l.byAddress[address] = entry
+	}
 }
 
 func (l *leases) choose(mac MAC, wanted netip.Addr, now time.Time) (netip.Addr, error) {
@@ -102,6 +133,9 @@ func (l *leases) choose(mac MAC, wanted netip.Addr, now time.Time) (netip.Addr, 
 	if l.usable(mac, wanted, now) && l.free(mac, wanted, now) {
 		return wanted, nil
 	}
+	if !l.pool.First.IsValid() {
+		return netip.Addr{}, errNoPool
+	}
 	size := toNumber(l.pool.Last) - toNumber(l.pool.First) + 1
 	hash := fnv.New32a()
 	hash.Write(mac[:])
@@ -113,12 +147,12 @@ func (l *leases) choose(mac MAC, wanted netip.Addr, now time.Time) (netip.Addr, 
 		if !l.usable(mac, address, now) {
 			continue
 		}
-		owner, owned := l.byAddress[address]
+		entry, owned := l.byAddress[address]
 		if !owned {
 			return address, nil
 		}
-		if expires := l.byMAC[owner].Expires; l.free(mac, address, now) && (!oldest.IsValid() || expires.Before(since)) {
-			oldest, since = address, expires
+		if l.free(mac, address, now) && (!oldest.IsValid() || entry.Expires.Before(since)) {
+			oldest, since = address, entry.Expires
 		}
 	}
 	if !oldest.IsValid() {
@@ -132,8 +166,8 @@ func (l *leases) own(mac MAC, now time.Time) (netip.Addr, bool) {
 	if address, ok := l.pool.Reserved[mac]; ok {
 		return address, true
 	}
-	entry, ok := l.byMAC[mac]
-	return entry.Address, ok && l.usable(mac, entry.Address, now)
+	address, ok := l.byMAC[mac]
+	return address, ok && l.usable(mac, address, now)
 }
 
 // usable tells whether mac may ever have address.
@@ -152,31 +186,31 @@ func (l *leases) usable(mac MAC, address netip.Addr, now time.Time) bool {
 			return false
 		}
 	}
-	return l.pool.First.Compare(address) <= 0 && address.Compare(l.pool.Last) <= 0
+	return l.pool.First.IsValid() && l.pool.First.Compare(address) <= 0 && address.Compare(l.pool.Last) <= 0
 }
 
 // free tells whether nobody but mac has a claim on address. A tenth of the lease
 // time passes before an address goes to another machine: clocks differ.
 func (l *leases) free(mac MAC, address netip.Addr, now time.Time) bool {
-	owner, owned := l.byAddress[address]
-	if !owned || owner == mac {
+	entry, owned := l.byAddress[address]
+	if !owned || entry.MAC == mac {
 		return true
 	}
-	entry := l.byMAC[owner]
 	return now.After(entry.held) && now.After(entry.Expires.Add(l.pool.Lease/10))
 }
 
-// bind gives address to mac in memory, and takes it from whoever had it.
-func (l *leases) bind(mac MAC, address netip.Addr, entry lease) {
-	if before, ok := l.byMAC[mac]; ok && before.Address != address {
-		delete(l.byAddress, before.Address)
+// bind gives address to the entry's machine in memory, and takes it from whoever
+// had it.
+func (l *leases) bind(address netip.Addr, entry lease) {
+	if before, ok := l.byMAC[entry.MAC]; ok && before != address {
+		delete(l.byAddress, before)
+		l.store.put(change{address: before})
 	}
-	if owner, ok := l.byAddress[address]; ok && owner != mac {
-		delete(l.byMAC, owner)
-		l.store.put(change{mac: owner})
+	if owner, ok := l.byAddress[address]; ok && owner.MAC != entry.MAC {
+		delete(l.byMAC, owner.MAC)
+		l.store.put(change{address: address})
 	}
-	entry.Address = address
-	l.byMAC[mac], l.byAddress[address] = entry, mac
+	l.byMAC[entry.MAC], l.byAddress[address] = address, entry
 }
 
 // claim gives address to mac for the lease time if it may have it. When claim
@@ -188,13 +222,25 @@ func (l *leases) claim(ctx context.Context, mac MAC, address netip.Addr, now tim
 		l.mu.Unlock()
 		return false, nil
 	}
-	entry := lease{Address: address, Expires: now.Add(l.pool.Lease)}
-	l.bind(mac, address, entry)
+	entry := lease{MAC: mac, Expires: now.Add(l.pool.Lease)}
+	l.bind(address, entry)
 	l.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
-	return true, l.store.write(ctx, mac, entry)
+	return true, l.store.write(ctx, address, entry)
+}
+
+// learn notes an address that another server has given to mac.
+func (l *leases) learn(mac MAC, address netip.Addr, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.usable(mac, address, now) {
+		return
+	}
+	entry := lease{MAC: mac, Expires: now.Add(l.pool.Lease)}
+	l.bind(address, entry)
+	l.store.put(change{address: address, lease: &entry})
 }
 
 // touch extends the lease of a machine that was heard in another way, when half
@@ -202,38 +248,39 @@ func (l *leases) claim(ctx context.Context, mac MAC, address netip.Addr, now tim
 func (l *leases) touch(mac MAC, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	entry, ok := l.byMAC[mac]
-	if !ok || entry.Expires.IsZero() || entry.Expires.After(now.Add(l.pool.Lease/2)) {
+	address := l.byMAC[mac]
+	entry := l.byAddress[address]
+	if entry.Expires.IsZero() || entry.Expires.After(now.Add(l.pool.Lease/2)) {
 		return
 	}
 	entry.Expires = now.Add(l.pool.Lease)
-	l.byMAC[mac] = entry
-	l.store.put(change{mac: mac, lease: &entry})
+	l.byAddress[address] = entry
+	l.store.put(change{address: address, lease: &entry})
 }
 
 // release ends a lease that its machine gives back.
 func (l *leases) release(mac MAC, address netip.Addr, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if entry, ok := l.byMAC[mac]; ok && entry.Address == address && entry.Expires.After(now) {
+	if entry := l.byAddress[address]; entry.MAC == mac && entry.Expires.After(now) {
 		entry.Expires = now
-		l.byMAC[mac] = entry
-		l.store.put(change{mac: mac, lease: &entry})
+		l.byAddress[address] = entry
+		l.store.put(change{address: address, lease: &entry})
 	}
 }
 
-// decline sets an address aside that its machine has found in use by another
-// computer.
+// decline sets an address aside that its machine, or our probe before the offer,
+// has found in use by another computer.
 func (l *leases) decline(mac MAC, address netip.Addr, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.byAddress[address] != mac {
+	if entry, ok := l.byAddress[address]; !ok || entry.MAC != mac {
 		return false // else anyone could empty the pool
 	}
 	l.quarantined[address] = now.Add(quarantineTime)
 	delete(l.byMAC, mac)
 	delete(l.byAddress, address)
-	l.store.put(change{mac: mac})
+	l.store.put(change{address: address})
 	return true
 }
 
@@ -241,18 +288,32 @@ func (l *leases) decline(mac MAC, address netip.Addr, now time.Time) bool {
 func (l *leases) owner(address netip.Addr) (MAC, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	mac, ok := l.byAddress[address]
-	return mac, ok && !l.byMAC[mac].Expires.IsZero()
+	entry := l.byAddress[address]
+	return entry.MAC, !entry.Expires.IsZero()
 }
 
 // address is what mac has been given.
 func (l *leases) address(mac MAC) netip.Addr {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if entry := l.byMAC[mac]; !entry.Expires.IsZero() {
-		return entry.Address
+	address, ok := l.byMAC[mac]
+	if !ok || l.byAddress[address].Expires.IsZero() {
+		return netip.Addr{}
 	}
-	return netip.Addr{}
+	return address
+}
+
+// given lists the leases, in no order.
+func (l *leases) given() []Given {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []Given
+	for address, entry := range l.byAddress {
+		if !entry.Expires.IsZero() {
+			all = append(all, Given{entry.MAC, address, entry.Expires})
+		}
+	}
+	return all
 }
 
 func toNumber(a netip.Addr) uint32 {

@@ -36,15 +36,16 @@ func open(t *testing.T, path string, pool Pool) (l *leases, stop func()) {
 	go func() { st.run(ctx); close(done) }()
 	stop = func() { cancel(); <-done; st.close() }
 	t.Cleanup(stop)
-	if l, err = newLeases(pool, st); err != nil {
+	known, err := st.load()
+	if err != nil {
 		t.Fatal(err)
 	}
-	return l, stop
+	return newLeases(pool, known, st), stop
 }
 
 func grant(t *testing.T, l *leases, mac MAC, now time.Time) netip.Addr {
 	t.Helper()
-	a, err := l.offer(mac, netip.Addr{}, now)
+	a, _, err := l.offer(mac, netip.Addr{}, now)
 	if err != nil {
 		t.Fatalf("offer to %s: %v", mac, err)
 	}
@@ -62,7 +63,7 @@ func TestAMachineKeepsItsAddress(t *testing.T) {
 	if first == other {
 		t.Fatalf("two machines got %s", first)
 	}
-	if again, _ := l.offer(m1, other, noon); again != first {
+	if again, _, _ := l.offer(m1, other, noon); again != first {
 		t.Errorf("offer at the next stage = %s; want %s again", again, first)
 	}
 	stop()
@@ -78,7 +79,7 @@ func TestAMachineKeepsItsAddress(t *testing.T) {
 
 func TestAnOfferIsNoLease(t *testing.T) {
 	l, _ := open(t, filepath.Join(t.TempDir(), "leases.db"), small())
-	a, err := l.offer(m1, netip.Addr{}, noon)
+	a, _, err := l.offer(m1, netip.Addr{}, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +104,7 @@ func TestReservations(t *testing.T) {
 	}
 	grant(t, l, m1, noon)
 	grant(t, l, m2, noon)
-	if a, err := l.offer(MAC{2, 9}, netip.Addr{}, noon); !errors.Is(err, errPoolEmpty) {
+	if a, _, err := l.offer(MAC{2, 9}, netip.Addr{}, noon); !errors.Is(err, errPoolEmpty) {
 		t.Errorf("offer from an empty pool = %s, %v; want errPoolEmpty", a, err)
 	}
 	if ok, _ := l.claim(t.Context(), MAC{2, 9}, address(1), noon); ok {
@@ -132,7 +133,7 @@ func TestTheOldestAddressIsReused(t *testing.T) {
 	oldest := grant(t, l, m1, noon)
 	grant(t, l, m2, noon.Add(time.Minute))
 	newcomer := MAC{2, 9}
-	if _, err := l.offer(newcomer, netip.Addr{}, noon.Add(62*time.Minute)); !errors.Is(err, errPoolEmpty) {
+	if _, _, err := l.offer(newcomer, netip.Addr{}, noon.Add(62*time.Minute)); !errors.Is(err, errPoolEmpty) {
 		t.Errorf("offer in the time of grace: %v; want errPoolEmpty", err)
 	}
 	if got := grant(t, l, newcomer, noon.Add(2*time.Hour)); got != oldest {
@@ -178,7 +179,7 @@ func TestDeclineAndRelease(t *testing.T) {
 	if a := grant(t, l, m3, noon); !l.decline(m3, a, noon) {
 		t.Error("decline of a reserved address was ignored")
 	}
-	if _, err := l.offer(m3, netip.Addr{}, noon); !errors.Is(err, errInUse) {
+	if _, _, err := l.offer(m3, netip.Addr{}, noon); !errors.Is(err, errInUse) {
 		t.Errorf("offer of a reserved address in use: %v; want errInUse", err)
 	}
 }

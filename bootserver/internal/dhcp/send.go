@@ -8,7 +8,6 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/mdlayher/packet"
-	"golang.org/x/net/bpf"
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +15,10 @@ import (
 const (
 	serverPort = 67
 	clientPort = 68
+	pxePort    = 4011 // where a ROM fetches its boot file if the offer has not named it
 )
+
+var everyone = netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), clientPort)
 
 // A route is the way a reply takes.
 type route struct {
@@ -25,64 +27,69 @@ type route struct {
 }
 
 // routeOf follows RFC 2131 section 4.1.
-func routeOf(reply *dhcpv4.DHCPv4) route {
-	everyone := route{to: netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), clientPort)}
+func routeOf(req, reply *dhcpv4.DHCPv4, from arrival) route {
 	relay, current, offered := addr(reply.GatewayIPAddr), addr(reply.ClientIPAddr), addr(reply.YourIPAddr)
 	switch {
 	case relay.IsValid():
-		return route{to: netip.AddrPortFrom(relay, serverPort)}
+		port := uint16(serverPort)
+		if _, own := subOption(req, relaySourceSub); own && from.source.Port() != 0 {
+			port = from.source.Port()
+		}
+		return route{to: netip.AddrPortFrom(relay, port)}
+	case from.port == pxePort:
+		return route{to: from.source}
 	case reply.MessageType() == dhcpv4.MessageTypeNak:
-		return everyone
+		return route{to: everyone}
 	case current.IsValid():
 		return route{to: netip.AddrPortFrom(current, clientPort)}
 	case reply.IsBroadcast() || !offered.IsValid():
-		return everyone
+		return route{to: everyone}
 	default:
 		return route{to: netip.AddrPortFrom(offered, clientPort), frame: reply.ClientHWAddr}
 	}
 }
 
-// sender writes replies: through the UDP socket, or as a frame of its own to a
-// card whose machine cannot answer ARP yet.
-type sender struct {
-	udp    *ipv4.PacketConn
-	frames *packet.Conn // nil: not allowed to us, broadcast instead
-	source netip.Addr
-	index  int // of the interface
-}
-
-func openFrames(ifi *net.Interface) (*packet.Conn, error) {
-	// The filter lets nothing in: this socket only sends.
-	refuse, err := bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: 0}})
-	if err != nil {
-		return nil, err
+// send sends a reply from the port that its request came to, through the UDP
+// socket, or as a frame of its own to a card whose machine cannot answer ARP yet.
+func (w *wire) send(reply *dhcpv4.DHCPv4, r route, port uint16) error {
+	data, source := reply.ToBytes(), addr(reply.ServerIPAddr)
+	if reply.MessageType() == dhcpv4.MessageTypeNak {
+		source = addr(reply.ServerIdentifier())
 	}
-	return packet.Listen(ifi, packet.Datagram, unix.ETH_P_IP, &packet.Config{Filter: refuse})
-}
-
-func (s *sender) send(reply *dhcpv4.DHCPv4) error {
-	r := routeOf(reply)
-	data := reply.ToBytes()
 	if r.frame != nil {
-		if s.frames != nil {
-			if _, err := s.frames.WriteTo(datagram(s.source, r.to, data), &packet.Addr{HardwareAddr: r.frame}); err == nil {
-				return nil
-			}
+		if w.raw == nil && w.sendFrame(data, source, r) == nil {
+			return nil
 		}
-		// Every client tried takes a broadcast reply too, asked for or not.
-		r.to = netip.AddrPortFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), clientPort)
+		r = route{to: everyone} // every client tried takes a broadcast reply too, asked for or not
 	}
-	control := &ipv4.ControlMessage{Src: ip(s.source), IfIndex: s.index}
-	if _, err := s.udp.WriteTo(data, control, net.UDPAddrFromAddrPort(r.to)); err != nil {
-		return fmt.Errorf("send %s to %s: %w", reply.MessageType(), r.to, err)
+	socket := w.dhcp
+	if port == pxePort {
+		socket = w.pxe
+	}
+	var err error
+	if socket == nil {
+		r.frame = ethernetBroadcast
+		err = w.sendFrame(data, source, r)
+	} else {
+		_, err = socket.WriteTo(data, &ipv4.ControlMessage{Src: ip(source), IfIndex: w.index}, net.UDPAddrFromAddrPort(r.to))
+	}
+	if err != nil {
+		return fmt.Errorf("send %s to %s on %s: %w", reply.MessageType(), r.to, w.name, err)
 	}
 	return nil
 }
 
+var ethernetBroadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+func (w *wire) sendFrame(payload []byte, source netip.Addr, r route) error {
+	_, err := w.frames.WriteTo(datagram(netip.AddrPortFrom(source, serverPort), r.to, payload), &packet.Addr{HardwareAddr: r.frame})
+	return err
+}
+
 // datagram is payload in UDP in IPv4.
-func datagram(source netip.Addr, to netip.AddrPort, payload []byte) []byte {
+func datagram(source, to netip.AddrPort, payload []byte) []byte {
 	const ipLen, udpLen = 20, 8
-	src, dst := source.As4(), to.Addr().As4()
+	src, dst := source.Addr().As4(), to.Addr().As4()
 	b := make([]byte, ipLen+udpLen, ipLen+udpLen+len(payload))
 	b[0] = 4<<4 | ipLen/4
 	binary.BigEndian.PutUint16(b[2:], uint16(ipLen+udpLen+len(payload)))
@@ -92,7 +99,7 @@ func datagram(source netip.Addr, to netip.AddrPort, payload []byte) []byte {
 	binary.BigEndian.PutUint16(b[10:], checksum(0, b[:ipLen]))
 
 	udp := b[ipLen:]
-	binary.BigEndian.PutUint16(udp[0:], serverPort)
+	binary.BigEndian.PutUint16(udp[0:], source.Port())
 	binary.BigEndian.PutUint16(udp[2:], to.Port())
 	binary.BigEndian.PutUint16(udp[4:], uint16(udpLen+len(payload)))
 	b = append(b, payload...)

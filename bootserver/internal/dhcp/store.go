@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-var bucket = []byte("leases") // MAC -> lease as JSON
+var bucket = []byte("leases") // IPv4 address, 4 bytes -> lease as JSON
 
 // store keeps leases in a bbolt file. One goroutine writes; all changes that
 // wait are one commit, so a hall of machines costs a few flushes, not hundreds.
@@ -25,9 +26,9 @@ type store struct {
 
 // change is one lease to write, or to remove if lease is nil.
 type change struct {
-	mac   MAC
-	lease *lease
-	done  chan error // may be nil: nobody waits
+	address netip.Addr
+	lease   *lease
+	done    chan error // may be nil: nobody waits
 }
 
 // openStore opens the file or makes it. A damaged file is moved aside: machines
@@ -68,17 +69,17 @@ func openDB(path string) (*bbolt.DB, error) {
 }
 
 // load reads all leases; one that makes no sense is left out.
-func (s *store) load() (map[MAC]lease, error) {
-	known := map[MAC]lease{}
+func (s *store) load() (map[netip.Addr]lease, error) {
+	known := map[netip.Addr]lease{}
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucket).ForEach(func(key, value []byte) error {
 			var entry lease
-			mac, ok := ToMAC(key)
-			if err := json.Unmarshal(value, &entry); err != nil || !ok || !entry.Address.Is4() {
+			address, _ := netip.AddrFromSlice(key)
+			if err := json.Unmarshal(value, &entry); err != nil || !address.Is4() {
 				s.log.Warn("a stored lease was left out", "key", fmt.Sprintf("%x", key), "err", err)
 				return nil
 			}
-			known[mac] = entry
+			known[address] = entry
 			return nil
 		})
 	})
@@ -89,18 +90,18 @@ func (s *store) load() (map[MAC]lease, error) {
 }
 
 // write returns when the lease is on disk.
-func (s *store) write(ctx context.Context, mac MAC, entry lease) error {
+func (s *store) write(ctx context.Context, address netip.Addr, entry lease) error {
 	done := make(chan error, 1)
 	select {
-	case s.changes <- change{mac, &entry, done}:
+	case s.changes <- change{address, &entry, done}:
 	case <-ctx.Done():
-		return fmt.Errorf("lease of %s: the disk does not keep up: %w", mac, ctx.Err())
+		return fmt.Errorf("lease of %s: the disk does not keep up: %w", address, ctx.Err())
 	}
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("lease of %s: the disk does not keep up: %w", mac, ctx.Err())
+		return fmt.Errorf("lease of %s: the disk does not keep up: %w", address, ctx.Err())
 	}
 }
 
@@ -139,7 +140,7 @@ func (s *store) commit(first change) {
 		b := tx.Bucket(bucket)
 		for _, c := range batch {
 			if c.lease == nil {
-				if err := b.Delete(c.mac[:]); err != nil {
+				if err := b.Delete(c.address.AsSlice()); err != nil {
 					return err
 				}
 				continue
@@ -148,7 +149,7 @@ func (s *store) commit(first change) {
 			if err != nil {
 				return err
 			}
-			if err := b.Put(c.mac[:], value); err != nil {
+			if err := b.Put(c.address.AsSlice(), value); err != nil {
 				return err
 			}
 		}

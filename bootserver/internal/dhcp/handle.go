@@ -1,0 +1,205 @@
+package dhcp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// An inbound packet is what came in at a port.
+type inbound struct {
+	data []byte
+	from arrival
+	on   *wire // that it came by
+}
+
+// An arrival is what the packet itself does not say.
+type arrival struct {
+	ifname    string
+	source    netip.AddrPort // of the datagram
+	broadcast bool           // sent to all, not to us
+	port      uint16         // that it was sent to: serverPort or pxePort
+}
+
+// A verdict is what is to be done about a packet. The zero verdict is: nothing.
+type verdict struct {
+	reply *dhcpv4.DHCPv4
+	route route
+	done  func() // to be called once the reply is sent; may be nil
+
+	failed bool // the packet deserves a reply that cannot be given
+
+	// suspect, if valid, is an address that is new to the machine: before the
+	// reply goes out, somebody should see whether another computer uses it.
+	suspect netip.Addr
+	network *network
+	client  Client
+}
+
+// handle decides about one packet. It sends nothing, and waits for nothing but
+// the lease file.
+func (s *Server) handle(ctx context.Context, data []byte, from arrival) verdict {
+	req, client, err := parse(data)
+	if err != nil {
+		s.log.Debug("packet ignored", "err", err)
+		return verdict{}
+	}
+	if s.rivals.ours(req) {
+		return verdict{} // two of our interfaces are on one wire
+	}
+	log := s.log.With("machine", client.MAC.String())
+	n, err := s.networks.Load().of(req, from)
+	if err != nil {
+		if s.quiet.allow(err.Error()) {
+			log.Warn("packet ignored", "err", err)
+		}
+		return verdict{}
+	}
+	if n.Mode == Off {
+		return verdict{}
+	}
+	client.Network = n.Name
+	boot, err := s.chooser.Choose(client)
+	if err == nil && n.Mode == Reservations && !boot.Listed {
+		log.Debug("machine is not listed, and its network answers listed machines only", "network", n.Name)
+		return verdict{}
+	}
+	if err != nil {
+		if s.quiet.allow("denied " + client.MAC.String()) {
+			log.Warn("machine gets no answer", "program", client.Program, "network", n.Name, "err", err)
+		}
+		return verdict{}
+	}
+	e := exchange{s, req, client, from, n, boot, log}
+	switch {
+	case from.port == pxePort:
+		return e.bootFile()
+	case n.Mode == Proxy:
+		return e.beside()
+	default:
+		return e.lease(ctx)
+	}
+}
+
+// An exchange is a packet that deserves thought: whose it is, on which network.
+type exchange struct {
+	*Server
+	req     *dhcpv4.DHCPv4
+	client  Client
+	from    arrival
+	network *network
+	boot    Boot
+	log     *slog.Logger
+}
+
+// lease is the whole protocol of RFC 2131, section 4.3.
+func (e exchange) lease(ctx context.Context) verdict {
+	n, now := e.network, time.Now()
+	switch e.req.MessageType() {
+	case dhcpv4.MessageTypeDiscover:
+		address, unseen, err := n.leases.offer(e.client.MAC, addr(e.req.RequestedIPAddress()), now)
+		if err != nil {
+			return e.noAddress(err)
+		}
+		v := e.reply(dhcpv4.MessageTypeOffer, address)
+		if unseen {
+			v.suspect = address
+		}
+		return v
+
+	case dhcpv4.MessageTypeRequest:
+		address := asked(e.req, identity(e.req, n.Network))
+		if !address.IsValid() {
+			return verdict{}
+		}
+		granted, err := n.leases.claim(ctx, e.client.MAC, address, now)
+		if err != nil {
+			return e.noAddress(err)
+		}
+		if granted {
+			return e.reply(dhcpv4.MessageTypeAck, address)
+		}
+		e.log.Info("address refused", "address", address, "network", n.Name)
+		reply, err := refuse(e.req, n.Network, address.String()+" is not yours here")
+		return e.sent(reply, err, nil)
+
+	case dhcpv4.MessageTypeDecline:
+		if address := addr(e.req.RequestedIPAddress()); n.leases.decline(e.client.MAC, address, now) {
+			e.counters.inUse.Add(1)
+			e.log.Warn("address set aside: the machine says that another computer uses it", "address", address, "network", n.Name)
+		}
+	case dhcpv4.MessageTypeRelease:
+		n.leases.release(e.client.MAC, addr(e.req.ClientIPAddr), now)
+	case dhcpv4.MessageTypeInform:
+		if n.Subnet.Contains(addr(e.req.ClientIPAddr)) {
+			return e.reply(dhcpv4.MessageTypeAck, netip.Addr{})
+		}
+	}
+	return verdict{}
+}
+
+// beside is proxy mode on port 67: an offer without an address, next to that of
+// the server that gives them. That server's address is read off the REQUEST,
+// which the machine sends to all.
+func (e exchange) beside() verdict {
+	switch e.req.MessageType() {
+	case dhcpv4.MessageTypeDiscover:
+		if e.client.Program != System && e.boot.File != "" {
+			return e.besideReply(dhcpv4.MessageTypeOffer)
+		}
+	case dhcpv4.MessageTypeRequest:
+		address := addr(e.req.RequestedIPAddress())
+		if !address.IsValid() {
+			address = addr(e.req.ClientIPAddr)
+		}
+		e.network.leases.learn(e.client.MAC, address, time.Now())
+	}
+	return verdict{}
+}
+
+// bootFile answers a ROM that comes to port 4011 for its boot file: it has an
+// address already, and sends to us alone.
+func (e exchange) bootFile() verdict {
+	if kind := e.req.MessageType(); kind != dhcpv4.MessageTypeRequest && kind != dhcpv4.MessageTypeInform {
+		return verdict{}
+	}
+	if e.from.broadcast || !addr(e.from.source.Addr().AsSlice()).IsValid() || e.client.Program == System || e.boot.File == "" {
+		return verdict{}
+	}
+	return e.besideReply(dhcpv4.MessageTypeAck)
+}
+
+func (e exchange) reply(kind dhcpv4.MessageType, address netip.Addr) verdict {
+	reply, err := answer(e.req, e.client, kind, e.network.Network, address, e.boot)
+	return e.sent(reply, err, func() {
+		e.log.Info("dhcp "+kind.String()+" sent", "address", address, "network", e.network.Name, "program", e.client.Program, "platform", e.client.Platform, "load", e.boot.File)
+		e.chooser.Answered(e.client, address)
+	})
+}
+
+func (e exchange) besideReply(kind dhcpv4.MessageType) verdict {
+	reply, err := answerBeside(e.req, e.client, kind, e.network.Network, e.boot)
+	return e.sent(reply, err, func() {
+		e.log.Info("proxy dhcp "+kind.String()+" sent", "network", e.network.Name, "program", e.client.Program, "platform", e.client.Platform, "load", e.boot.File)
+		e.chooser.Answered(e.client, netip.Addr{})
+	})
+}
+
+func (e exchange) sent(reply *dhcpv4.DHCPv4, err error, done func()) verdict {
+	if err != nil {
+		e.log.Error("machine gets no answer", "network", e.network.Name, "err", err)
+		return verdict{failed: true}
+	}
+	return verdict{reply: reply, route: routeOf(e.req, reply, e.from), done: done, network: e.network, client: e.client}
+}
+
+func (e exchange) noAddress(err error) verdict {
+	if e.quiet.allow(fmt.Sprint("no address ", e.client.MAC)) {
+		e.log.Error("machine gets no address", "network", e.network.Name, "err", err)
+	}
+	return verdict{failed: true}
+}

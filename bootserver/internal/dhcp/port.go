@@ -1,0 +1,293 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+)
+
+// lookAgain is how often a port looks whether its interface is still there, or is
+// back.
+const lookAgain = time.Second
+
+// A port serves on one interface for as long as it is needed. When the interface
+// vanishes it waits for one of the same name.
+type port struct {
+	server *Server
+	name   string // of the interface
+	mayTap bool   // all networks here are in proxy mode
+	first  *wire
+	cancel context.CancelFunc // nil until it runs
+	ended  chan struct{}
+}
+
+// openPort opens the sockets on an interface with the networks on.
+func openPort(s *Server, name string, on []*network) (*port, *ListenError) {
+	p := &port{server: s, name: name, mayTap: tapAllowed(on), ended: make(chan struct{})}
+	w, err := openWire(name, p.mayTap)
+	if err != nil {
+		err.Network = on[0].Name
+		return nil, err
+	}
+	p.first = w
+	return p, nil
+}
+
+// tapAllowed tells whether port 67 may belong to another program on this host: a
+// DHCP server that gives the addresses of the networks on.
+func tapAllowed(on []*network) bool {
+	return !slices.ContainsFunc(on, func(n *network) bool { return n.Mode != Proxy })
+}
+
+// mustReopen tells whether the sockets do not fit the networks on any more.
+func (p *port) mustReopen(on []*network) bool { return p.mayTap && !tapAllowed(on) }
+
+func (p *port) close() { p.first.close() }
+
+// stop ends the port and waits until its sockets are closed.
+func (p *port) stop() {
+	if p.cancel == nil {
+		p.close()
+		return
+	}
+	p.cancel()
+	<-p.ended
+}
+
+func (p *port) run(ctx context.Context) {
+	defer close(p.ended)
+	log := p.server.log.With("interface", p.name)
+	for w := p.first; ; {
+		if w.raw != nil {
+			log.Warn("no raw sockets (CAP_NET_RAW?): replies are broadcast, addresses are offered unseen, other servers are not noticed", "err", w.raw)
+		}
+		err := w.serve(ctx, p.server)
+		if ctx.Err() != nil {
+			return
+		}
+		log.Error("interface has gone; its machines get no answer until it is back", "err", err)
+		if w = p.reopen(ctx); w == nil {
+			return
+		}
+		log.Info("interface is back")
+	}
+}
+
+// reopen waits for the interface; nil when ctx is done.
+func (p *port) reopen(ctx context.Context) *wire {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		w, err := openWire(p.name, p.mayTap)
+		if err == nil {
+			return w
+		}
+		if !errors.Is(err, unix.ENODEV) && p.server.quiet.allow("reopen "+p.name) {
+			p.server.log.Warn("interface cannot be served yet", "interface", p.name, "err", err)
+		}
+	}
+}
+
+// interfaceWith finds the interface that has an address of this host.
+func interfaceWith(a netip.Addr) (string, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return "", err
+	}
+	for _, ifi := range all {
+		addrs, _ := ifi.Addrs() // one that vanishes just now has none
+		for _, has := range addrs {
+			if n, ok := has.(*net.IPNet); ok && addr(n.IP) == a {
+				return ifi.Name, nil
+			}
+		}
+	}
+	return "", unix.EADDRNOTAVAIL
+}
+
+// A wire is the open sockets on an interface as it is now.
+type wire struct {
+	name   string
+	index  int
+	mac    MAC
+	dhcp   *ipv4.PacketConn // port 67; nil: another program has it, and frames listens
+	pxe    *ipv4.PacketConn // port 4011
+	raw    error            // why there are none of the sockets that follow; nil: there are
+	frames *packet.Conn     // IPv4 packets as they are on the wire
+	arp    *packet.Conn
+	ping   *icmp.PacketConn
+	open   []io.Closer // all of them
+}
+
+// openWire opens all sockets or none. mayTap: if port 67 is taken, listen to what
+// others hear.
+func openWire(name string, mayTap bool) (*wire, *ListenError) {
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		return nil, &ListenError{Port: serverPort, Err: fmt.Errorf("interface %s: %w", name, unix.ENODEV)}
+	}
+	w := &wire{name: name, index: ifi.Index}
+	w.mac, _ = ToMAC(ifi.HardwareAddr)
+	fail := func(port uint16, err error) (*wire, *ListenError) {
+		w.close()
+		return nil, &ListenError{Port: port, Err: err}
+	}
+	taken := false
+	if w.dhcp, err = w.listen(serverPort); err != nil {
+		if taken = mayTap && errors.Is(err, unix.EADDRINUSE); !taken {
+			return fail(serverPort, err)
+		}
+	}
+	if w.pxe, err = w.listen(pxePort); err != nil {
+		return fail(pxePort, err)
+	}
+	if w.raw = w.openRaw(ifi, taken); w.raw != nil && taken {
+		return fail(serverPort, fmt.Errorf("another program has the port, and listening beside it failed: %w", w.raw))
+	}
+	return w, nil
+}
+
+// openRaw opens what needs CAP_NET_RAW.
+func (w *wire) openRaw(ifi *net.Interface, tap bool) error {
+	filter, err := overheard(tap)
+	if err != nil {
+		return err
+	}
+	if w.frames, err = packet.Listen(ifi, packet.Datagram, unix.ETH_P_IP, &packet.Config{Filter: filter}); err != nil {
+		return err
+	}
+	w.open = append(w.open, w.frames)
+	if w.arp, err = packet.Listen(ifi, packet.Datagram, unix.ETH_P_ARP, nil); err != nil {
+		return err
+	}
+	w.open = append(w.open, w.arp)
+	if w.ping, err = icmp.ListenPacket("ip4:icmp", "0.0.0.0"); err != nil {
+		return err
+	}
+	w.open = append(w.open, w.ping)
+	return nil
+}
+
+// listen opens a UDP port on an interface, for itself alone: another server that
+// shared it would answer as well.
+func (w *wire) listen(port uint16) (*ipv4.PacketConn, error) {
+	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
+		var errSet error
+		err := raw.Control(func(fd uintptr) {
+			errSet = errors.Join(
+				unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, w.name),
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1))
+			// A hall that is powered on sends thousands of packets at once.
+			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) != nil {
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20)
+			}
+		})
+		return errors.Join(err, errSet)
+	}}
+	// Only the wildcard address gets broadcasts.
+	conn, err := lc.ListenPacket(context.Background(), "udp4", fmt.Sprintf("0.0.0.0:%d", port))
+	if err != nil {
+		return nil, err
+	}
+	socket := ipv4.NewPacketConn(conn)
+	if err := socket.SetControlMessage(ipv4.FlagDst, true); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	w.open = append(w.open, conn)
+	return socket, nil
+}
+
+func (w *wire) close() {
+	for _, c := range w.open {
+		c.Close()
+	}
+}
+
+// serve reads until ctx is done or the interface has gone, and closes all
+// sockets.
+func (w *wire) serve(ctx context.Context, s *Server) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	context.AfterFunc(ctx, w.close)
+	var wg sync.WaitGroup
+	read := func(loop func(context.Context, *Server) error) {
+		wg.Go(func() { cancel(loop(ctx, s)) })
+	}
+	if w.dhcp != nil {
+		read(func(_ context.Context, s *Server) error { return w.receive(w.dhcp, serverPort, s) })
+	}
+	read(func(_ context.Context, s *Server) error { return w.receive(w.pxe, pxePort, s) })
+	if w.raw == nil {
+		read(w.overhear)
+		read(w.hearARP)
+		read(w.hearEcho)
+		read(w.seekRivals)
+	}
+	read(w.watch)
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// receive hands what comes to a UDP port to the workers.
+func (w *wire) receive(conn *ipv4.PacketConn, port uint16, s *Server) error {
+	buf := make([]byte, 4096)
+	for {
+		n, control, source, err := conn.ReadFrom(buf)
+		if err != nil {
+			return fmt.Errorf("receive on port %d: %w", port, err)
+		}
+		from := arrival{ifname: w.name, port: port}
+		if udp, ok := source.(*net.UDPAddr); ok {
+			from.source = netip.AddrPortFrom(addr(udp.IP), uint16(udp.Port))
+		}
+		if control != nil {
+			from.broadcast = s.networks.Load().broadcasts(addr(control.Dst))
+		}
+		s.counters.received.Add(1)
+		s.queue.put(inbound{data: slices.Clone(buf[:n]), from: from, on: w})
+	}
+}
+
+// watch ends the service when the interface goes away: a socket bound to a device
+// that was removed stays silent for ever.
+func (w *wire) watch(ctx context.Context, s *Server) error {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	linked := true
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		ifi, err := net.InterfaceByName(w.name)
+		if err != nil || ifi.Index != w.index {
+			return unix.ENODEV
+		}
+		if now := ifi.Flags&net.FlagRunning != 0; now != linked {
+			if linked = now; linked {
+				s.log.Info("interface has a link again", "interface", w.name)
+			} else {
+				s.log.Warn("interface has no link; is its cable plugged in, and its switch on?", "interface", w.name)
+			}
+		}
+	}
+}

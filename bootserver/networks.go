@@ -1,0 +1,40 @@
+package bootserver
+
+import (
+	"net/netip"
+
+	"swarmboot/bootserver/internal/dhcp"
+)
+
+// asking finds the machine that a DHCP packet is from, on the network that the
+// packet came from: a listed machine may be carried to another one.
+func (s *site) asking(c dhcp.Client) (m Machine, n Network, listed bool, ok bool) {
+	n, _ = s.network(c.Network)
+	m, listed = s.machines[c.MAC.String()]
+	if !listed {
+		m, ok = s.machine(c.MAC.HardwareAddr(), n.Server)
+	}
+	return m, n, listed, listed || ok
+}
+
+// dhcpNetworks are the networks as package dhcp has them.
+func (s *site) dhcpNetworks() []dhcp.Network {
+	var all []dhcp.Network
+	for _, n := range s.Networks {
+		d := dhcp.Network{
+			Name: n.Name, Interface: n.Interface, Server: n.Server, Subnet: n.Subnet, Mode: dhcp.Mode(n.Mode),
+			First: n.Pool.First, Last: n.Pool.Last, Reserved: map[dhcp.MAC]netip.Addr{},
+			Router: n.Router, DNS: n.DNS, NTP: n.NTP, Log: n.Log, Domain: n.Domain, Lease: n.Lease,
+		}
+		for _, r := range n.Routes {
+			d.Routes = append(d.Routes, dhcp.Route(r))
+		}
+		for _, m := range s.Machines {
+			if mac, ok := dhcp.ToMAC(m.MAC); ok && m.Network == n.Name && m.Address.IsValid() {
+				d.Reserved[mac] = m.Address
+			}
+		}
+		all = append(all, d)
+	}
+	return all
+}
