@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,6 +137,21 @@ func (c Config) withDefaults() Config {
 	}
 	c.Networks = networks
 	return c
+}
+
+// Images are all that the config names, each once, in the order of their names.
+func (c Config) Images() []images.Ref {
+	var refs []images.Ref
+	for _, n := range c.Networks {
+		if n.Unknown == Default {
+			refs = append(refs, n.Image)
+		}
+	}
+	for _, m := range c.Machines {
+		refs = append(refs, m.Image)
+	}
+	slices.SortFunc(refs, func(a, b images.Ref) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(refs)
 }
 
 // network finds a network by its name.

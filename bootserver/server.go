@@ -103,7 +103,7 @@ func New(cfg Config, images *catalogue.Catalogue, key envelope.PrivateKey, log *
 // the others boot.
 func (s *Server) haveImages() error {
 	var errs []error
-	for _, ref := range s.site.Load().images() {
+	for _, ref := range s.site.Load().Images() {
 		if _, err := s.catalogue.Get(ref); errors.Is(err, catalogue.ErrNotFound) {
 			errs = append(errs, err)
 		}
@@ -146,7 +146,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // warmUp verifies all images, so that the first machine need not wait for it.
 func (s *Server) warmUp(ctx context.Context) error {
-	for _, ref := range s.site.Load().images() {
+	for _, ref := range s.site.Load().Images() {
 		if ctx.Err() != nil {
 			return nil
 		}

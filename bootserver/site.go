@@ -4,9 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
-
-	"swarmboot/images"
 )
 
 // A site is the config in force, laid out for look-ups. It never changes: a
@@ -46,21 +43,6 @@ func (s *site) networkOf(address netip.Addr) Network {
 		}
 	}
 	return s.Networks[0]
-}
-
-// images are all that the config names.
-func (s *site) images() []images.Ref {
-	var refs []images.Ref
-	for _, n := range s.Networks {
-		if n.Unknown == Default {
-			refs = append(refs, n.Image)
-		}
-	}
-	for _, m := range s.Machines {
-		refs = append(refs, m.Image)
-	}
-	slices.SortFunc(refs, func(a, b images.Ref) int { return strings.Compare(a.String(), b.String()) })
-	return slices.Compact(refs)
 }
 
 // addresses are the server's own, each once.

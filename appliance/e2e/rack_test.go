@@ -173,10 +173,17 @@ type server struct {
 }
 
 var settings = template.Must(template.New("settings").Parse(`server:
-  interface: {{.Interface}}
-  address: {{.Network}}
-network:
-  pool: 10.77.0.100-10.77.0.199
+  state: {{.State}}
+  loaders: {{.Loaders}}
+  initramfs: {{.Initramfs}}
+networks:
+  lab:
+    interface: {{.Interface}}
+    address: {{.Network}}
+    pool: 10.77.0.100-10.77.0.199
+defaults:
+  # loglevel=4: only what is wrong; the console is slow where it is emulated.
+  kernel_args: console=ttyS0 loglevel=4 mitigations=off
 machines:
 {{- range .Machines}}
   - mac: {{.MAC}}
@@ -184,11 +191,6 @@ machines:
     image: {{.Image}}
     kernel_args: {{.KernelArgs}}
 {{- end}}
-# loglevel=4: only what is wrong; the console is slow where it is emulated.
-kernel_args: console=ttyS0 loglevel=4 mitigations=off
-state: {{.State}}
-loaders: {{.Loaders}}
-initramfs: {{.Initramfs}}
 `))
 
 // serve starts a boot server on a state folder and waits until it answers.

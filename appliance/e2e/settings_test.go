@@ -11,11 +11,11 @@ import (
 // serve, and that both end with status 1.
 func TestSettings(t *testing.T) {
 	needs(t)
-	const good = `server:
-  interface: br0
-  address: 10.77.0.1/24
-network:
-  pool: 10.77.0.100-10.77.0.199
+	const good = `networks:
+  lab:
+    interface: br0
+    address: 10.77.0.1/24
+    pool: 10.77.0.100-10.77.0.199
 machines:
   - mac: 52:54:00:77:00:01
     name: one
@@ -24,7 +24,8 @@ machines:
     name: two
     image: lab@1
     address: 10.77.0.12
-state: `
+server:
+  state: `
 	state := filepath.Join(cache(t), "lab-state")
 	write := func(t *testing.T, text string) (name string) {
 		name = filepath.Join(t.TempDir(), "swarmboot.yaml")

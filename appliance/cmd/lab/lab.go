@@ -181,10 +181,18 @@ func (l *lab) down(context.Context) error {
 
 var settings = template.Must(template.New("lab.yaml").Parse(`# The lab's boot server. A machine that is not listed gets the default image.
 server:
-  interface: {{.Interface}}
-  address: {{.Network}}
-network:
-  pool: 10.77.0.100-10.77.0.199
+  state: {{.State}}
+  loaders: {{.Loaders}}
+  initramfs: {{.Initramfs}}
+networks:
+  lab:
+    interface: {{.Interface}}
+    address: {{.Network}}
+    pool: 10.77.0.100-10.77.0.199
+defaults:
+  image: {{.Image}}
+  kernel_args: console=ttyS0 loglevel=4 mitigations=off panic=10
+unknown: default
 machines:
 {{- range .Machines}}
   - mac: {{.MAC}}
@@ -192,12 +200,6 @@ machines:
     image: {{.Image}}
     address: {{.Address}}
 {{- end}}
-unknown: default
-default_image: {{.Image}}
-kernel_args: console=ttyS0 loglevel=4 mitigations=off panic=10
-state: {{.State}}
-loaders: {{.Loaders}}
-initramfs: {{.Initramfs}}
 `))
 
 // serve starts the boot server and waits until it answers.

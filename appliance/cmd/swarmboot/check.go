@@ -26,12 +26,8 @@ exit status is 0, else 1.`,
 			if err != nil {
 				return err
 			}
-			used := map[images.Ref]bool{}
-			for _, m := range cfg.Machines {
-				used[m.Image] = true
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: machines %d, images %d, unknown machines: %s\n",
-				args[0], len(cfg.Machines), len(used), cfg.Networks[0].Unknown)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: networks %d, machines %d, images %d\n",
+				args[0], len(cfg.Networks), len(cfg.Machines), len(cfg.Images()))
 			return err
 		},
 	}

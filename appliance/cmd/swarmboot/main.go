@@ -61,11 +61,11 @@ Four commands are all it takes:
   machine list   shows how far each machine is, and why one is stuck`,
 		Example: `  swarmboot image build lab@1 --from debian:trixie --package openssh-server
   cat > swarmboot.yaml <<END
-  server:
-    interface: eth1            # the network card that the machines are on
-    address: 10.77.0.1/24      # this server's own address there
-  network:
-    pool: 10.77.0.100-10.77.0.199
+  networks:
+    lab:
+      interface: eth1          # the network card that the machines are on
+      address: 10.77.0.1/24    # this server's own address there
+      pool: 10.77.0.100-10.77.0.199
   machines:
     - {mac: 52:54:00:77:00:01, name: r1-n01, image: lab@1}
   END

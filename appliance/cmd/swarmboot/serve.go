@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,17 +77,17 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 		return err
 	}
 	defer socket.Close()
-	server, err := bootserver.New(cfg, catalogue, key, log)
+	server, err := bootserver.New(cfg.Config, catalogue, key, log)
 	if err != nil {
 		return err
 	}
 
-	n := cfg.Networks[0]
-	addr := n.Server
-	fmt.Fprintf(out, "Starting the boot server on %s for %v: machines %d, unknown machines: %s\n", n.Interface, n.Subnet, len(cfg.Machines), n.Unknown)
-	fmt.Fprintf(out, "  DHCP, TFTP  udp %v:67, udp %v:69\n", addr, addr)
-	fmt.Fprintf(out, "  HTTP        http://%v\n", netip.AddrPortFrom(addr, cfg.HTTPPort))
-	fmt.Fprintf(out, "  swarm       tcp %v\n", netip.AddrPortFrom(addr, cfg.SwarmPort))
+	fmt.Fprintf(out, "Starting the boot server: networks %d, machines %d, images %d\n", len(cfg.Networks), len(cfg.Machines), len(cfg.Images()))
+	for _, n := range cfg.Networks {
+		fmt.Fprintf(out, "  %-10s  %v on %s, mode %s, unknown machines: %s\n", n.Name, n.Subnet, cmp.Or(n.Interface, "relays"), n.Mode, n.Unknown)
+		fmt.Fprintf(out, "              udp %v ports 67 and 69, http://%v, swarm tcp %v\n", n.Server,
+			netip.AddrPortFrom(n.Server, cfg.HTTPPort), netip.AddrPortFrom(n.Server, cfg.SwarmPort))
+	}
 	fmt.Fprintf(out, "  control     %s\n", folder.Socket())
 	fmt.Fprintf(out, "See the machines with: swarmboot machine list --watch --state %s\n", folder)
 

@@ -77,19 +77,19 @@ func TestCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("server: {interface: br0, address: 10.77.0.1/24}\nstate: state\n")
+	write("networks: {lab: {interface: br0, address: 10.77.0.1/24}}\nserver: {state: state}\n")
 	out, failure := swarmboot(t, "check", config)
-	if want := config + ": ok: machines 0, images 0, unknown machines: deny\n"; out != want || failure != "" {
+	if want := config + ": ok: networks 1, machines 0, images 0\n"; out != want || failure != "" {
 		t.Errorf("check printed %q, %q; want %q", out, failure, want)
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(config), "state")); err == nil {
 		t.Error("check made the state folder; want nothing changed")
 	}
 
-	write("server: {interface: br0, address: 10.77.0.1/24}\nstate: state\nunknown: maybe\ndefault_image: lab@1\n")
+	write("networks: {lab: {interface: br0, address: 10.77.0.1/24}}\nserver: {state: state}\nunknown: maybe\ndefaults: {image: lab@1}\n")
 	_, failure = swarmboot(t, "check", config)
 	lines := strings.Split(failure, "\n")
-	if len(lines) != 2 || !strings.HasPrefix(lines[0], config+":3:10: unknown: ") || !strings.HasPrefix(lines[1], config+":4:16: default_image: no image lab@1") {
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], config+":3:10: unknown: ") || !strings.HasPrefix(lines[1], config+":4:19: defaults.image: no image lab@1") {
 		t.Errorf("check told\n%s\nwant both mistakes, each in a line that begins with its place", failure)
 	}
 }

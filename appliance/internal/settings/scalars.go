@@ -6,27 +6,32 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"swarmboot/bootserver"
-	"swarmboot/images"
 )
 
-// scalars read the single values of the file, one parser for each type.
+// scalars read the single values of the file, one parser for each type. A list
+// that has one may be written as a single value too.
 var scalars = map[reflect.Type]func(text string) (any, error){
-	reflect.TypeFor[string]():            parseText,
-	reflect.TypeFor[bool]():              parseBool,
-	reflect.TypeFor[uint16]():            parsePort,
-	reflect.TypeFor[time.Duration]():     parseDuration,
-	reflect.TypeFor[[]string]():          func(text string) (any, error) { return strings.Fields(text), nil },
-	reflect.TypeFor[net.HardwareAddr]():  parseMAC,
-	reflect.TypeFor[netip.Addr]():        parseAddr,
-	reflect.TypeFor[netip.Prefix]():      parsePrefix,
-	reflect.TypeFor[bootserver.Range]():  parsePool,
-	reflect.TypeFor[images.Ref]():        func(text string) (any, error) { return images.ParseRef(text) },
-	reflect.TypeFor[bootserver.Policy](): parsePolicy,
+	reflect.TypeFor[string]():             parseText,
+	reflect.TypeFor[Image]():              parseText,
+	reflect.TypeFor[*bool]():              parseBool,
+	reflect.TypeFor[uint16]():             parsePort,
+	reflect.TypeFor[time.Duration]():      parseDuration,
+	reflect.TypeFor[[]string]():           func(text string) (any, error) { return strings.Fields(text), nil },
+	reflect.TypeFor[net.HardwareAddr]():   parseMAC,
+	reflect.TypeFor[[]net.HardwareAddr](): parseMACs,
+	reflect.TypeFor[netip.Addr]():         parseAddr,
+	reflect.TypeFor[[]netip.Addr]():       parseAddrs,
+	reflect.TypeFor[netip.Prefix]():       parsePrefix,
+	reflect.TypeFor[bootserver.Range]():   parseRange,
+	reflect.TypeFor[bootserver.Route]():   parseRoute,
+	reflect.TypeFor[bootserver.Policy]():  oneOf(bootserver.Deny, bootserver.Default, bootserver.Discover),
+	reflect.TypeFor[bootserver.Mode]():    oneOf(bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off),
 }
 
 func parseText(text string) (any, error) {
@@ -37,11 +42,9 @@ func parseText(text string) (any, error) {
 }
 
 func parseBool(text string) (any, error) {
-	switch text {
-	case "true":
-		return true, nil
-	case "false":
-		return false, nil
+	if text == "true" || text == "false" {
+		is := text == "true"
+		return &is, nil
 	}
 	return nil, fmt.Errorf("%q is neither true nor false", text)
 }
@@ -89,7 +92,7 @@ func parsePrefix(text string) (any, error) {
 	return prefix, nil
 }
 
-func parsePool(text string) (any, error) {
+func parseRange(text string) (any, error) {
 	from, to, _ := strings.Cut(text, "-")
 	first, err1 := netip.ParseAddr(strings.TrimSpace(from))
 	last, err2 := netip.ParseAddr(strings.TrimSpace(to))
@@ -102,10 +105,30 @@ func parsePool(text string) (any, error) {
 	return bootserver.Range{First: first, Last: last}, nil
 }
 
-func parsePolicy(text string) (any, error) {
-	switch p := bootserver.Policy(text); p {
-	case bootserver.Deny, bootserver.Default:
-		return p, nil
+func parseRoute(text string) (any, error) {
+	to, via, _ := strings.Cut(text, " via ")
+	network, err1 := netip.ParsePrefix(strings.TrimSpace(to))
+	router, err2 := netip.ParseAddr(strings.TrimSpace(via))
+	if err1 != nil || err2 != nil || !router.Is4() || !network.Addr().Is4() {
+		return nil, fmt.Errorf("%q is no route; want one such as 10.80.0.0/16 via 10.77.0.254", text)
 	}
-	return nil, fmt.Errorf("%q is no policy; want deny or default", text)
+	if network != network.Masked() {
+		return nil, fmt.Errorf("%v is an address in a network; write the network, %v", network, network.Masked())
+	}
+	return bootserver.Route{To: network, Via: router}, nil
+}
+
+// oneOf reads a word that must be one of some.
+func oneOf[T ~string](words ...T) func(string) (any, error) {
+	return func(text string) (any, error) {
+		if slices.Contains(words, T(text)) {
+			return T(text), nil
+		}
+		texts := make([]string, len(words))
+		for i, word := range words {
+			texts[i] = string(word)
+		}
+		last := len(texts) - 1
+		return nil, fmt.Errorf("found %q; want %s or %s", text, strings.Join(texts[:last], ", "), texts[last])
+	}
 }

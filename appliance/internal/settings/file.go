@@ -1,0 +1,98 @@
+package settings
+
+import (
+	"net"
+	"net/netip"
+	"time"
+
+	"swarmboot/appliance/internal/state"
+	"swarmboot/bootserver"
+)
+
+// File has the shape of the settings file. The tags are its keys, and the
+// comments are what the JSON Schema says about them.
+type File struct {
+	Server   Server             `yaml:"server"`   // the boot server itself
+	Networks map[string]Network `yaml:"networks"` // networks that machines boot on, by name
+	Racks    map[string]Rack    `yaml:"racks"`    // where machines stand, by name
+	Groups   map[string]Group   `yaml:"groups"`   // what machines are for, by name
+	Machines []Machine          `yaml:"machines"` // machines by the MAC address that they boot with
+	Defaults Boot               `yaml:"defaults"` // what machines boot unless their network, rack, group or own entry says otherwise
+	Images   map[string]Image   `yaml:"images"`   // names of your own for images, so that one line moves all who boot it
+	Unknown  bootserver.Policy  `yaml:"unknown"`  // what machines get that are not listed; default: deny
+}
+
+// Server is the boot server itself.
+type Server struct {
+	HTTP      uint16 `yaml:"http"`      // TCP port of scripts, kernels, reports and the tracker; default: 80
+	Swarm     uint16 `yaml:"swarm"`     // TCP port of the seeder; default: 6881
+	State     string `yaml:"state"`     // folder of images, key, leases and the control socket; default: /var/lib/swarmboot
+	Loaders   string `yaml:"loaders"`   // folder of the loaders; default: /usr/lib/swarmboot/loaders
+	Initramfs string `yaml:"initramfs"` // the common initramfs; default: /usr/lib/swarmboot/initramfs.cpio.zst
+}
+
+// Network is one network of machines. It has either a card of this server, with
+// interface and address, or lies behind relays, with subnet.
+type Network struct {
+	Interface string             `yaml:"interface"` // network card that the machines are on
+	Address   netip.Prefix       `yaml:"address"`   // this server's own address there, and the length of the network's prefix
+	Subnet    netip.Prefix       `yaml:"subnet"`    // network behind relays
+	Server    netip.Addr         `yaml:"server"`    // which of this server's addresses machines behind relays reach it by
+	Mode      bootserver.Mode    `yaml:"mode"`      // how far this server is the network's DHCP server; default: full
+	Pool      bootserver.Range   `yaml:"pool"`      // addresses for machines that have none of their own
+	Router    netip.Addr         `yaml:"router"`    // the machines' default route
+	DNS       []netip.Addr       `yaml:"dns"`       // name servers
+	NTP       []netip.Addr       `yaml:"ntp"`       // time servers
+	Log       []netip.Addr       `yaml:"log"`       // log servers
+	Domain    string             `yaml:"domain"`    // the machines' domain name
+	Routes    []bootserver.Route `yaml:"routes"`    // routes besides the default one
+	Lease     time.Duration      `yaml:"lease"`     // how long an address is given out; default: 24h
+	Unknown   bootserver.Policy  `yaml:"unknown"`   // what machines get that are not listed; default: as for all networks
+	Boot      `yaml:",inline"`
+}
+
+// Rack is a place where machines stand.
+type Rack struct {
+	Network string `yaml:"network"` // network that its machines boot on
+	Boot    `yaml:",inline"`
+}
+
+// Group is what machines are for.
+type Group struct {
+	Boot `yaml:",inline"`
+}
+
+// Machine is one machine, or many that differ by number alone: a name such as
+// r1-n[01-40] with as many MAC addresses.
+type Machine struct {
+	MAC     []net.HardwareAddr `yaml:"mac"`     // of the card it boots from; a list, or FIRST-LAST, for a range of names
+	Name    string             `yaml:"name"`    // host name, such as r1-n01 or r1-n[01-40]; default: the image's own
+	Rack    string             `yaml:"rack"`    // rack that it stands in
+	Group   string             `yaml:"group"`   // group that it belongs to
+	Network string             `yaml:"network"` // network that it boots on; default: that of its address, its rack's, or the only one
+	Address []netip.Addr       `yaml:"address"` // its own address; a list, or FIRST-LAST, for a range of names; default: one from the pool
+	Boot    `yaml:",inline"`
+}
+
+// Boot is what a machine inherits: from the defaults, its network, its rack, its
+// group, and its own entry; the later wins, but kernel arguments add up.
+type Boot struct {
+	Image      Image    `yaml:"image"`       // NAME@VERSION, or a name under images
+	KernelArgs []string `yaml:"kernel_args"` // kernel arguments, besides those from further out
+	Loader     string   `yaml:"loader"`      // which loader it gets; default: the usual one for its firmware
+	Rescue     *bool    `yaml:"rescue"`      // open a shell on the console if the boot fails; default: false
+}
+
+// Image is NAME@VERSION, or a name under images.
+type Image string
+
+// defaults is what the file says where it says nothing.
+func defaults() File {
+	return File{
+		Server: Server{
+			HTTP: 80, Swarm: 6881, State: state.Default,
+			Loaders: "/usr/lib/swarmboot/loaders", Initramfs: "/usr/lib/swarmboot/initramfs.cpio.zst",
+		},
+		Unknown: bootserver.Deny,
+	}
+}
