@@ -30,9 +30,10 @@ var folders = []string{"appliance", "bootserver", "peerd", "images", "initramfs"
 var homes = map[string][]string{
 	"github.com/anacrolix":           {"images/metainfo", "peerd/announce", "peerd/swarm/..."},
 	"github.com/dustin/go-humanize":  {"appliance/cmd/...", "appliance/internal/table"},
+	"github.com/google":              {"images/importer"}, // go-containerregistry
 	"github.com/hanwen/go-fuse":      {"peerd/internal/rootfs/..."},
 	"github.com/insomniacslk/dhcp":   {"bootserver/internal/dhcp", "initramfs/internal/netup"},
-	"github.com/klauspost/compress":  {"images/builder", "initramfs/..."},
+	"github.com/klauspost/compress":  {"images/builder", "images/internal/decompress", "initramfs/..."},
 	"github.com/mdlayher/ndp":        {"bootserver/internal/ra"},
 	"github.com/mdlayher/packet":     {"bootserver/internal/dhcp"},
 	"github.com/pin/tftp":            {"bootserver/internal/tftp"},
@@ -42,7 +43,7 @@ var homes = map[string][]string{
 	"github.com/u-root/mkuimage":     {"images/builder", "initramfs/..."}, // in both: writing cpio archives
 	"github.com/u-root/u-root":       {"initramfs/..."},
 	"github.com/u-root/uio":          {"initramfs/..."},
-	"github.com/ulikunitz/xz":        {"images/builder"},
+	"github.com/ulikunitz/xz":        {"images/builder", "images/internal/decompress"},
 	"github.com/vbauerster/mpb":      {"appliance/cmd/swarmboot"},
 	"github.com/vishvananda/netlink": {"initramfs/internal/netup"},
 	"go.etcd.io/bbolt":               {"bootserver/..."},

@@ -1,10 +1,13 @@
-// Package builder makes an image out of a distribution's packages.
+// Package builder makes an image out of a root file system and a kernel.
 //
-// A build takes the steps of Build, in this order: bootstrap installs the
-// packages into a folder (debian.go); the kernel is moved out of it and the
-// modules that network boot needs are copied into an archive (modules.go); the
-// folder becomes the root file (squashfs.go); the root file is cut into hashed
-// pieces (images/metainfo); and the catalogue takes everything at once.
+// A build takes the steps of Build, in this order: the root comes from its
+// source into a folder (source.go), which for a distribution means to install
+// its packages (debian.go) and for all else is the work of package importer;
+// the root is made fit for many machines without disks (adapt.go); the kernel
+// is moved out of it (kernel.go) and the modules that network boot needs are
+// copied into an archive (modules.go); the folder becomes the root file
+// (squashfs.go); the root file is cut into hashed pieces (images/metainfo); and
+// the catalogue takes everything at once.
 //
 // All of that happens in one folder beside the catalogue, which is gone when
 // Build returns; what a killed build left is removed by the next.
@@ -25,19 +28,22 @@ import (
 
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
+	"swarmboot/images/internal/tool"
 	"swarmboot/images/metainfo"
 	"swarmboot/initramfs/envelope"
 )
 
 // Options say what to build.
 type Options struct {
-	Ref       images.Ref
-	From      string   // distribution and suite, as debian:trixie
-	Packages  []string // in addition to those a machine needs to boot
-	Kernel    string   // package; by default linux-image-<arch>
-	Customize string   // program that gets the root folder as its argument before it is packed
-	Mirror    string   // URL; by default Debian's, with updates and security fixes
-	Arch      string   // GOARCH; by default this computer's
+	Ref        images.Ref
+	From       string   // source of the root: debian:SUITE or as parseSource tells
+	KernelFrom string   // source of kernel and modules; by default that of the root
+	Kernel     string   // of Debian the package, by default linux-image-<arch>; else the release of one of several
+	Packages   []string // of Debian, in addition to those a machine needs to boot
+	Customize  string   // program that gets the root folder as its argument before it is packed
+	Mirror     string   // URL; by default Debian's, with updates and security fixes
+	Arch       string   // GOARCH; by default this computer's
+	Epoch      int64    // seconds; what a build writes counts as written then at the latest. 0: by the age of the source
 
 	Catalogue *catalogue.Catalogue
 	Key       envelope.PrivateKey // signs the manifest
@@ -61,7 +67,7 @@ func Build(ctx context.Context, o Options) (*catalogue.Image, error) {
 }
 
 func build(ctx context.Context, o Options) (*catalogue.Image, error) {
-	suite, err := o.complete()
+	from, kernelFrom, err := o.complete()
 	if err != nil {
 		return nil, err
 	}
@@ -78,19 +84,45 @@ func build(ctx context.Context, o Options) (*catalogue.Image, error) {
 		torrent = filepath.Join(work, "torrent")
 	)
 
-	o.Progress("bootstrap "+o.From, 0, 0)
-	if err := bootstrap(ctx, o, suite, work, root); err != nil {
+	o.Progress("unpack "+from.String(), 0, 0)
+	if err := from.unpack(ctx, o, filepath.Join(work, "source"), root); err != nil {
 		return nil, err
+	}
+	if o.Epoch == 0 {
+		if o.Epoch, err = newest(root, from); err != nil {
+			return nil, err
+		}
+	}
+	want := o.Kernel
+	if from.kind == "debian" {
+		want = "" // the package is in the root, alone
+	} else if o.Customize != "" {
+		o.Progress("customize", 0, 0)
+		if err := customize(ctx, o, root); err != nil {
+			return nil, err
+		}
+	}
+	if kernelFrom != (source{}) {
+		o.Progress("kernel from "+kernelFrom.String(), 0, 0)
+		if want, err = addKernel(ctx, o, kernelFrom, filepath.Join(work, "kernel-source"), root); err != nil {
+			return nil, err
+		}
+	}
+	if err := adapt(root, o); err != nil {
+		return nil, fmt.Errorf("root from %s: %w", from, err)
 	}
 	o.Progress("kernel and modules", 0, 0)
-	release, err := takeKernel(root, kernel)
+	release, moduleDir, err := takeKernel(root, want, kernel)
 	if err != nil {
+		return nil, fmt.Errorf("root from %s: %w", from, err)
+	}
+	if err := indexModules(ctx, o, root, moduleDir); err != nil {
 		return nil, err
 	}
-	if err := archiveModules(ctx, o.Log, root, release, modules); err != nil {
+	if err := archiveModules(ctx, o.Log, moduleDir, modules); err != nil {
 		return nil, err
 	}
-	if err := makeSquashfs(ctx, o.Log, root, rootImg, func(done, total int64) { o.Progress("squashfs", done, total) }); err != nil {
+	if err := makeSquashfs(ctx, o.Log, root, rootImg, o.Epoch, func(done, total int64) { o.Progress("squashfs", done, total) }); err != nil {
 		return nil, err
 	}
 	pieces, err := hash(ctx, o, rootImg, torrent)
@@ -108,17 +140,22 @@ func build(ctx context.Context, o Options) (*catalogue.Image, error) {
 }
 
 // complete fills in the defaults and refuses early what would fail late. It
-// returns the suite of the distribution.
-func (o *Options) complete() (suite string, err error) {
-	distribution, suite, _ := strings.Cut(o.From, ":")
-	if distribution != "debian" || suite == "" {
-		return "", fmt.Errorf("cannot build from %q; want debian:SUITE, as debian:trixie", o.From)
+// returns the sources; without KernelFrom the second is zero.
+func (o *Options) complete() (from, kernelFrom source, err error) {
+	fail := func(err error) (source, source, error) { return source{}, source{}, err }
+	if from, err = parseSource(o.From); err != nil {
+		return fail(err)
+	}
+	if o.KernelFrom != "" {
+		if kernelFrom, err = parseSource(o.KernelFrom); err != nil {
+			return fail(err)
+		}
 	}
 	if o.Arch == "" {
 		o.Arch = runtime.GOARCH
 	}
-	if o.Kernel == "" {
-		o.Kernel = "linux-image-" + o.Arch
+	if o.Arch != "amd64" && o.Arch != "arm64" {
+		return fail(fmt.Errorf("processor %q: want amd64 or arm64", o.Arch))
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -126,31 +163,47 @@ func (o *Options) complete() (suite string, err error) {
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
 	}
-	for _, p := range append([]string{o.Kernel}, o.Packages...) {
+	if len(o.Packages) > 0 && from.kind != "debian" {
+		return fail(fmt.Errorf("packages are installed into a root from debian:, not into one from %s:; a --customize program may do it", from.kind))
+	}
+	for _, p := range append([]string{o.debianKernel()}, o.Packages...) {
 		if p == "" || strings.ContainsAny(p, ", \t\n") {
-			return "", fmt.Errorf("package %q: want one name for each --package", p)
+			return fail(fmt.Errorf("package %q: want one name for each --package", p))
 		}
 	}
 	if o.Customize != "" {
 		if o.Customize, err = filepath.Abs(o.Customize); err != nil {
-			return "", err
+			return fail(err)
 		}
 		if info, err := os.Stat(o.Customize); err != nil {
-			return "", fmt.Errorf("customize: %w", err)
+			return fail(fmt.Errorf("customize: %w", err))
 		} else if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
-			return "", fmt.Errorf("customize: %s is not a program; make it executable with chmod +x", o.Customize)
+			return fail(fmt.Errorf("customize: %s is not a program; make it executable with chmod +x", o.Customize))
 		}
 	}
 	switch _, err := o.Catalogue.Get(o.Ref); {
 	case err == nil:
-		return "", catalogue.ErrExists
+		return fail(catalogue.ErrExists)
 	case !errors.Is(err, catalogue.ErrNotFound):
-		return "", err
+		return fail(err)
 	}
 	if os.Geteuid() != 0 {
-		return "", errors.New("the files of a root belong to many users; run this as root")
+		return fail(errors.New("the files of a root belong to many users; run this as root"))
 	}
-	return suite, findTools()
+	return from, kernelFrom, tool.Need(tool.Depmod, tool.Mksquashfs)
+}
+
+// adapt makes the folder a root that many machines can boot.
+func adapt(dir string, o Options) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := check(root, o.Arch); err != nil {
+		return err
+	}
+	return generalize(root, o.Epoch)
 }
 
 // openWork makes an empty folder beside the catalogue in dir, on the same file

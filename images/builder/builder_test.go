@@ -1,10 +1,8 @@
 package builder
 
 import (
-	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -43,6 +41,10 @@ func TestBuildRefusesEarly(t *testing.T) {
 	for want, o := range map[string]Options{
 		"debian:SUITE":     {Ref: ref, From: "fedora:41"},
 		"debian:trixie":    {Ref: ref, From: "debian"},
+		"after the colon":  {Ref: ref, From: "tar:"},
+		"name@version":     {Ref: ref, From: "image:lab"},
+		"oci:, squashfs:":  {Ref: ref, From: "debian:trixie", KernelFrom: "here"},
+		"--customize":      {Ref: ref, From: "tar:root.tar", Packages: []string{"vim"}},
 		"--package":        {Ref: ref, From: "debian:trixie", Packages: []string{"vim,emacs"}},
 		"chmod +x":         {Ref: ref, From: "debian:trixie", Customize: script},
 		"no such file":     {Ref: ref, From: "debian:trixie", Customize: script + "s"},
@@ -51,16 +53,6 @@ func TestBuildRefusesEarly(t *testing.T) {
 		o.Catalogue, o.Key = c, key
 		if _, err := Build(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Build = %v; want an error with %q", err, want)
-		}
-	}
-}
-
-func TestFindToolsNamesPackages(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	err := findTools()
-	for _, tool := range tools {
-		if err == nil || !strings.Contains(err.Error(), "apt install "+tool.pkg) {
-			t.Errorf("findTools() = %v; want it to name the package %s", err, tool.pkg)
 		}
 	}
 }
@@ -86,29 +78,5 @@ func TestWorkFolder(t *testing.T) {
 		t.Errorf("openWork after the build = %v", err)
 	} else {
 		remove()
-	}
-}
-
-func TestRunTellsTheLastWords(t *testing.T) {
-	var seen []string
-	cmd := exec.Command("sh", "-c", `for i in $(seq 30); do printf "step $i\r"; done; echo no space left >&2; exit 3`)
-	err := run(discard, cmd, func(line string) { seen = append(seen, line) })
-	if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.HasSuffix(err.Error(), "step 30\nno space left") {
-		t.Errorf("run = %v; want the exit status and the last words", err)
-	}
-	if strings.Contains(err.Error(), "step 2\n") {
-		t.Errorf("run = %v; want no more than the last %d lines", err, lastWords)
-	}
-	if len(seen) != 31 || seen[0] != "step 1" {
-		t.Errorf("lines = %q; want all 31", seen)
-	}
-}
-
-func TestRunStops(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	err := run(discard, exec.CommandContext(ctx, "sh", "-c", "echo up; exec sleep 1000"), func(string) { cancel() })
-	if err == nil || ctx.Err() == nil {
-		t.Errorf("run = %v; want it stopped", err)
 	}
 }

@@ -3,14 +3,15 @@ package builder
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
+
+	"swarmboot/images/internal/tool"
 )
 
 // bootPackages are what a machine needs to come up, besides a kernel and what
@@ -32,17 +33,23 @@ var unpackNot = []string{
 	"path-include=/usr/share/doc/*/copyright",
 }
 
-// bootstrap installs the packages into root, runs the customize program and
-// removes what belongs to this computer or to one machine only.
+// bootstrap installs the packages into root and runs the customize program.
 func bootstrap(ctx context.Context, o Options, suite, work, root string) error {
+	if err := tool.Need(tool.Mmdebstrap, tool.DpkgDeb); err != nil {
+		return err
+	}
 	deb, err := noInitramfs(ctx, o, work)
 	if err != nil {
 		return err
 	}
+	var kernel []string
+	if o.KernelFrom == "" {
+		kernel = []string{o.debianKernel()}
+	}
 	args := []string{
 		"--mode=root", "--variant=minbase", "--format=directory",
-		"--architectures=" + o.Arch, // Debian's names for amd64 and arm64 are Go's
-		"--include=" + strings.Join(append(append(bootPackages, o.Kernel), o.Packages...), ","),
+		"--architectures=" + o.Arch,
+		"--include=" + strings.Join(slices.Concat(bootPackages, kernel, o.Packages), ","),
 		"--essential-hook=copy-in " + deb + " /tmp",
 		`--essential-hook=chroot "$1" dpkg --install /tmp/` + filepath.Base(deb),
 	}
@@ -61,10 +68,10 @@ func bootstrap(ctx context.Context, o Options, suite, work, root string) error {
 	// and takes away its mounts of /proc, /sys and /dev, so that removing the
 	// root can never reach into them.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS}
-	if err := run(o.Log, cmd, nil); err != nil {
+	if err := tool.Run(o.Log, cmd, nil); err != nil {
 		return err
 	}
-	if err := tidy(root); err != nil {
+	if err := tidyPackages(root); err != nil {
 		return fmt.Errorf("tidy %s: %w", root, err)
 	}
 	return nil
@@ -90,24 +97,12 @@ Description: initramfs from the Swarmboot server
 		return "", err
 	}
 	deb := tree + ".deb"
-	return deb, run(o.Log, exec.CommandContext(ctx, "dpkg-deb", "--root-owner-group", "--build", tree, deb), nil)
+	return deb, tool.Run(o.Log, exec.CommandContext(ctx, "dpkg-deb", "--root-owner-group", "--build", tree, deb), nil)
 }
 
-// hostKeyUnit gives a machine its ssh host key, anew at each boot because its
-// disk is memory. One kind is enough, and ed25519 takes no time to make.
-const hostKeyUnit = `[Unit]
-Description=SSH host key of this machine
-Before=ssh.service ssh.socket
-ConditionPathExists=!/etc/ssh/ssh_host_ed25519_key
-
-[Service]
-Type=oneshot
-ExecStart=/usr/bin/ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key
-`
-
-// tidy removes from a fresh root what must not be the same on all machines,
-// what came from this computer, and what only dpkg and apt had use for.
-func tidy(path string) error {
+// tidyPackages removes from a fresh root what came from this computer, and what
+// only dpkg and apt had use for.
+func tidyPackages(path string) error {
 	root, err := os.OpenRoot(path) // follows no link out of the root
 	if err != nil {
 		return err
@@ -125,81 +120,14 @@ func tidy(path string) error {
 		}
 	}
 	for _, pattern := range []string{
-		"etc/ssh/ssh_host_*",      // a private key known to all is no key
-		"vmlinuz*", "initrd.img*", // links to a kernel and an initramfs that aren't there
 		"etc/passwd-", "etc/shadow-", "etc/group-", "etc/gshadow-", // backups
 		"var/cache/debconf/*-old", "var/lib/dpkg/*-old",
 		"var/cache/apt/archives/lock", "var/lib/apt/lists/lock", "var/lib/dpkg/lock*", "var/cache/ldconfig/aux-cache",
-		"var/lib/dbus/machine-id", "var/lib/systemd/random-seed",
 		"var/log/*.log", "var/log/apt/*",
-		"run/*", "tmp/*",
 	} {
-		names, err := fs.Glob(root.FS(), pattern)
-		if err != nil {
-			return err
-		}
-		for _, name := range names {
-			if err := root.RemoveAll(name); err != nil {
-				return err
-			}
-		}
-	}
-	// Empty, not absent: systemd then makes an ID at each boot without asking
-	// the questions of a first boot on the console.
-	if err := root.WriteFile("etc/machine-id", nil, 0o444); err != nil {
-		return err
-	}
-	// /usr never changes below a machine, so its caches are as the packages left
-	// them: without these marks systemd would make them anew at every boot. It
-	// reads the time of /usr from inside (ConditionNeedsUpdate in systemd.unit(5)),
-	// because a squashfs keeps whole seconds only.
-	usr, err := root.Stat("usr")
-	if err != nil {
-		return err
-	}
-	mark := fmt.Appendf(nil, "TIMESTAMP_NSEC=%d\n", usr.ModTime().UnixNano())
-	for _, name := range []string{"etc/.updated", "var/.updated"} {
-		if err := root.WriteFile(name, mark, 0o644); err != nil {
+		if err := removeAll(root, pattern); err != nil {
 			return err
 		}
 	}
-	if _, err := root.Lstat("etc/hosts"); errors.Is(err, fs.ErrNotExist) {
-		if err := root.WriteFile("etc/hosts", []byte("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"), 0o644); err != nil {
-			return err
-		}
-	}
-	if _, err := root.Stat("usr/sbin/sshd"); err != nil {
-		return nil
-	}
-	return makeHostKeys(root)
-}
-
-// makeHostKeys installs hostKeyUnit.
-func makeHostKeys(root *os.Root) error {
-	const units, name = "etc/systemd/system/", "swarmboot-ssh-host-key.service"
-	for _, wants := range []string{units + "ssh.service.wants", units + "ssh.socket.wants"} {
-		if err := root.MkdirAll(wants, 0o755); err != nil {
-			return err
-		}
-		if err := root.Symlink("../"+name, wants+"/"+name); err != nil {
-			return err
-		}
-	}
-	return root.WriteFile(units+name, []byte(hostKeyUnit), 0o644)
-}
-
-// takeKernel moves the kernel out of root, where no machine would read it, and
-// returns its release. The bytes stay as the distribution signed them.
-func takeKernel(root, kernel string) (release string, err error) {
-	found, err := filepath.Glob(filepath.Join(root, "boot", "vmlinuz-*"))
-	if err != nil {
-		return "", err
-	}
-	if len(found) != 1 {
-		return "", fmt.Errorf("the root has %d kernels in /boot; want one: give its package with --kernel", len(found))
-	}
-	if err := os.Rename(found[0], kernel); err != nil {
-		return "", err
-	}
-	return strings.TrimPrefix(filepath.Base(found[0]), "vmlinuz-"), nil
+	return nil
 }

@@ -1,8 +1,6 @@
 package builder
 
 import (
-	"bufio"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -18,18 +16,20 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/u-root/mkuimage/cpio"
-	"github.com/ulikunitz/xz"
+
+	"swarmboot/images/internal/decompress"
+	"swarmboot/images/internal/tool"
 )
 
-// archiveModules writes the archive that follows the common initramfs: those
-// modules of the kernel in root that booting over the network needs (the lists
+// archiveModules writes the archive that follows the common initramfs: those of
+// the modules in the folder from that booting over the network needs (the lists
 // are in modulelist.go), with the indexes of depmod made for just them.
 //
 // The modules lie in it uncompressed, since unpacking each of them on the
 // machine took 15 times as long as unpacking the whole, and otherwise byte for
 // byte as signed.
-func archiveModules(ctx context.Context, log *slog.Logger, root, release, out string) error {
-	from := filepath.Join(root, "lib", "modules", release)
+func archiveModules(ctx context.Context, log *slog.Logger, from, out string) error {
+	release := filepath.Base(from)
 	all, err := readIndex(os.DirFS(from))
 	if err != nil {
 		return fmt.Errorf("modules of kernel %s: %w", release, err)
@@ -50,7 +50,7 @@ func archiveModules(ctx context.Context, log *slog.Logger, root, release, out st
 			return err
 		}
 	}
-	if err := run(log, exec.CommandContext(ctx, "depmod", "-b", tree, release), nil); err != nil {
+	if err := tool.Run(log, exec.CommandContext(ctx, "depmod", "-b", tree, release), nil); err != nil {
 		return err
 	}
 	log.Info("modules chosen", "kernel", release, "count", len(chosen))
@@ -173,23 +173,15 @@ func uncompressed(name string) string {
 	return name
 }
 
-// copyModule copies a file and decompresses it if its name says that it is
-// compressed. A module's signature is inside, at its end.
+// copyModule copies a file and decompresses it if it is compressed. A module's
+// signature is inside, at its end.
 func copyModule(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	var r io.Reader = in
-	switch path.Ext(from) {
-	case ".xz":
-		r, err = xz.NewReader(bufio.NewReader(in))
-	case ".zst":
-		r, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1))
-	case ".gz":
-		r, err = gzip.NewReader(in)
-	}
+	r, err := decompress.Reader(in)
 	if err != nil {
 		return fmt.Errorf("decompress %s: %w", from, err)
 	}

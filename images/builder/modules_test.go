@@ -136,7 +136,7 @@ func TestArchiveModules(t *testing.T) {
 	var archives [2][]byte
 	for n := range archives {
 		out := filepath.Join(t.TempDir(), "modules.cpio.zst")
-		if err := archiveModules(t.Context(), discard, root, "6.12", out); err != nil {
+		if err := archiveModules(t.Context(), discard, dir, out); err != nil {
 			t.Fatal(err)
 		}
 		data, err := os.ReadFile(out)

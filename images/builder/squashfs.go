@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"swarmboot/images/internal/tool"
 )
 
 // cold are folders that a boot reads little or nothing of, as patterns of
@@ -23,9 +25,10 @@ var cold = []string{
 // mksquashfs draws "[====/   ]  500/5784   8%"; the numbers are blocks.
 var progressBar = regexp.MustCompile(`\] +(\d+)/(\d+) +\d+%`)
 
-// makeSquashfs packs the tree at root into the file out. The same tree gives
-// the same file if SOURCE_DATE_EPOCH is set, which mksquashfs obeys.
-func makeSquashfs(ctx context.Context, log *slog.Logger, root, out string, progress func(done, total int64)) error {
+// makeSquashfs packs the tree at root into the file out. The same tree and epoch
+// give the same file: what was changed after the epoch, in seconds, counts as
+// changed then.
+func makeSquashfs(ctx context.Context, log *slog.Logger, root, out string, epoch int64, progress func(done, total int64)) error {
 	progress(0, 0)
 	order := out + ".order"
 	if err := writeOrder(order, root); err != nil {
@@ -38,7 +41,8 @@ func makeSquashfs(ctx context.Context, log *slog.Logger, root, out string, progr
 		"-sort", order,
 		"-noappend", "-no-recovery", // the file is new, and nobody continues a broken one
 		"-progress") // even though its output is not a terminal
-	return run(log, cmd, func(line string) {
+	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch))
+	return tool.Run(log, cmd, func(line string) {
 		if m := progressBar.FindStringSubmatch(line); m != nil {
 			done, _ := strconv.ParseInt(m[1], 10, 64)
 			total, _ := strconv.ParseInt(m[2], 10, 64)

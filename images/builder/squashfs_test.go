@@ -15,7 +15,6 @@ func TestSquashfsRoundTrip(t *testing.T) {
 			t.Skipf("%s is missing: apt install squashfs-tools", tool)
 		}
 	}
-	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	dir := t.TempDir()
 	root := filepath.Join(dir, "root")
 	content := bytes.Repeat([]byte("content "), 100_000)
@@ -33,7 +32,7 @@ func TestSquashfsRoundTrip(t *testing.T) {
 	for n := range packed {
 		out := filepath.Join(dir, "out")
 		os.Remove(out)
-		if err := makeSquashfs(t.Context(), discard, root, out, func(d, t int64) { done, total = d, t }); err != nil {
+		if err := makeSquashfs(t.Context(), discard, root, out, 1_700_000_000, func(d, t int64) { done, total = d, t }); err != nil {
 			t.Fatal(err)
 		}
 		data, err := os.ReadFile(out)
@@ -43,7 +42,7 @@ func TestSquashfsRoundTrip(t *testing.T) {
 		packed[n] = data
 	}
 	if !bytes.Equal(packed[0], packed[1]) {
-		t.Error("the same tree gave two different files under SOURCE_DATE_EPOCH")
+		t.Error("the same tree gave two different files")
 	}
 	if total == 0 || done != total {
 		t.Errorf("progress ended with %d of %d blocks", done, total)

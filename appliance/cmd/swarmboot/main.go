@@ -1,6 +1,6 @@
 // Swarmboot is the boot server and the admin's tool for it.
 //
-//	swarmboot image build NAME@VERSION [--from debian:trixie] [--package P]...
+//	swarmboot image build NAME@VERSION [--from SOURCE] [--kernel-from SOURCE] ...
 //	swarmboot image list [-o json]
 //	swarmboot check FILE
 //	swarmboot serve --config FILE [--log-format text|json] [--verbose]

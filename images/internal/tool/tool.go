@@ -1,39 +1,49 @@
-package builder
+// Package tool runs the programs that making an image takes.
+//
+// importer and builder are its callers.
+package tool
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// tools are the programs a build starts, with the packages they come in.
-var tools = []struct{ program, pkg string }{
-	{"mmdebstrap", "mmdebstrap"},
-	{"dpkg-deb", "dpkg"},
-	{"depmod", "kmod"},
-	{"mksquashfs", "squashfs-tools"},
-}
+// A Tool is a program, with the package that brings it.
+type Tool struct{ Program, Package string }
 
-// findTools names every missing tool at once.
-func findTools() error {
+// The tools that making an image takes, some only for some sources.
+var (
+	Mmdebstrap = Tool{"mmdebstrap", "mmdebstrap"}
+	DpkgDeb    = Tool{"dpkg-deb", "dpkg"}
+	Depmod     = Tool{"depmod", "kmod"}
+	Mksquashfs = Tool{"mksquashfs", "squashfs-tools"}
+	Unsquashfs = Tool{"unsquashfs", "squashfs-tools"}
+	Cp         = Tool{"cp", "coreutils"}
+	Mount      = Tool{"mount", "mount"}
+	QemuImg    = Tool{"qemu-img", "qemu-utils"}
+	Sfdisk     = Tool{"sfdisk", "fdisk"}
+)
+
+// Need names every missing tool at once.
+func Need(tools ...Tool) error {
 	var errs []error
 	for _, t := range tools {
-		if _, err := exec.LookPath(t.program); err != nil {
-			errs = append(errs, fmt.Errorf("%s is missing: apt install %s", t.program, t.pkg))
+		if _, err := exec.LookPath(t.Program); err != nil {
+			errs = append(errs, fmt.Errorf("%s is missing: apt install %s", t.Program, t.Package))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// run waits for cmd. Each line that it prints goes to the log and, unless nil,
+// Run waits for cmd. Each line that it prints goes to the log and, unless nil,
 // to onLine; if cmd fails, the error ends with the last of them.
-func run(log *slog.Logger, cmd *exec.Cmd, onLine func(string)) error {
+func Run(log *slog.Logger, cmd *exec.Cmd, onLine func(string)) error {
 	out := &lines{each: func(line string) {
 		log.Debug("tool says", "tool", cmd.Args[0], "line", line)
 		if onLine != nil {
@@ -41,7 +51,7 @@ func run(log *slog.Logger, cmd *exec.Cmd, onLine func(string)) error {
 		}
 	}}
 	cmd.Stdout, cmd.Stderr = out, out
-	cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8") // we read what it prints
+	cmd.Env = append(cmd.Environ(), "LC_ALL=C.UTF-8") // we read what it prints
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}

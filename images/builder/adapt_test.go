@@ -1,0 +1,51 @@
+package builder
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestDiskless(t *testing.T) {
+	const fstab = `# /etc/fstab
+UUID=0b1 / ext4 defaults 0 1
+overlay / overlay rw 0 0
+UUID=0b2 /boot ext4 defaults 0 2
+LABEL=EFI /boot/efi vfat umask=0077 0 1
+/dev/sdb1 none swap sw 0 0
+LABEL=data /srv ext4 nofail 0 2
+tmpfs /tmp tmpfs size=1g 0 0
+nfs.example.org:/home /home nfs4 defaults 0 0
+`
+	var stay, gone []string
+	for line := range strings.Lines(diskless(fstab)) {
+		if strings.HasPrefix(line, "# not on") {
+			gone = append(gone, line)
+		} else {
+			stay = append(stay, strings.Fields(line)[0])
+		}
+	}
+	if got, want := strings.Join(stay, " "), "# LABEL=data tmpfs nfs.example.org:/home"; got != want || len(gone) != 5 {
+		t.Errorf("diskless leaves %q and comments %d lines out; want %q and 5", got, len(gone), want)
+	}
+}
+
+func TestCheckRefuses(t *testing.T) {
+	dir := t.TempDir()
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if err := check(root, "amd64"); err == nil || !strings.Contains(err.Error(), "systemd-sysv") {
+		t.Errorf("check of a root without an init = %v; want what to do", err)
+	}
+	write(t, filepath.Join(dir, "sbin/init"), string(module("x"))) // an ELF file for amd64
+	if err := check(root, "arm64"); err == nil || !strings.Contains(err.Error(), "--arch") {
+		t.Errorf("check of a root for another processor = %v; want --arch named", err)
+	}
+	if err := check(root, "amd64"); err != nil {
+		t.Errorf("check = %v; want nil", err)
+	}
+}
