@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	patience      = 3 * time.Second        // a read waits so long for the swarm, which asks a second source after 1 s, before the boot server is asked
+	patience      = 3 * time.Second        // a read waits so long for a swarm that brings nothing; it asks a second source after 1 s
+	lastPatience  = 4 * patience           // and so long for one that brings something, but not what the read waits for
 	shortPatience = 300 * time.Millisecond // the same when there is no swarm to wait for
 	lookAgain     = 500 * time.Millisecond // how soon to judge anew while reads wait
 	maxFetches    = 4                      // pieces asked of the boot server at once
@@ -26,7 +27,8 @@ const (
 type swarmEngine interface {
 	Demand(pieces []int)
 	Have(piece int)
-	HasSwarm() bool // it runs and has had a peer
+	HasSwarm() bool   // it runs and has had a peer
+	Moved() time.Time // when it last brought bytes
 }
 
 // fallback sees to it that every piece a read waits for comes: it tells the
@@ -75,7 +77,7 @@ func (f *fallback) run(ctx context.Context) {
 				fetch.cancel() // it has come, or nobody waits any more
 			}
 		}
-		start, again := overdue(wants, now, f.patience(), backoff.until, func(piece int) bool { return fetching[piece].cancel != nil })
+		start, again := overdue(wants, now, f.deadline(), backoff.until, func(piece int) bool { return fetching[piece].cancel != nil })
 		for _, piece := range start[:min(len(start), maxFetches-len(fetching))] {
 			fetchCtx, cancel := context.WithCancel(ctx)
 			fetching[piece] = fetch{cancel: cancel}
@@ -163,16 +165,28 @@ func (f *fallback) bring(ctx context.Context, piece int) error {
 	return err
 }
 
-func (f *fallback) patience() time.Duration {
-	if f.engine.HasSwarm() {
-		return patience
+// deadline tells until when a piece is left to the swarm. A slow link, or a
+// computer that is short of time, is no reason to fetch a piece twice.
+func (f *fallback) deadline() func(since time.Time) time.Time {
+	if !f.engine.HasSwarm() {
+		return func(since time.Time) time.Time { return since.Add(shortPatience) }
 	}
-	return shortPatience
+	moved := f.engine.Moved()
+	return func(since time.Time) time.Time {
+		due := since.Add(patience)
+		if later := moved.Add(patience); later.After(due) {
+			due = later
+		}
+		if last := since.Add(lastPatience); last.Before(due) {
+			due = last
+		}
+		return due
+	}
 }
 
-// overdue picks the wanted pieces that have waited for longer than patience and
-// are not being fetched, and says when to look again.
-func overdue(wants []piecestore.Want, now time.Time, patience time.Duration, notBefore time.Time, fetching func(int) bool) (start []int, again time.Duration) {
+// overdue picks the wanted pieces whose deadline is over and which are not
+// being fetched, and says when to look again.
+func overdue(wants []piecestore.Want, now time.Time, deadline func(since time.Time) time.Time, notBefore time.Time, fetching func(int) bool) (start []int, again time.Duration) {
 	again = lookAgain
 	if len(wants) == 0 {
 		again = time.Hour // whoever begins to wait tells
@@ -181,7 +195,7 @@ func overdue(wants []piecestore.Want, now time.Time, patience time.Duration, not
 		if fetching(w.Piece) {
 			continue
 		}
-		due := w.Since.Add(patience)
+		due := deadline(w.Since)
 		if due.Before(notBefore) {
 			due = notBefore
 		}

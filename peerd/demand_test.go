@@ -24,6 +24,7 @@ import (
 type fakeEngine struct {
 	mu      sync.Mutex
 	swarm   bool
+	moves   bool // it always brings bytes of other pieces
 	demands [][]int
 	haves   []int
 }
@@ -39,6 +40,13 @@ func (e *fakeEngine) Have(piece int) {
 	e.haves = append(e.haves, piece)
 }
 func (e *fakeEngine) HasSwarm() bool { e.mu.Lock(); defer e.mu.Unlock(); return e.swarm }
+
+func (e *fakeEngine) Moved() time.Time {
+	if e.moves {
+		return time.Now()
+	}
+	return time.Time{}
+}
 
 func newTestStore(t *testing.T) (*piecestore.Store, []byte) {
 	data, pieces := swarmtest.Image(12*images.MinPieceLength, images.MinPieceLength)
@@ -85,12 +93,12 @@ func atOnce(context.Context, int) error { return nil }
 
 func TestTheServerIsAskedWhenTheSwarmIsLate(t *testing.T) {
 	for _, c := range []struct {
-		swarm bool
-		want  time.Duration
-	}{{true, patience}, {false, shortPatience}} {
-		engine := &fakeEngine{swarm: c.swarm}
+		swarm, moves bool
+		want         time.Duration
+	}{{true, false, patience}, {true, true, lastPatience}, {false, false, shortPatience}, {false, true, shortPatience}} {
+		engine := &fakeEngine{swarm: c.swarm, moves: c.moves}
 		if took := inBubble(t, engine, atOnce, nil); took != c.want {
-			t.Errorf("with a swarm %v the read took %v; want %v", c.swarm, took, c.want)
+			t.Errorf("with a swarm %v that moves %v the read took %v; want %v", c.swarm, c.moves, took, c.want)
 		}
 		if want := [][]int{{3}, {}}; !slices.EqualFunc(engine.demands, want, slices.Equal) {
 			t.Errorf("demands = %v; want %v", engine.demands, want)
@@ -164,7 +172,7 @@ func TestOverdue(t *testing.T) {
 		"after a failure":  {wants, now.Add(time.Millisecond), none, nil, time.Millisecond},
 		"nothing to fetch": {nil, time.Time{}, none, nil, time.Hour},
 	} {
-		start, again := overdue(c.wants, now, patience, c.notBefore, c.fetching)
+		start, again := overdue(c.wants, now, func(since time.Time) time.Time { return since.Add(patience) }, c.notBefore, c.fetching)
 		if !slices.Equal(start, c.start) || again != c.again {
 			t.Errorf("%s: overdue = %v, %v; want %v, %v", name, start, again, c.start, c.again)
 		}

@@ -43,6 +43,7 @@ type engine struct {
 	pace     swarm.Pace
 	restarts int
 	met      bool        // some engine has had a peer
+	moved    time.Time   // when an engine last brought bytes
 	past     swarm.Stats // of engines that have ended
 	current  swarm.Stats
 }
@@ -144,6 +145,9 @@ func (e *engine) Put(piece int, data []byte) error { return e.store.Put(piece, d
 func (e *engine) Stats(s swarm.Stats) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if s.FromPeers+s.FromServer > e.current.FromPeers+e.current.FromServer {
+		e.moved = time.Now()
+	}
 	e.current = s
 	e.met = e.met || s.Peers > 0
 }
@@ -182,6 +186,13 @@ func (e *engine) HasSwarm() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.link != nil && e.met
+}
+
+// Moved tells when an engine last brought bytes, be it a part of a piece.
+func (e *engine) Moved() time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.moved
 }
 
 // stats are those of all engines so far, and the process that runs now.
