@@ -125,7 +125,13 @@ func (s *Server) offered() []*offer {
 // webSide is the Server as package bootweb sees it.
 type webSide struct{ *Server }
 
-func (s webSide) Plan(mac net.HardwareAddr) (bootweb.Plan, error) { return s.plan(mac) }
+func (s webSide) Plan(mac net.HardwareAddr) (bootweb.Plan, error) {
+	plan, err := s.plan(mac)
+	if err == nil {
+		s.boots(mac.String(), plan.Image.Manifest.Ref())
+	}
+	return plan, err
+}
 
 func (s webSide) Base(mac net.HardwareAddr) string {
 	_, n, _ := s.machine(mac)

@@ -66,6 +66,29 @@ func (r *registry) add(mac, name, image string) {
 	r.state(mac, name, image)
 }
 
+// expect makes the listed machines known. Of those that are listed no more it
+// keeps the ones that were heard of.
+func (r *registry) expect(listed []Machine) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	macs := make(map[string]bool, len(listed))
+	for _, one := range listed {
+		mac := one.MAC.String()
+		macs[mac] = true
+		m := r.state(mac, one.Name, one.Image.String())
+		if m.Stage == "" { // the image of one that has booted is what it runs
+			m.Image = one.Image.String()
+		}
+		m.Name = one.Name
+		r.touch(m, time.Now())
+	}
+	for mac, m := range r.machines {
+		if !macs[mac] && m.Stage == "" {
+			delete(r.machines, mac)
+		}
+	}
+}
+
 func (r *registry) state(mac, name, image string) *machineState {
 	m := r.machines[mac]
 	if m == nil {

@@ -115,12 +115,7 @@ func (s *Server) plan(mac net.HardwareAddr) (bootweb.Plan, error) {
 	if err != nil {
 		return bootweb.Plan{}, err
 	}
-	args := []string{bootargs.Args{Server: s.site.Load().base(n), MAC: mac, Rescue: m.Rescue}.String()}
-	// A kernel that panics starts the boot anew; an argument of the admin's
-	// comes later and wins.
-	args = append(args, "panic=30")
-	args = append(args, m.KernelArgs...)
-	return bootweb.Plan{MAC: mac, Name: m.Name, Image: o.Image, KernelArgs: args}, nil
+	return bootweb.Plan{MAC: mac, Name: m.Name, Image: o.Image, KernelArgs: s.site.Load().kernelArgs(m, n)}, nil
 }
 
 // firstPeers is how many machines a boot description names: enough to find a
@@ -133,7 +128,8 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 	if !ok {
 		return nil, bootweb.ErrUnknown
 	}
-	o, err := s.offer(m.Image)
+	ref := s.booted(m)
+	o, err := s.offer(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +142,7 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 	return bootargs.Description{
 		Machine:  mac.String(),
 		Name:     m.Name,
-		Image:    m.Image.String(),
+		Image:    ref.String(),
 		Manifest: o.Envelope,
 		Torrent:  o.torrent,
 		Tracker:  base + announce.Path,

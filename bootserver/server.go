@@ -3,8 +3,9 @@
 //
 // Server composes the protocols, which are packages of their own below
 // internal/, and holds what they have in common: who boots what (config.go,
-// site.go, offer.go), how far each machine has come (machines.go), and what its boot will
-// read (profile.go). answer.go is where the protocols ask and tell.
+// site.go, offer.go; reload.go changes it), how far each machine has come
+// (machines.go), and what its boot will read (profile.go). answer.go is where
+// the protocols ask and tell.
 //
 // appliance is its only caller: it reads the config and shows the status.
 package bootserver
@@ -29,6 +30,7 @@ import (
 	"swarmboot/bootserver/internal/seeder"
 	"swarmboot/bootserver/internal/tftp"
 	"swarmboot/bootserver/internal/tracker"
+	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/envelope"
 )
@@ -49,27 +51,29 @@ type Server struct {
 	tracker   *tracker.Tracker
 	web       bootweb.Config
 
+	reloading sync.Mutex    // held while a config is put in force; before the others
+	verify    chan struct{} // holds a token when there may be other images
+
 	verifying sync.Mutex // held while an image is verified; before mu
 	mu        sync.Mutex
-	offers    map[string]*offer // guarded by mu; by the image's digest
-	seeder    *seeder.Seeder    // guarded by mu; set by Run before anything serves
+	offers    map[string]*offer     // guarded by mu; by the image's digest
+	booting   map[string]images.Ref // guarded by mu; what each machine's last script was for
+	seeder    *seeder.Seeder        // guarded by mu; set by Run before anything serves
 }
 
 // New checks the config and opens the files that it names. It opens no socket.
-func New(cfg Config, images *catalogue.Catalogue, key envelope.PrivateKey, log *slog.Logger) (*Server, error) {
+func New(cfg Config, offered *catalogue.Catalogue, key envelope.PrivateKey, log *slog.Logger) (*Server, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	s := &Server{
-		catalogue: images, key: key, log: log, offers: map[string]*offer{},
+		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, booting: map[string]images.Ref{}, verify: make(chan struct{}, 1),
 		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(), tracker: tracker.New(log),
 	}
 	s.site.Store(newSite(cfg))
-	for _, m := range cfg.Machines {
-		s.registry.add(m.MAC.String(), m.Name, m.Image.String())
-	}
-	if err := s.haveImages(); err != nil {
+	s.registry.expect(cfg.Machines)
+	if err := s.haveImages(s.site.Load()); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(cfg.State, 0o755); err != nil {
@@ -96,19 +100,6 @@ func New(cfg Config, images *catalogue.Catalogue, key envelope.PrivateKey, log *
 		return nil, err
 	}
 	return s, nil
-}
-
-// haveImages refuses a config with images that are not there. One that is there
-// and damaged is told when the server starts and to each machine that wants it;
-// the others boot.
-func (s *Server) haveImages() error {
-	var errs []error
-	for _, ref := range s.site.Load().Images() {
-		if _, err := s.catalogue.Get(ref); errors.Is(err, catalogue.ErrNotFound) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // A service is one protocol whose socket is open.
@@ -144,17 +135,24 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-// warmUp verifies all images, so that the first machine need not wait for it.
+// warmUp verifies all images, and again after each reload, so that the first
+// machine need not wait for it.
 func (s *Server) warmUp(ctx context.Context) error {
-	for _, ref := range s.site.Load().Images() {
-		if ctx.Err() != nil {
+	for {
+		for _, ref := range s.site.Load().Images() {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if _, err := s.offer(ref); err != nil {
+				s.log.Error("image cannot be booted", "image", ref.String(), "err", err)
+			}
+		}
+		select {
+		case <-s.verify:
+		case <-ctx.Done():
 			return nil
 		}
-		if _, err := s.offer(ref); err != nil {
-			s.log.Error("image cannot be booted", "image", ref.String(), "err", err)
-		}
 	}
-	return nil
 }
 
 // open opens all sockets, or none: the error then names every one that failed.

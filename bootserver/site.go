@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+
+	"swarmboot/initramfs/bootargs"
 )
 
 // A site is the config in force, laid out for look-ups. It never changes: a
@@ -66,3 +68,12 @@ func (s *site) base(n Network) string {
 
 // seeder is where the machines of n reach the seeder.
 func (s *site) seeder(n Network) netip.AddrPort { return netip.AddrPortFrom(n.Server, s.SwarmPort) }
+
+// kernelArgs are the arguments of m's kernel on network n: ours, then its own.
+func (s *site) kernelArgs(m Machine, n Network) []string {
+	args := []string{bootargs.Args{Server: s.base(n), MAC: m.MAC, Rescue: m.Rescue}.String()}
+	// A kernel that panics starts the boot anew; an argument of the admin's
+	// comes later and wins.
+	args = append(args, "panic=30")
+	return append(args, m.KernelArgs...)
+}

@@ -26,8 +26,7 @@ exit status is 0, else 1.`,
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: networks %d, machines %d, images %d\n",
-				args[0], len(cfg.Networks), len(cfg.Machines), len(cfg.Images()))
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: %s\n", args[0], summary(cfg.Config))
 			return err
 		},
 	}

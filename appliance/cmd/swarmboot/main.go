@@ -4,6 +4,7 @@
 //	swarmboot image list [-o json]
 //	swarmboot check FILE
 //	swarmboot serve --config FILE [--log-format text|json] [--verbose]
+//	swarmboot status [-o json]
 //	swarmboot machine list [-o json] [--watch]
 //	swarmboot version
 //
@@ -79,7 +80,7 @@ Four commands are all it takes:
 		return fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(imageCommand(), checkCommand(), serveCommand(), machineCommand(), versionCommand())
+	root.AddCommand(imageCommand(), checkCommand(), serveCommand(), statusCommand(), machineCommand(), versionCommand())
 	return root
 }
 

@@ -8,7 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 	"time"
 
 	"swarmboot/appliance/internal/control"
@@ -29,11 +32,15 @@ func serveCommand() *cobra.Command {
 		Use:   "serve --config FILE",
 		Short: "Run the boot server",
 		Long: `Run the boot server that the settings file FILE describes: DHCP, TFTP, HTTP,
-tracker and seeder, on one network card. It needs root, for the ports below 1024.
+tracker and seeder, on one network card or more. It needs root, for the ports below 1024.
 
 The log goes to standard error; every line about a machine has machine=MAC. The
 server runs until SIGINT or SIGTERM and then ends within 5 seconds. Machines that
-have booted go on without it.`,
+have booted go on without it.
+
+FILE is read again when it has changed, and on SIGHUP. It is put in force as a
+whole; while there is a mistake in it, the last good settings stay in force, and
+the log and 'swarmboot status' say why. Boots that run are not disturbed.`,
 		Example: `  swarmboot serve --config swarmboot.yaml
   swarmboot serve --config swarmboot.yaml --log-format json 2>>/var/log/swarmboot.json`,
 		Args: cobra.NoArgs,
@@ -59,6 +66,7 @@ have booted go on without it.`,
 // serve runs the server until ctx is done or one of its parts fails, and
 // returns when all have ended.
 func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) error {
+	taken, _ := os.Stat(config) // before it is read: what changes later is read again
 	cfg, err := settings.Load(config, offered)
 	if err != nil {
 		return err
@@ -82,7 +90,7 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 		return err
 	}
 
-	fmt.Fprintf(out, "Starting the boot server: networks %d, machines %d, images %d\n", len(cfg.Networks), len(cfg.Machines), len(cfg.Images()))
+	fmt.Fprintf(out, "Starting the boot server: %s\n", summary(cfg.Config))
 	for _, n := range cfg.Networks {
 		fmt.Fprintf(out, "  %-10s  %v on %s, mode %s, unknown machines: %s\n", n.Name, n.Subnet, cmp.Or(n.Interface, "relays"), n.Mode, n.Unknown)
 		fmt.Fprintf(out, "              udp %v ports 67 and 69, http://%v, swarm tcp %v\n", n.Server,
@@ -94,9 +102,14 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
+	daemon := newDaemon(server, config, taken, log)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	for _, run := range []func(context.Context) error{
 		server.Run,
-		func(ctx context.Context) error { return control.Serve(ctx, socket, server) },
+		func(ctx context.Context) error { return control.Serve(ctx, socket, daemon) },
+		func(ctx context.Context) error { return daemon.follow(ctx, hup) },
 	} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -108,11 +109,17 @@ func (oneMachine) Machines() []bootserver.MachineStatus {
 	return []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01", Image: "lab@1", Stage: stage.Ready,
 		Progress: &stage.Progress{Pieces: 4, Have: 3}}}
 }
+func (oneMachine) Config() control.Config {
+	return control.Config{File: "lab.yaml", Loaded: time.Now(), Refused: time.Now(), Problem: "lab.yaml:1:1: one\nlab.yaml:2:1: two"}
+}
+func (oneMachine) Networks() []bootserver.NetworkStatus {
+	return []bootserver.NetworkStatus{{Name: "hall", Server: netip.MustParseAddr("10.77.0.1"), Subnet: "10.77.0.0/24", Mode: bootserver.Full, PoolSize: 100, PoolUsed: 7}}
+}
 func (oneMachine) Swarms() []bootserver.SwarmStatus {
 	return []bootserver.SwarmStatus{{Image: "lab@1", Copies: 1.5}}
 }
 
-func TestMachineList(t *testing.T) {
+func TestMachineListAndStatus(t *testing.T) {
 	folder := t.TempDir()
 	if _, failure := swarmboot(t, "machine", "list", "--state", folder); !strings.Contains(failure, "start one with 'swarmboot serve'") {
 		t.Errorf("machine list without a server: %q; want what to do", failure)
@@ -135,6 +142,12 @@ func TestMachineList(t *testing.T) {
 	var list []bootserver.MachineStatus
 	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 || list[0].Name != "r1-n01" {
 		t.Errorf("machine list -o json printed %q, %q", out, failure)
+	}
+	out, failure = swarmboot(t, "status", "--state", folder)
+	for _, want := range []string{"lab.yaml, loaded 0s ago", "last good ones are in force:\n          lab.yaml:1:1: one\n          lab.yaml:2:1: two\n", "hall", "7 of 100", "ready", "1.50"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("status printed %q, %q; want %q in it", out, failure, want)
+		}
 	}
 	cancel()
 	if err := <-done; err != nil {

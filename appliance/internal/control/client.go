@@ -33,6 +33,18 @@ func NewClient(socket string) *Client {
 	}}
 }
 
+// Config tells which settings are in force.
+func (c *Client) Config(ctx context.Context) (config Config, err error) {
+	err = c.get(ctx, configPath, &config)
+	return config, err
+}
+
+// Networks tells which networks are served.
+func (c *Client) Networks(ctx context.Context) (list []bootserver.NetworkStatus, err error) {
+	err = c.get(ctx, networksPath, &list)
+	return list, err
+}
+
 // Machines tells how far each machine is.
 func (c *Client) Machines(ctx context.Context) (list []bootserver.MachineStatus, err error) {
 	err = c.get(ctx, machinesPath, &list)

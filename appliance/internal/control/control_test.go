@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -16,10 +17,14 @@ import (
 
 // answers is a Source of what it holds.
 type answers struct {
+	config   Config
+	networks []bootserver.NetworkStatus
 	machines []bootserver.MachineStatus
 	swarms   []bootserver.SwarmStatus
 }
 
+func (a answers) Config() Config                       { return a.config }
+func (a answers) Networks() []bootserver.NetworkStatus { return a.networks }
 func (a answers) Machines() []bootserver.MachineStatus { return a.machines }
 func (a answers) Swarms() []bootserver.SwarmStatus     { return a.swarms }
 
@@ -42,6 +47,8 @@ func start(t *testing.T, socket string, source Source) (*Client, func()) {
 
 func TestAskAndAnswer(t *testing.T) {
 	want := answers{
+		Config{File: "/etc/swarmboot.yaml", Loaded: time.Unix(1800000000, 0).UTC(), Problem: "a\nb"},
+		[]bootserver.NetworkStatus{{Name: "lab", Server: netip.MustParseAddr("10.77.0.1"), Mode: bootserver.Full}},
 		[]bootserver.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01", Stage: stage.Failed, At: stage.Root, Reason: "disk full",
 			Since: time.Unix(1800000000, 0).UTC(), Progress: &stage.Progress{Pieces: 4, Have: 2}}},
 		[]bootserver.SwarmStatus{{Image: "lab@1", ImageBytes: 300 << 20, Copies: 1.25, Peers: 3}},
@@ -51,6 +58,14 @@ func TestAskAndAnswer(t *testing.T) {
 	machines, err := client.Machines(t.Context())
 	if err != nil || !reflect.DeepEqual(machines, want.machines) {
 		t.Errorf("Machines() = %+v, %v; want %+v", machines, err, want.machines)
+	}
+	config, err := client.Config(t.Context())
+	if err != nil || config != want.config {
+		t.Errorf("Config() = %+v, %v; want %+v", config, err, want.config)
+	}
+	networks, err := client.Networks(t.Context())
+	if err != nil || !reflect.DeepEqual(networks, want.networks) {
+		t.Errorf("Networks() = %+v, %v; want %+v", networks, err, want.networks)
 	}
 	swarms, err := client.Swarms(t.Context())
 	if err != nil || !reflect.DeepEqual(swarms, want.swarms) {

@@ -18,16 +18,28 @@ import (
 	"swarmboot/bootserver"
 )
 
-// The questions: each is answered by a JSON array.
+// The questions: each is answered in JSON, all but the config by an array.
 const (
+	configPath   = "/v1/config"   // a Config
+	networksPath = "/v1/networks" // of bootserver.NetworkStatus
 	machinesPath = "/v1/machines" // of bootserver.MachineStatus
 	swarmsPath   = "/v1/swarms"   // of bootserver.SwarmStatus
 )
 
-// A Source knows the answers; bootserver.Server is one.
+// A Source knows the answers: a bootserver.Server, and whoever reads its config.
 type Source interface {
+	Config() Config
+	Networks() []bootserver.NetworkStatus
 	Machines() []bootserver.MachineStatus
 	Swarms() []bootserver.SwarmStatus
+}
+
+// Config tells which settings are in force.
+type Config struct {
+	File    string    `json:"file"`
+	Loaded  time.Time `json:"loaded"`            // when those in force were read
+	Refused time.Time `json:"refused,omitzero"`  // when a later version of the file was not put in force
+	Problem string    `json:"problem,omitempty"` // and why, a line for each mistake
 }
 
 // Listen opens the socket. It takes the place of a socket that a dead server
@@ -54,8 +66,10 @@ func Listen(socket string) (net.Listener, error) {
 // Serve answers from source until ctx is done, then closes l.
 func Serve(ctx context.Context, l net.Listener, source Source) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+machinesPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, source.Machines()) })
-	mux.HandleFunc("GET "+swarmsPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, source.Swarms()) })
+	mux.HandleFunc("GET "+configPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, source.Config()) })
+	mux.HandleFunc("GET "+networksPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Networks()) })
+	mux.HandleFunc("GET "+machinesPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Machines()) })
+	mux.HandleFunc("GET "+swarmsPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Swarms()) })
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
@@ -65,8 +79,10 @@ func Serve(ctx context.Context, l net.Listener, source Source) error {
 	return nil
 }
 
-// answer writes list, an empty one as [].
-func answer[T any](w http.ResponseWriter, list []T) {
+func answer(w http.ResponseWriter, what any) {
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(append([]T{}, list...)) // an error means that the asker has left
+	json.NewEncoder(w).Encode(what) // an error means that the asker has left
 }
+
+// answerList writes list, an empty one as [].
+func answerList[T any](w http.ResponseWriter, list []T) { answer(w, append([]T{}, list...)) }

@@ -1,18 +1,23 @@
-// Package table shows people what a boot server knows: Machines, Swarms
-// and Images write one table each, and Live keeps them up to date on a terminal.
+// Package table shows people what a boot server knows: Machines, Swarms,
+// Networks, Stages and Images write one table each, and Live keeps them up to
+// date on a terminal.
 //
-// cmd/swarmboot (machine list) and cmd/lab are its callers.
+// cmd/swarmboot (machine list, status) and cmd/lab are its callers.
 package table
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"swarmboot/bootserver"
 	"swarmboot/images"
+	"swarmboot/initramfs/stage"
 
 	"github.com/dustin/go-humanize"
 )
@@ -52,6 +57,33 @@ func Swarms(w io.Writer, list []bootserver.SwarmStatus) error {
 		rows[i] = []string{s.Image, size(s.ImageBytes), fmt.Sprint(s.Peers), size(s.SeederBytes), size(s.HTTPBytes), fmt.Sprintf("%.2f", s.Copies)}
 	}
 	return write(w, []string{"IMAGE", "SIZE", "PEERS", "SEEDED", "BY HTTP", "COPIES SENT"}, rows)
+}
+
+// Networks writes a line for each network: where it is and how full its pool.
+func Networks(w io.Writer, list []bootserver.NetworkStatus) error {
+	rows := make([][]string, len(list))
+	for i, n := range list {
+		used := ""
+		if n.PoolSize > 0 {
+			used = fmt.Sprintf("%d of %d", n.PoolUsed, n.PoolSize)
+		}
+		rows[i] = []string{n.Name, n.Interface, n.Server.String(), n.Subnet, string(n.Mode), used, string(n.Unknown)}
+	}
+	return write(w, []string{"NETWORK", "INTERFACE", "SERVER", "SUBNET", "MODE", "POOL USED", "UNKNOWN MACHINES"}, rows)
+}
+
+// Stages writes a line for each stage that machines stand at, in the order of a
+// boot; those that were never heard of come first.
+func Stages(w io.Writer, machines map[string]int) error {
+	order := func(name string) int { return stage.Stage(name).Index() }
+	names := slices.SortedFunc(maps.Keys(machines), func(a, b string) int {
+		return cmp.Or(cmp.Compare(order(a), order(b)), cmp.Compare(a, b))
+	})
+	rows := make([][]string, len(names))
+	for i, name := range names {
+		rows[i] = []string{name, fmt.Sprint(machines[name])}
+	}
+	return write(w, []string{"STAGE", "MACHINES"}, rows)
 }
 
 // Images writes a line for each image: what its parts weigh.

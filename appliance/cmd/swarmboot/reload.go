@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"swarmboot/appliance/internal/control"
+	"swarmboot/appliance/internal/settings"
+	"swarmboot/bootserver"
+)
+
+// A daemon is the boot server together with the file that it is run by.
+type daemon struct {
+	*bootserver.Server
+	config string
+	load   func() (*settings.Settings, error)
+	reload func(bootserver.Config) error
+	log    *slog.Logger
+	taken  fs.FileInfo // the file as it was last read; of follow alone
+
+	mu     sync.Mutex
+	status control.Config // guarded by mu
+}
+
+// newDaemon is told what the file was just before it was read.
+func newDaemon(server *bootserver.Server, config string, taken fs.FileInfo, log *slog.Logger) *daemon {
+	return &daemon{
+		Server: server, config: config, taken: taken, log: log, reload: server.Reload,
+		load:   func() (*settings.Settings, error) { return settings.Load(config, offered) },
+		status: control.Config{File: config, Loaded: time.Now()},
+	}
+}
+
+// Config tells which settings are in force.
+func (d *daemon) Config() control.Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.status
+}
+
+// look is how often the file is looked at. A change is taken up when a second
+// look finds no other: an editor may still be writing. Looking needs no more
+// than one stat, and works where notification does not: on network file systems,
+// with editors that rename, with links that are turned elsewhere.
+const look = time.Second
+
+// follow takes up what the admin writes into the file, and what hup asks for,
+// until ctx is done.
+func (d *daemon) follow(ctx context.Context, hup <-chan os.Signal) error {
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	last := d.taken
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-hup:
+			d.taken, _ = os.Stat(d.config)
+			last = d.taken
+			d.takeUp("signal")
+		case <-tick.C:
+			now, err := os.Stat(d.config)
+			if err != nil {
+				continue // an editor may have moved it away for a moment
+			}
+			if !same(now, d.taken) && same(now, last) {
+				d.taken = now
+				d.takeUp("file changed")
+			}
+			last = now
+		}
+	}
+}
+
+// same tells whether a file is the one that it was.
+func same(a, b fs.FileInfo) bool {
+	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
+
+// takeUp reads the file and puts it in force as a whole, or leaves what is in
+// force and says why.
+func (d *daemon) takeUp(why string) {
+	s, err := d.load()
+	if err == nil {
+		err = d.reload(s.Config)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := time.Now()
+	if err != nil {
+		d.status.Refused, d.status.Problem = now, err.Error()
+		d.log.Error("settings were not loaded; the last good ones stay in force", "file", d.config, "why", why, "err", err)
+		return
+	}
+	d.status = control.Config{File: d.config, Loaded: now}
+	d.log.Info("settings loaded", "file", d.config, "why", why)
+}
+
+// summary is what check and serve say about settings without mistakes.
+func summary(cfg bootserver.Config) string {
+	return fmt.Sprintf("networks %d, machines %d, images %d", len(cfg.Networks), len(cfg.Machines), len(cfg.Images()))
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"swarmboot/appliance/internal/settings"
+	"swarmboot/bootserver"
+)
+
+// The file is taken up once it rests, however it was changed; what is wrong
+// leaves the last good settings in force and is told.
+func TestFollowTheFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "swarmboot.yaml")
+		write := func(name, text string) {
+			t.Helper()
+			if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write(file, "1")
+		taken, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var inForce string
+		d := newDaemon(nil, file, taken, slog.New(slog.DiscardHandler))
+		d.load = func() (*settings.Settings, error) {
+			data, err := os.ReadFile(file)
+			if string(data) == "wrong" {
+				err = errors.New("line 1 is wrong")
+			}
+			return &settings.Settings{Config: bootserver.Config{State: string(data)}}, err
+		}
+		d.reload = func(c bootserver.Config) error {
+			if c.State == "refused" {
+				return errors.New("takes a restart")
+			}
+			inForce = c.State
+			return nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		hup := make(chan os.Signal)
+		done := make(chan error)
+		go func() { done <- d.follow(ctx, hup) }()
+		expect := func(want, problem string) {
+			t.Helper()
+			synctest.Wait()
+			if got := d.Config(); inForce != want || got.Problem != problem {
+				t.Errorf("in force is %q, problem %q; want %q, %q", inForce, got.Problem, want, problem)
+			}
+		}
+
+		time.Sleep(3 * look)
+		expect("", "") // nothing was changed
+		write(file, "22")
+		time.Sleep(look)
+		expect("", "") // it may still be written
+		time.Sleep(look)
+		expect("22", "")
+		write(file, "wrong")
+		time.Sleep(3 * look)
+		expect("22", "line 1 is wrong")
+		write(file, "refused")
+		time.Sleep(3 * look)
+		expect("22", "takes a restart")
+		write(file+"~", "4444") // as editors save
+		if err := os.Rename(file+"~", file); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * look)
+		expect("4444", "")
+		os.Remove(file)
+		time.Sleep(3 * look)
+		expect("4444", "")
+		write(file, "55555")
+		hup <- nil
+		expect("55555", "")
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("follow = %v; want nil after a stop", err)
+		}
+	})
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"swarmboot/appliance/internal/control"
+	"swarmboot/appliance/internal/table"
+	"swarmboot/bootserver"
+
+	"github.com/spf13/cobra"
+)
+
+func statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Tell what the running boot server does, and whether its settings are the file's",
+		Long: `Tell what the running boot server does: which settings are in force and since
+when, and why a later version of the file is not; its networks; how many machines
+stand at which stage; and what each image has cost the server.
+
+With -o json it is one object with the keys config, networks, machines (by stage)
+and swarms. The exit status is 1 if no server answers.`,
+		Example: `  swarmboot status
+  swarmboot status -o json | jq -r .config.problem`,
+		Args: cobra.NoArgs,
+	}
+	folder := stateFlag(cmd)
+	wantsJSON := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		asJSON, err := wantsJSON()
+		if err != nil {
+			return err
+		}
+		s, err := askStatus(cmd.Context(), control.NewClient(folder.Socket()))
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
+		}
+		return s.print(cmd.OutOrStdout(), time.Now())
+	}
+	return cmd
+}
+
+// serverStatus is what status tells.
+type serverStatus struct {
+	Config   control.Config             `json:"config"`
+	Networks []bootserver.NetworkStatus `json:"networks"`
+	Machines map[string]int             `json:"machines"` // by stage; those never heard of by "unseen"
+	Swarms   []bootserver.SwarmStatus   `json:"swarms"`
+}
+
+func askStatus(ctx context.Context, client *control.Client) (s serverStatus, err error) {
+	if s.Config, err = client.Config(ctx); err != nil {
+		return s, err
+	}
+	if s.Networks, err = client.Networks(ctx); err != nil {
+		return s, err
+	}
+	if s.Swarms, err = client.Swarms(ctx); err != nil {
+		return s, err
+	}
+	machines, err := client.Machines(ctx)
+	s.Machines = map[string]int{}
+	for _, m := range machines {
+		if m.Stage == "" {
+			s.Machines["unseen"]++
+		} else {
+			s.Machines[string(m.Stage)]++
+		}
+	}
+	return s, err
+}
+
+func (s serverStatus) print(w io.Writer, now time.Time) error {
+	ago := func(t time.Time) string { return now.Sub(t).Truncate(time.Second).String() + " ago" }
+	fmt.Fprintf(w, "settings  %s, loaded %s\n", s.Config.File, ago(s.Config.Loaded))
+	if s.Config.Problem != "" {
+		fmt.Fprintf(w, "          refused %s, the last good ones are in force:\n", ago(s.Config.Refused))
+		fmt.Fprintf(w, "          %s\n", strings.ReplaceAll(s.Config.Problem, "\n", "\n          "))
+	}
+	fmt.Fprintln(w)
+	if err := table.Networks(w, s.Networks); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	if err := table.Stages(w, s.Machines); err != nil {
+		return err
+	}
+	if len(s.Swarms) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	return table.Swarms(w, s.Swarms)
+}

@@ -1,0 +1,105 @@
+package bootserver
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"swarmboot/images"
+	"swarmboot/images/catalogue"
+)
+
+// Reload puts another config in force, as a whole or not at all: after an error
+// everything is as before. Boots that run go on: a machine that has fetched the
+// script of one image is told of that image until it starts anew.
+func (s *Server) Reload(cfg Config) error {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	now, next := s.site.Load(), newSite(cfg)
+	if err := needsRestart(now, next); err != nil {
+		return err
+	}
+	if err := s.haveImages(next); err != nil {
+		return err
+	}
+	if err := s.dhcp.Reload(next.dhcpNetworks()); err != nil {
+		return err
+	}
+	s.site.Store(next)
+	s.registry.expect(next.Machines)
+	select {
+	case s.verify <- struct{}{}:
+	default: // it will look at what is in force anyway
+	}
+	s.log.Info("config reloaded", "networks", len(next.Networks), "machines", len(next.Machines))
+	return nil
+}
+
+// needsRestart names what differs and cannot change while sockets are open and
+// files are mapped.
+func needsRestart(now, next *site) error {
+	var changed []string
+	for _, c := range []struct {
+		key  string
+		same bool
+	}{
+		{"server.http", now.HTTPPort == next.HTTPPort},
+		{"server.swarm", now.SwarmPort == next.SwarmPort},
+		{"server.state", now.State == next.State},
+		{"server.loaders", now.Loaders == next.Loaders},
+		{"server.initramfs", now.Initramfs == next.Initramfs},
+	} {
+		if !c.same {
+			changed = append(changed, c.key)
+		}
+	}
+	for _, address := range next.addresses() {
+		if !slices.Contains(now.addresses(), address) {
+			changed = append(changed, fmt.Sprintf("networks.%s.address", next.networkOf(address).Name))
+		}
+	}
+	if len(changed) > 0 {
+		return fmt.Errorf("%v can only change with a restart of the server; running machines do not notice one", changed)
+	}
+	return nil
+}
+
+// haveImages refuses a config with images that are not there. One that is there
+// and damaged is told when it is verified and to each machine that wants it; the
+// others boot.
+func (s *Server) haveImages(in *site) error {
+	var errs []error
+	for _, ref := range in.Images() {
+		if _, err := s.catalogue.Get(ref); errors.Is(err, catalogue.ErrNotFound) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// maxBooting bounds what strangers can make the server remember.
+const maxBooting = 1 << 16
+
+// boots remembers which image's script mac was sent.
+func (s *Server) boots(mac string, ref images.Ref) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.booting[mac]; known || len(s.booting) < maxBooting {
+		s.booting[mac] = ref
+	}
+}
+
+// booted is the image whose kernel mac runs: that of the last script that it
+// was sent, or, after a restart of the server, what the config has for it.
+func (s *Server) booted(m Machine) images.Ref {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ref, known := s.booting[m.MAC.String()]; known {
+		return ref
+	}
+	return m.Image
+}

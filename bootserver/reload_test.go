@@ -1,0 +1,167 @@
+package bootserver
+
+import (
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"swarmboot/images"
+	"swarmboot/images/catalogue"
+	"swarmboot/initramfs/bootargs"
+	"swarmboot/initramfs/envelope"
+)
+
+// with is the lab's config after an edit; the lab's own stays as it is.
+func (l lab) with(edit func(*Config)) Config {
+	cfg := l.Config
+	cfg.Networks, cfg.Machines = slices.Clone(cfg.Networks), slices.Clone(cfg.Machines)
+	edit(&cfg)
+	return cfg
+}
+
+// second puts another version of the lab's image into the catalogue.
+func (l lab) second(t *testing.T) images.Ref {
+	t.Helper()
+	m := l.image.Manifest
+	m.Version = "2"
+	parts := map[catalogue.Part]string{}
+	for _, part := range catalogue.Parts {
+		parts[part] = l.image.Path(part)
+	}
+	image, err := l.images.Add(t.Context(), l.key, m, parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image.Manifest.Ref()
+}
+
+// A boot that has begun goes on with the image that it began with, whatever is
+// loaded meanwhile, and no request fails while that happens.
+func TestReloadUnderLoad(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	l := newLab(t)
+	other := l.second(t)
+	s := l.new(t)
+	run(t, s)
+	m := machine{T: t}
+	hw := l.Machines[0].MAC
+	describes := func() string {
+		t.Helper()
+		code, sealed := m.do("GET", bootargs.DescriptionPath(hw), "")
+		d, err := bootargs.OpenDescription([]envelope.PublicKey{l.key.Public()}, hw, []byte(sealed))
+		if err != nil {
+			t.Fatalf("description: %d, %v", code, err)
+		}
+		return d.Image
+	}
+	changed := l.with(func(c *Config) {
+		for i := range c.Machines {
+			c.Machines[i].Image = other
+		}
+	})
+
+	m.do("GET", "/boot.ipxe?mac="+hw.String(), "")
+	if err := s.Reload(changed); err != nil {
+		t.Fatal(err)
+	}
+	if got := describes(); got != "lab@1" {
+		t.Errorf("a machine in mid-boot is told of %s; want lab@1, whose kernel it runs", got)
+	}
+	if _, script := m.do("GET", "/boot.ipxe?mac="+hw.String(), ""); !strings.Contains(script, "boots lab@2") {
+		t.Errorf("script after the reload =\n%s\nwant lab@2", script)
+	}
+	if got := describes(); got != "lab@2" {
+		t.Errorf("a new boot is told of %s; want lab@2", got)
+	}
+
+	done := make(chan struct{})
+	var load sync.WaitGroup
+	for range 4 {
+		load.Go(func() {
+			for {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				for _, path := range []string{"/boot.ipxe?mac=" + hw.String(), bootargs.DescriptionPath(hw), "/images/" + l.image.Digest + "/kernel"} {
+					if code, body := m.do("GET", path, ""); code != http.StatusOK {
+						t.Errorf("%s while the config is reloaded: %d %s", path, code, body)
+					}
+				}
+			}
+		})
+	}
+	for i := range 40 {
+		cfg := changed
+		if i%2 == 0 {
+			cfg = l.Config
+		}
+		if err := s.Reload(cfg); err != nil {
+			t.Error(err)
+		}
+	}
+	close(done)
+	load.Wait()
+}
+
+// A config that cannot be put in force leaves everything as it is.
+func TestReloadRefuses(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	l := newLab(t)
+	s := l.new(t)
+	run(t, s)
+	for want, edit := range map[string]func(*Config){
+		"is there twice": func(c *Config) { c.Machines = append(c.Machines, c.Machines[0]) },
+		"nothing@1":      func(c *Config) { c.Machines[0].Image = images.Ref{Name: "nothing", Version: "1"} },
+		"[server.http server.state] can only change with a restart": func(c *Config) { c.HTTPPort, c.State = 8080, "/elsewhere" },
+		"[networks.lab.address] can only change with a restart":     func(c *Config) { c.Networks[0].Server = netip.MustParseAddr("10.77.0.2") },
+		"nowhere0": func(c *Config) { c.Networks[0].Interface = "nowhere0" },
+	} {
+		before := s.site.Load()
+		if err := s.Reload(l.with(edit)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Reload = %v; want it to say %q", err, want)
+		}
+		if s.site.Load() != before {
+			t.Errorf("after a reload that said %q another config is in force", want)
+		}
+	}
+	if code, _ := (machine{T: t}).do("GET", "/boot.ipxe?mac=52:54:00:77:00:02", ""); code != http.StatusOK {
+		t.Errorf("script after refused reloads = %d; want 200", code)
+	}
+}
+
+// Machines come and go with the config; those that were heard of stay to be seen.
+func TestReloadMachines(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	l := newLab(t)
+	s := l.new(t)
+	run(t, s)
+	(machine{T: t}).dhcp("ovmf-2022.11.discover.hex", func(p []byte) []byte { return p })
+	for s.Machines()[0].Stage == "" { // it is noted after the answer
+		time.Sleep(time.Millisecond)
+	}
+	err := s.Reload(l.with(func(c *Config) {
+		c.Machines = []Machine{{MAC: []byte{0x52, 0x54, 0, 0x77, 0, 9}, Name: "m9", Network: "lab", Boot: c.Machines[0].Boot}}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, m := range s.Machines() {
+		names = append(names, m.Name)
+	}
+	if want := []string{"m2", "m9"}; !slices.Equal(names, want) {
+		t.Errorf("machines after the reload = %v; want %v: m3 was never heard of", names, want)
+	}
+}
