@@ -28,26 +28,28 @@ var folders = []string{"appliance", "bootserver", "peerd", "images", "initramfs"
 // homes says which packages may import a library from outside: a directory, or
 // a directory and all below it (dir/...). golang.org/x may be used anywhere.
 var homes = map[string][]string{
-	"github.com/anacrolix":           {"images/metainfo", "peerd/announce", "peerd/swarm/..."},
-	"github.com/dustin/go-humanize":  {"appliance/cmd/...", "appliance/internal/table"},
-	"github.com/google":              {"images/importer"}, // go-containerregistry
-	"github.com/hanwen/go-fuse":      {"peerd/internal/rootfs/..."},
-	"github.com/insomniacslk/dhcp":   {"bootserver/internal/dhcp", "initramfs/internal/netup"},
-	"github.com/klauspost/compress":  {"images/builder", "images/internal/decompress", "initramfs/..."},
-	"github.com/mdlayher/ndp":        {"bootserver/internal/ra"},
-	"github.com/mdlayher/packet":     {"bootserver/internal/dhcp"},
-	"github.com/pin/tftp":            {"bootserver/internal/tftp"},
-	"github.com/secure-systems-lab":  {"initramfs/envelope"},
-	"github.com/spf13/cobra":         {"appliance/cmd/..."},
-	"github.com/u-root/gobusybox":    {"initramfs/..."},
-	"github.com/u-root/mkuimage":     {"images/builder", "initramfs/..."}, // in both: writing cpio archives
-	"github.com/u-root/u-root":       {"initramfs/..."},
-	"github.com/u-root/uio":          {"initramfs/..."},
-	"github.com/ulikunitz/xz":        {"images/builder", "images/internal/decompress"},
-	"github.com/vbauerster/mpb":      {"appliance/cmd/swarmboot"},
-	"github.com/vishvananda/netlink": {"initramfs/internal/netup"},
-	"go.etcd.io/bbolt":               {"bootserver/..."},
-	"go.yaml.in/yaml":                {"appliance/internal/settings"},
+	"github.com/anacrolix":                  {"images/metainfo", "peerd/announce", "peerd/swarm/..."},
+	"github.com/dustin/go-humanize":         {"appliance/cmd/...", "appliance/internal/table"},
+	"github.com/google":                     {"images/importer"}, // go-containerregistry
+	"github.com/hanwen/go-fuse":             {"peerd/internal/rootfs/..."},
+	"github.com/insomniacslk/dhcp":          {"bootserver/internal/dhcp", "initramfs/internal/netup"},
+	"github.com/invopop/jsonschema":         {"appliance/internal/settings"}, // its test alone
+	"github.com/klauspost/compress":         {"images/builder", "images/internal/decompress", "initramfs/..."},
+	"github.com/mdlayher/ndp":               {"bootserver/internal/ra"},
+	"github.com/mdlayher/packet":            {"bootserver/internal/dhcp"},
+	"github.com/pin/tftp":                   {"bootserver/internal/tftp"},
+	"github.com/santhosh-tekuri/jsonschema": {"appliance/internal/settings"}, // its test alone
+	"github.com/secure-systems-lab":         {"initramfs/envelope"},
+	"github.com/spf13/cobra":                {"appliance/cmd/..."},
+	"github.com/u-root/gobusybox":           {"initramfs/..."},
+	"github.com/u-root/mkuimage":            {"images/builder", "initramfs/..."}, // in both: writing cpio archives
+	"github.com/u-root/u-root":              {"initramfs/..."},
+	"github.com/u-root/uio":                 {"initramfs/..."},
+	"github.com/ulikunitz/xz":               {"images/builder", "images/internal/decompress"},
+	"github.com/vbauerster/mpb":             {"appliance/cmd/swarmboot"},
+	"github.com/vishvananda/netlink":        {"initramfs/internal/netup"},
+	"go.etcd.io/bbolt":                      {"bootserver/..."},
+	"go.yaml.in/yaml":                       {"appliance/internal/settings"},
 }
 
 // A source is one parsed file.

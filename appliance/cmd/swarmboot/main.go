@@ -3,6 +3,7 @@
 //	swarmboot image build NAME@VERSION [--from SOURCE] [--kernel-from SOURCE] ...
 //	swarmboot image list [-o json]
 //	swarmboot check FILE
+//	swarmboot schema
 //	swarmboot serve --config FILE [--log-format text|json] [--verbose]
 //	swarmboot status [-o json]
 //	swarmboot machine list [-o json] [--watch]
@@ -80,7 +81,7 @@ Four commands are all it takes:
 		return fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(imageCommand(), checkCommand(), serveCommand(), statusCommand(), machineCommand(), versionCommand())
+	root.AddCommand(imageCommand(), checkCommand(), schemaCommand(), serveCommand(), statusCommand(), machineCommand(), versionCommand())
 	return root
 }
 

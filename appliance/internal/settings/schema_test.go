@@ -1,0 +1,114 @@
+package settings
+
+import (
+	"bytes"
+	"encoding/json"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"swarmboot/bootserver"
+
+	"github.com/invopop/jsonschema"
+	validator "github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+)
+
+const (
+	ipv4 = `\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}`
+	mac  = `[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}`
+)
+
+// single are the values of scalars as an editor sees them. What a pattern does
+// not catch, check does.
+var single = map[reflect.Type]*jsonschema.Schema{
+	reflect.TypeFor[*bool]():             {Type: "boolean"},
+	reflect.TypeFor[uint16]():            {Type: "integer", Minimum: "1", Maximum: "65535"},
+	reflect.TypeFor[time.Duration]():     {Type: "string", Pattern: `^(\d+(\.\d+)?(h|m|s))+$`, Examples: []any{"24h"}},
+	reflect.TypeFor[netip.Addr]():        {Type: "string", Pattern: "^" + ipv4 + "$", Examples: []any{"10.77.0.254"}},
+	reflect.TypeFor[netip.Prefix]():      {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2}$`, Examples: []any{"10.77.0.1/24"}},
+	reflect.TypeFor[bootserver.Range]():  {Type: "string", Pattern: "^" + ipv4 + ` *- *` + ipv4 + "$", Examples: []any{"10.77.0.100-10.77.0.199"}},
+	reflect.TypeFor[bootserver.Route]():  {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2} via ` + ipv4 + "$", Examples: []any{"10.80.0.0/16 via 10.77.0.254"}},
+	reflect.TypeFor[bootserver.Policy](): {Type: "string", Enum: []any{bootserver.Deny, bootserver.Default, bootserver.Discover}},
+	reflect.TypeFor[bootserver.Mode]():   {Type: "string", Enum: []any{bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off}},
+	reflect.TypeFor[Image]():             {Type: "string", Examples: []any{"lab@1"}},
+}
+
+// several are those that may be a list too.
+var several = map[reflect.Type]*jsonschema.Schema{
+	reflect.TypeFor[[]string]():           {Type: "string"},
+	reflect.TypeFor[[]bootserver.Route](): single[reflect.TypeFor[bootserver.Route]()],
+	reflect.TypeFor[[]netip.Addr]():       {Type: "string", Pattern: "^" + ipv4 + "( *- *" + ipv4 + ")?$", Examples: []any{"10.77.0.11"}},
+	reflect.TypeFor[[]net.HardwareAddr](): {Type: "string", Pattern: "^" + mac + "( *- *" + mac + ")?$", Examples: []any{"52:54:00:77:00:01"}},
+}
+
+func schemaOf(t reflect.Type) *jsonschema.Schema {
+	if s := single[t]; s != nil {
+		own := *s // the field's comment is written into it
+		return &own
+	}
+	if s := several[t]; s != nil {
+		return &jsonschema.Schema{AnyOf: []*jsonschema.Schema{s, {Type: "array", Items: s}}}
+	}
+	return nil
+}
+
+// TestSchema checks that the published schema is that of File, with the
+// comments on its fields, and that it takes every setting there is.
+func TestSchema(t *testing.T) {
+	r := jsonschema.Reflector{FieldNameTag: "yaml", Anonymous: true, DoNotReference: true, RequiredFromJSONSchemaTags: true, Mapper: schemaOf}
+	if err := r.AddGoComments("swarmboot/appliance/internal/settings", "."); err != nil {
+		t.Fatal(err)
+	}
+	schema := r.Reflect(File{})
+	schema.Title = "Settings of a Swarmboot server"
+	want, err := json.MarshalIndent(schema, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = append(want, '\n')
+	if *update {
+		if err := os.WriteFile("swarmboot.schema.json", want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if !bytes.Equal(Schema, want) {
+		t.Errorf("swarmboot.schema.json is not that of File; make it anew: go test ./appliance/internal/settings -update")
+	}
+
+	parsed, err := validator.UnmarshalJSON(bytes.NewReader(want))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := validator.NewCompiler()
+	if err := c.AddResource("swarmboot.schema.json", parsed); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := c.Compile("swarmboot.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	validate := func(name string) error {
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v any
+		if err := yaml.Unmarshal(data, &v); err != nil {
+			t.Fatal(err)
+		}
+		return compiled.Validate(v)
+	}
+	if err := validate("full.yaml"); err != nil {
+		t.Errorf("the schema refuses full.yaml: %v", err)
+	}
+	for _, name := range strings.Fields("unknown-keys wrong-types mode macs-malformed routes ipv6-for-ipv4") {
+		if err := validate(filepath.Join("mistakes", name+".yaml")); err == nil {
+			t.Errorf("the schema takes %s.yaml", name)
+		}
+	}
+}
