@@ -95,8 +95,9 @@ func (b *benchmark) boot(name string, machines []machine, rate string, times int
 		}
 		var result []bootserver.MachineStatus
 		for _, m := range machines {
-			for rack.server.machine(b.t, m.MAC).Boots == before[m.MAC] {
-				time.Sleep(100 * time.Millisecond) // what the server knows is of the last boot
+			// Until it begins, what the server knows is of the last boot.
+			for tick := time.Tick(100 * time.Millisecond); rack.server.machine(b.t, m.MAC).Boots == before[m.MAC]; {
+				<-tick
 			}
 			rack.server.wait(b.t, m.MAC, stage.Ready)
 			result = append(result, rack.server.wait(b.t, m.MAC, stage.Seeding))

@@ -167,9 +167,7 @@ type server struct {
 	state  state.Folder
 	client *control.Client
 	log    string // file
-	cmd    *exec.Cmd
-	ended  chan struct{} // closed when it has ended
-	err    error         // how; to be read after ended
+	*vm.Service
 }
 
 var settings = template.Must(template.New("settings").Parse(`server:
@@ -207,47 +205,30 @@ func (r *rack) serve(folder string, machines []machine) *server {
 	if err := os.WriteFile(config, text.Bytes(), 0o644); err != nil {
 		r.t.Fatal(err)
 	}
-	s := &server{t: r.t, state: state.Folder(folder), log: folder + ".log", ended: make(chan struct{})}
+	s := &server{t: r.t, state: state.Folder(folder), log: folder + ".log"}
 	s.client = control.NewClient(s.state.Socket())
-	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
+	answers := func(ctx context.Context) error { _, err := s.client.Machines(ctx); return err }
+	var err error
+	if s.Service, err = r.lan.Serve(r.t.Context(), answers, s.log, swarmbootProgram(r.t), "serve", "--config", config); err != nil {
 		r.t.Fatal(err)
 	}
-	defer log.Close()
-	s.cmd = r.lan.Command(context.Background(), swarmbootProgram(r.t), "serve", "--config", config)
-	s.cmd.Stdout, s.cmd.Stderr = log, log
-	if err := s.cmd.Start(); err != nil {
-		r.t.Fatal(err)
-	}
-	go func() { // ends with the LAN at the latest
-		s.err = s.cmd.Wait()
-		close(s.ended)
-	}()
-	for tick := time.Tick(50 * time.Millisecond); ; <-tick {
-		if _, err := s.client.Machines(r.t.Context()); err == nil {
-			return s
-		}
-		select {
-		case <-s.ended:
-			r.t.Fatalf("the boot server has ended:\n%s", vm.LogTail(s.log, 20))
-		default:
-		}
-	}
+	return s
 }
 
 // stop sends sig and returns how long the server took to end, and how it did.
 func (s *server) stop(sig syscall.Signal) (took time.Duration, err error) {
 	s.t.Helper()
 	begun := time.Now()
-	if err := s.cmd.Process.Signal(sig); err != nil {
+	if err := s.Signal(sig); err != nil {
 		s.t.Fatal(err)
 	}
-	select {
-	case <-s.ended:
-	case <-time.After(30 * time.Second):
-		s.t.Fatalf("the boot server does not end after %v", sig)
+	ctx, cancel := context.WithTimeoutCause(s.t.Context(), 30*time.Second, fmt.Errorf("nothing happened for 30 s after %v", sig))
+	defer cancel()
+	err = s.Wait(ctx)
+	if ctx.Err() != nil {
+		s.t.Fatal(err)
 	}
-	return time.Since(begun), s.err
+	return time.Since(begun), err
 }
 
 // machine is what the server knows of a machine.

@@ -10,9 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"text/template"
-	"time"
 
 	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/control"
@@ -215,33 +213,9 @@ func (l *lab) serve(ctx context.Context, lan *vm.LAN, machines []machine) error 
 	if err := os.WriteFile(config, []byte(text.String()), 0o644); err != nil {
 		return fmt.Errorf("write the server's settings: %w", err)
 	}
-	log, err := os.Create(logName)
-	if err != nil {
-		return fmt.Errorf("start the boot server: %w", err)
-	}
-	defer log.Close()
-	// Not bound to ctx: it outlives this command.
-	server := lan.Command(context.Background(), l.swarmboot, "serve", "--config", config)
-	server.Stdout, server.Stderr = log, log
-	server.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := server.Start(); err != nil {
-		return fmt.Errorf("start the boot server: %w", err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Wait() }()
-	for tick := time.Tick(100 * time.Millisecond); ; {
-		_, err := l.client.Machines(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-tick:
-		case <-ended:
-			return fmt.Errorf("the boot server has ended; its last words:\n%s", vm.LogTail(logName, 20))
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
+	answers := func(ctx context.Context) error { _, err := l.client.Machines(ctx); return err }
+	_, err := lan.Serve(ctx, answers, logName, l.swarmboot, "serve", "--config", config)
+	return err
 }
 
 func (l *lab) powerOn(lan *vm.LAN, machines []machine) error {
