@@ -7,7 +7,6 @@ import (
 
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/bootserver/internal/dhcp"
-	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/stage"
 )
@@ -91,16 +90,16 @@ func (s *Server) report(r stage.Report) {
 			log.Info("machine reached a stage")
 		}
 	}
-	if r.Stage == stage.Ready && len(r.Touched) > 0 && r.Image == m.Image.String() {
-		s.recordProfile(r, m.Image)
+	if r.Stage == stage.Ready && len(r.Touched) > 0 {
+		s.recordProfile(r)
 	}
 }
 
-// recordProfile keeps the read log of a machine that has booted the image that
-// the config gives it.
-func (s *Server) recordProfile(r stage.Report, ref images.Ref) {
+// recordProfile keeps the read log of a machine that has booted one of our
+// images.
+func (s *Server) recordProfile(r stage.Report) {
 	for _, o := range s.offered() {
-		if o.Manifest.Ref() != ref {
+		if o.Manifest.Ref().String() != r.Image {
 			continue
 		}
 		kept, err := s.profiles.record(o.Digest, r.Image, o.Manifest.Pieces.Count(), r.Touched)

@@ -142,7 +142,7 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 	return bootargs.Description{
 		Machine:  mac.String(),
 		Name:     m.Name,
-		Image:    ref.String(),
+		Image:    o.Manifest.Ref().String(), // which m.Image, a tag, may only stand for
 		Manifest: o.Envelope,
 		Torrent:  o.torrent,
 		Tracker:  base + announce.Path,

@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// A Ref names one version of an image, written name@version.
+// A Ref names one version of an image, written name@version. A tag, which stands
+// for one version now and for another later, is written like one: name@tag.
 type Ref struct{ Name, Version string }
 
 var word = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -107,6 +108,18 @@ func unpackImage(ctx context.Context, o Options, name, work, root string) error 
 		return err
 	}
 	return inside.WriteFile("boot/vmlinuz-"+image.Manifest.KernelRelease, kernel, 0o644)
+}
+
+// Unpack puts the root of an image into the folder root, which it makes.
+func Unpack(ctx context.Context, image *catalogue.Image, root string) error {
+	if err := image.Verify(catalogue.Root); err != nil {
+		return err
+	}
+	if err := os.Mkdir(root, 0o755); err != nil {
+		return err
+	}
+	o := Options{Log: slog.New(slog.DiscardHandler), Progress: func(string, int64, int64) {}}
+	return importer.Squashfs(ctx, source{"squashfs", image.Path(catalogue.Root)}.job(o, "", root))
 }
 
 // newest is the time of the latest change of a file in root that came from

@@ -56,8 +56,8 @@ func (c *Catalogue) add(ctx context.Context, key envelope.PrivateKey, m images.M
 	if err := c.sweep(); err != nil {
 		return nil, err
 	}
-	if _, err := os.Lstat(c.ref(m.Ref())); err == nil {
-		return nil, ErrExists
+	if err := c.free(m.Ref()); err != nil {
+		return nil, err
 	}
 
 	w := writer{ctx: ctx}
@@ -81,6 +81,23 @@ func (c *Catalogue) add(ctx context.Context, key envelope.PrivateKey, m images.M
 	if err != nil {
 		return nil, err
 	}
+	return w.publish(c, m, digest, data)
+}
+
+// free tells whether an image may be called ref.
+func (c *Catalogue) free(ref images.Ref) error {
+	if _, err := os.Lstat(c.ref(ref)); err == nil {
+		return ErrExists
+	}
+	if _, err := os.Lstat(c.tag(ref)); err == nil {
+		return errors.New("is a tag, and what it stands for may change; choose another version")
+	}
+	return nil
+}
+
+// publish writes the manifest of an image whose blobs are there, and then its
+// ref.
+func (w *writer) publish(c *Catalogue, m images.Manifest, digest string, data []byte) (*Image, error) {
 	if _, err := w.write(bytes.NewReader(data), func(string) string { return c.manifest(digest) }); err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
@@ -172,7 +189,7 @@ func (c *Catalogue) lock(ctx context.Context) (unlock func() error, err error) {
 // sweep removes what processes that died while adding have left. The caller
 // holds the lock.
 func (c *Catalogue) sweep() error {
-	for _, folder := range []string{"blobs", "manifests", "refs/*"} {
+	for _, folder := range []string{"blobs", "manifests", "refs/*", "tags/*"} {
 		names, err := fs.Glob(os.DirFS(c.dir), folder+"/"+temporary+"*")
 		if err != nil {
 			return err

@@ -3,13 +3,17 @@
 //	blobs/<sha256>            kernel, modules, root and torrent of all images
 //	manifests/<digest>.json   signed manifests, in their envelopes
 //	refs/<name>/<version>     the digest that this version stands for
+//	tags/<name>/<tag>         the digest that this tag stands for now
 //
 // Blobs and manifests are named by their contents and never change. An image
-// exists from the moment its ref does, which Add writes last (add.go); so a
-// reader needs no lock, whatever happens to a writer. Each Get and List checks
-// the signatures; Verify checks the bytes (verify.go).
+// exists from the moment its ref does, which Add writes last (add.go), until
+// Remove takes it away (remove.go); so a reader needs no lock, whatever happens
+// to a writer. A tag is a name that moves (tag.go): wherever name@version
+// stands, name@tag may. Each Get and List checks the signatures; Verify and
+// VerifyAll check the bytes (verify.go). Export and Import carry an image from
+// one catalogue to another, signature and all (transfer.go).
 //
-// builder adds images; bootserver offers them; the command line lists them.
+// builder adds images; bootserver offers them; the command line does the rest.
 package catalogue
 
 import (
@@ -65,7 +69,7 @@ type Image struct {
 // Open opens the catalogue in dir and makes the folder if it isn't there.
 // Images count only if one of the trusted keys has signed them.
 func Open(dir string, trusted []envelope.PublicKey) (*Catalogue, error) {
-	for _, folder := range []string{"blobs", "manifests", "refs"} {
+	for _, folder := range []string{"blobs", "manifests", "refs", "tags"} {
 		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
 			return nil, fmt.Errorf("open catalogue: %w", err)
 		}
@@ -76,13 +80,16 @@ func Open(dir string, trusted []envelope.PublicKey) (*Catalogue, error) {
 // Dir is the catalogue's folder.
 func (c *Catalogue) Dir() string { return c.dir }
 
-// Get returns the image that ref names. If there is none, the error is
-// ErrNotFound and tells which images there are.
+// Get returns the image that ref names, by its version or by a tag. If there is
+// none, the error is ErrNotFound and tells which images there are.
 func (c *Catalogue) Get(ref images.Ref) (*Image, error) {
 	if _, err := images.ParseRef(ref.String()); err != nil {
 		return nil, err
 	}
 	i, err := c.read(ref)
+	if errors.Is(err, fs.ErrNotExist) {
+		i, err = c.readTag(ref)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("image %s: %w, which has %s", ref, ErrNotFound, c.inventory())
 	}
@@ -141,8 +148,17 @@ func (c *Catalogue) read(ref images.Ref) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	manifest := c.manifest(strings.TrimSpace(string(digest)))
-	data, err := os.ReadFile(manifest)
+	i, err := c.open(string(digest))
+	if err == nil && i.Manifest.Ref() != ref {
+		return nil, fmt.Errorf("%w: it has the manifest of %s", errDamaged, i.Manifest.Ref())
+	}
+	return i, err
+}
+
+// open reads the manifest with a digest, as it stands in a ref or tag.
+func (c *Catalogue) open(digest string) (*Image, error) {
+	digest = strings.TrimSpace(digest)
+	data, err := os.ReadFile(c.manifest(digest))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", errDamaged, err)
 	}
@@ -150,8 +166,8 @@ func (c *Catalogue) read(ref images.Ref) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.Ref() != ref || c.manifest(got) != manifest {
-		return nil, fmt.Errorf("%w: %s is the manifest of %s, digest %s", errDamaged, manifest, m.Ref(), got)
+	if got != digest {
+		return nil, fmt.Errorf("%w: %s is the manifest of %s, digest %s", errDamaged, c.manifest(digest), m.Ref(), got)
 	}
 	return &Image{Manifest: m, Digest: got, Envelope: data, catalogue: c}, nil
 }
@@ -159,8 +175,10 @@ func (c *Catalogue) read(ref images.Ref) (*Image, error) {
 var errDamaged = errors.New("the catalogue is damaged; build the image again under a new version")
 
 // refs lists the refs in order. Temporary files begin with a dot.
-func (c *Catalogue) refs() ([]images.Ref, error) {
-	names, err := fs.Glob(os.DirFS(c.dir), "refs/*/[^.]*")
+func (c *Catalogue) refs() ([]images.Ref, error) { return c.names("refs") }
+
+func (c *Catalogue) names(folder string) ([]images.Ref, error) {
+	names, err := fs.Glob(os.DirFS(c.dir), folder+"/*/[^.]*")
 	if err != nil {
 		return nil, err
 	}

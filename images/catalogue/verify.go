@@ -1,9 +1,14 @@
 package catalogue
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"syscall"
+
+	"swarmboot/images/metainfo"
 )
 
 // stamp tells whether a file is still the one that was read. The change time
@@ -50,5 +55,54 @@ func (i *Image) Verify(part Part) error {
 	c.mu.Lock()
 	c.verified[f.Name()] = before
 	c.mu.Unlock()
+	return nil
+}
+
+// VerifyAll reads every byte of the image, whatever was verified before: each
+// part is compared with its SHA-256, each piece with its own, and the torrent
+// with the pieces. It names all that is wrong.
+func (i *Image) VerifyAll(ctx context.Context) error {
+	var errs []error
+	for _, part := range Parts {
+		if err := i.verifyBytes(ctx, part); err != nil {
+			errs = append(errs, fmt.Errorf("verify %s of image %s: %s: %w", part, i.Manifest.Ref(), i.Path(part), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (i *Image) verifyBytes(ctx context.Context, part Part) error {
+	f, err := i.Open(part)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := describe(&i.Manifest, part).Verify(contextReader{ctx, f}); err != nil {
+		return err
+	}
+	switch part {
+	case Torrent:
+		data, err := os.ReadFile(f.Name())
+		if err != nil {
+			return err
+		}
+		_, err = metainfo.Parse(data, i.Manifest.Pieces)
+		return err
+	case Root:
+		pieces := i.Manifest.Pieces
+		buf := make([]byte, pieces.Length)
+		for n := range pieces.Count() {
+			piece := buf[:pieces.Len(n)]
+			if _, err := f.ReadAt(piece, pieces.Offset(n)); err != nil && err != io.EOF {
+				return err
+			}
+			if err := pieces.Verify(n, piece); err != nil {
+				return err
+			}
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/appliance/internal/state"
@@ -32,12 +35,14 @@ exit status is 0, else 1.`,
 	}
 }
 
-// offered lists the images in a state folder, for settings.Load.
+// offered lists what images in a state folder can be named by, for
+// settings.Load.
 func offered(folder string) ([]images.Ref, error) {
 	list, err := state.Folder(folder).Images()
 	var refs []images.Ref
 	for _, image := range list {
 		refs = append(refs, image.Manifest.Ref())
 	}
-	return refs, err
+	tags, tagsErr := state.Folder(folder).Tags()
+	return slices.AppendSeq(refs, maps.Keys(tags)), errors.Join(err, tagsErr)
 }

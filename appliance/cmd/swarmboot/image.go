@@ -2,108 +2,38 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
-	"strconv"
+	"slices"
 
 	"swarmboot/appliance/internal/state"
 	"swarmboot/appliance/internal/table"
 	"swarmboot/images"
-	"swarmboot/images/builder"
 	"swarmboot/images/catalogue"
 
 	"github.com/spf13/cobra"
 )
 
 func imageCommand() *cobra.Command {
-	cmd := group("image", "Make and list images",
-		"Make and list images. They are kept in the state folder, and each is signed with the key in it, which is made with the first image.",
-		"  swarmboot image build lab@1 --from debian:trixie\n  swarmboot image list")
+	cmd := group("image", "Make, list, tag, compare, check, move and remove images",
+		`Make, list, tag, compare, check, move and remove images. They are kept in the
+state folder, and each is signed with the key in it, which is made with the
+first image.
+
+NAME@VERSION names an image for ever: it never changes. NAME@TAG is a name that
+moves: 'image tag' makes it stand for one version after the other, and machines
+whose settings say NAME@TAG boot the one that it stands for then. So does an
+admin roll forward, and back.`,
+		`  swarmboot image build lab@2 --from debian:trixie
+  swarmboot image tag lab@stable lab@2     # machines get it at their next boot
+  swarmboot image tag lab@stable lab@1     # and back
+  swarmboot image gc --keep 3              # older ones that nothing uses`)
 	folder := stateFlag(cmd)
-	cmd.AddCommand(imageBuildCommand(folder), imageListCommand(folder))
-	return cmd
-}
-
-func imageBuildCommand(folder *state.Folder) *cobra.Command {
-	var o builder.Options
-	var verbose bool
-	cmd := &cobra.Command{
-		Use:   "build NAME@VERSION",
-		Short: "Make an image from a distribution's packages or from any root file system",
-		Long: `Make an image from a root file system: bring it into a folder, take the kernel
-and the modules that network boot needs out of it, pack the rest into one
-squashfs file, hash its pieces, and sign it all. The root comes --from
-
-  debian:SUITE         Debian's packages, installed by mmdebstrap
-  oci:DIR[:TAG]        a container image: an OCI layout (a path begins with / or .),
-  oci:FILE               what docker save wrote,
-  oci:REFERENCE          or an image in a registry
-  tar:FILE             an archive, compressed or not
-  dir:DIR              a folder
-  disk:FILE            a disk image, raw, qcow2 or whatever qemu-img reads
-  squashfs:FILE        a squashfs file
-  image:NAME@VERSION   an image that is here already
-
-A root without a kernel, as in most container images, gets one with --kernel-from,
-which takes the same sources. Every root must have an /sbin/init.
-
-What one disk or one machine had does not go into the image: SSH host keys, the
-machine ID, and in /etc/fstab what is mounted from disks. All else stays as it
-is: owners, extended attributes and capabilities, hard links, device nodes. Only
-POSIX ACLs are lost, which squashfs does not know.
-
-The same source gives the same image, down to its digest. For debian: that means
-the same packages; with SOURCE_DATE_EPOCH set, on another day too.
-
-It must run as root, and says which programs it lacks. An image never changes:
-another content is another version. A build that is interrupted leaves nothing
-behind.`,
-		Example: `  swarmboot image build lab@1
-  swarmboot image build web@2026-03 --from debian:bookworm \
-    --package nginx --package openssh-server --customize ./site.sh
-  swarmboot image build app@7 --from oci:registry.example.org/team/app:7 --kernel-from debian:trixie
-  swarmboot image build golden@1 --from disk:golden.qcow2
-  swarmboot image build old@1 --from tar:backup.tar.zst --kernel-from image:lab@1`,
-		Args: operand("NAME@VERSION"),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if o.Ref, err = images.ParseRef(args[0]); err != nil {
-				return err
-			}
-			if o.Key, err = folder.Key(); err != nil {
-				return err
-			}
-			if o.Catalogue, err = folder.Catalogue(); err != nil {
-				return err
-			}
-			if epoch, found := os.LookupEnv("SOURCE_DATE_EPOCH"); found {
-				if o.Epoch, err = strconv.ParseInt(epoch, 10, 64); err != nil || o.Epoch <= 0 {
-					return fmt.Errorf("SOURCE_DATE_EPOCH is %q; want seconds since 1970", epoch)
-				}
-			}
-			steps := newSteps(cmd.ErrOrStderr())
-			o.Progress = steps.progress
-			if verbose {
-				o.Log = slog.New(slog.NewTextHandler(steps, &slog.HandlerOptions{Level: slog.LevelDebug}))
-			}
-			image, err := builder.Build(cmd.Context(), o)
-			steps.end(err == nil)
-			if err != nil {
-				return err
-			}
-			return printImages(cmd.OutOrStdout(), []*catalogue.Image{image})
-		},
-	}
-	flags := cmd.Flags()
-	flags.StringVar(&o.From, "from", "debian:trixie", "`SOURCE` of the root file system")
-	flags.StringVar(&o.KernelFrom, "kernel-from", "", "`SOURCE` of kernel and modules (default the root)")
-	flags.StringVar(&o.Kernel, "kernel", "", "`KERNEL`: of Debian the package (default linux-image-ARCH), else the release of one of several")
-	flags.StringVar(&o.Arch, "arch", "", "`PROCESSOR`: amd64 or arm64 (default this computer's)")
-	flags.StringArrayVar(&o.Packages, "package", nil, "`PACKAGE` to install besides those that a machine needs to boot; of debian: only; may be repeated")
-	flags.StringVar(&o.Customize, "customize", "", "`PROGRAM` that is given the root folder before it is packed")
-	flags.StringVar(&o.Mirror, "mirror", "", "`URL` of the packages (default the distribution's own)")
-	flags.BoolVar(&verbose, "verbose", false, "show what the tools say")
+	cmd.AddCommand(imageBuildCommand(folder), imageListCommand(folder), imageShowCommand(folder),
+		imageTagCommand(folder), imageUntagCommand(folder), imageDiffCommand(folder), imageVerifyCommand(folder),
+		imageRemoveCommand(folder), imageGCCommand(folder), imageExportCommand(folder), imageImportCommand(folder))
 	return cmd
 }
 
@@ -122,40 +52,261 @@ func imageListCommand(folder *state.Folder) *cobra.Command {
 			return err
 		}
 		list, listErr := folder.Images() // those that can be trusted, although others cannot
+		tags, tagsErr := folder.Tags()
 		print := printImages
 		if asJSON {
 			print = printImagesJSON
 		}
-		if err := print(cmd.OutOrStdout(), list); err != nil {
+		if err := print(cmd.OutOrStdout(), list, tags); err != nil {
 			return err
 		}
-		return listErr
+		return errors.Join(listErr, tagsErr)
 	}
 	return cmd
 }
 
-func printImages(w io.Writer, list []*catalogue.Image) error {
-	manifests := make([]images.Manifest, len(list))
-	for i, image := range list {
-		manifests[i] = image.Manifest
+func imageShowCommand(folder *state.Folder) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "show NAME@VERSION",
+		Short:   "Show what an image consists of",
+		Long:    "Show what the image, which may be named by a tag, consists of, and which tags stand for it. With -o json, its manifest.",
+		Example: "  swarmboot image show lab@1\n  swarmboot image show lab@stable -o json | jq -r .digest",
+		Args:    operand("NAME@VERSION"),
 	}
-	return table.Images(w, manifests)
+	wantsJSON := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		asJSON, err := wantsJSON()
+		if err != nil {
+			return err
+		}
+		c, image, err := find(folder, args[0])
+		if err != nil {
+			return err
+		}
+		tags, err := c.Tags()
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return encode(cmd.OutOrStdout(), newImageEntry(image, tags))
+		}
+		added, err := image.Added()
+		if err != nil {
+			return err
+		}
+		return table.Image(cmd.OutOrStdout(), image.Manifest, image.Digest, tagsOf(image, tags), added)
+	}
+	return cmd
 }
 
-// printImagesJSON leaves the hashes of the pieces out: they are of use to
-// machines alone, and long.
-func printImagesJSON(w io.Writer, list []*catalogue.Image) error {
-	type entry struct {
-		images.Manifest
-		Digest string `json:"digest"`
-		Pieces int    `json:"pieces"`
+func imageTagCommand(folder *state.Folder) *cobra.Command {
+	return &cobra.Command{
+		Use:   "tag NAME@TAG NAME@VERSION",
+		Short: "Make a tag stand for an image from now on",
+		Long: `Make NAME@TAG stand for the image NAME@VERSION from now on. Machines whose
+settings say NAME@TAG boot that image at their next boot; the boot server need
+not be told. Machines that run another image go on with it.`,
+		Example: "  swarmboot image tag lab@stable lab@2\n  swarmboot image tag lab@stable lab@canary    # the one that is canary now",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return fmt.Errorf("want NAME@TAG and NAME@VERSION, got %d words; see '%s --help'", len(args), cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			tag, err := images.ParseRef(args[0])
+			if err != nil {
+				return err
+			}
+			c, image, err := find(folder, args[1])
+			if err != nil {
+				return err
+			}
+			before, err := c.Tag(cmd.Context(), tag, image.Manifest.Ref())
+			if err != nil {
+				return err
+			}
+			stoodFor := ""
+			if !before.IsZero() {
+				stoodFor = fmt.Sprintf(", before %s", before)
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is %s now%s\n", tag, image.Manifest.Ref(), stoodFor)
+			return err
+		},
 	}
-	entries := make([]entry, len(list))
+}
+
+func imageUntagCommand(folder *state.Folder) *cobra.Command {
+	return &cobra.Command{
+		Use:     "untag NAME@TAG",
+		Short:   "Take a tag away",
+		Long:    "Take a tag away. The image that it stood for stays. Settings that name the tag are wrong then; 'swarmboot check' tells.",
+		Example: "  swarmboot image untag lab@canary",
+		Args:    operand("NAME@TAG"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			tag, err := images.ParseRef(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := folder.Catalogue()
+			if err != nil {
+				return err
+			}
+			return c.Untag(cmd.Context(), tag)
+		},
+	}
+}
+
+func imageVerifyCommand(folder *state.Folder) *cobra.Command {
+	return &cobra.Command{
+		Use:   "verify [NAME@VERSION]...",
+		Short: "Read every byte of images and compare it with what was signed",
+		Long: `Read every byte of the images, of all if none is named, and compare it with
+what the manifest says, and the manifest with its signature. With something
+wrong the exit status is 1.`,
+		Example: "  swarmboot image verify\n  swarmboot image verify lab@stable",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			list, err := folder.Images()
+			if len(args) > 0 {
+				list, err = nil, nil
+				for _, name := range args {
+					_, image, findErr := find(folder, name)
+					if findErr != nil {
+						return findErr
+					}
+					list = append(list, image)
+				}
+			}
+			errs := []error{err}
+			for _, image := range list {
+				if err := image.VerifyAll(cmd.Context()); err != nil {
+					errs = append(errs, err)
+					continue
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: ok\n", image.Manifest.Ref())
+			}
+			return errors.Join(errs...)
+		},
+	}
+}
+
+func imageExportCommand(folder *state.Folder) *cobra.Command {
+	return &cobra.Command{
+		Use:   "export NAME@VERSION FILE",
+		Short: "Write an image to a file, for another boot server",
+		Long: `Write an image with its manifest and signature to FILE, a tar archive; - is
+standard output. 'image import' there reads it, if the key that signed it is
+trusted there: see 'swarmboot key trust'.`,
+		Example: "  swarmboot image export lab@1 lab-1.tar\n  swarmboot image export lab@1 - | ssh other swarmboot image import -",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, image, err := find(folder, args[0])
+			if err != nil {
+				return err
+			}
+			if args[1] == "-" {
+				return image.Export(cmd.Context(), cmd.OutOrStdout())
+			}
+			f, err := os.OpenFile(args[1], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(image.Export(cmd.Context(), f), f.Sync(), f.Close()); err != nil {
+				os.Remove(f.Name())
+				return err
+			}
+			return nil
+		},
+	}
+}
+
+func imageImportCommand(folder *state.Folder) *cobra.Command {
+	return &cobra.Command{
+		Use:     "import FILE",
+		Short:   "Add an image that another boot server has exported",
+		Long:    "Add the image in FILE, which 'image export' wrote; - is standard input. It keeps its name and its signature, which a trusted key must have made.",
+		Example: "  swarmboot image import lab-1.tar",
+		Args:    operand("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := folder.Catalogue()
+			if err != nil {
+				return err
+			}
+			in := cmd.InOrStdin()
+			if args[0] != "-" {
+				f, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				in = f
+			}
+			image, err := c.Import(cmd.Context(), in)
+			if err != nil {
+				return err
+			}
+			return printImages(cmd.OutOrStdout(), []*catalogue.Image{image}, nil)
+		},
+	}
+}
+
+// find opens the catalogue and the image that a command was given.
+func find(folder *state.Folder, name string) (*catalogue.Catalogue, *catalogue.Image, error) {
+	ref, err := images.ParseRef(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := folder.Catalogue()
+	if err != nil {
+		return nil, nil, err
+	}
+	image, err := c.Get(ref)
+	return c, image, err
+}
+
+// tagsOf are the tags that stand for an image.
+func tagsOf(image *catalogue.Image, tags map[images.Ref]*catalogue.Image) (names []string) {
+	for tag, target := range tags {
+		if target.Digest == image.Digest {
+			names = append(names, tag.Version)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func printImages(w io.Writer, list []*catalogue.Image, tags map[images.Ref]*catalogue.Image) error {
+	rows := make([]table.ImageRow, len(list))
 	for i, image := range list {
-		entries[i] = entry{image.Manifest, image.Digest, image.Manifest.Pieces.Count()}
+		rows[i] = table.ImageRow{Manifest: image.Manifest, Digest: image.Digest, Tags: tagsOf(image, tags)}
 	}
-	if err := json.NewEncoder(w).Encode(entries); err != nil {
-		return fmt.Errorf("list images: %w", err)
+	return table.Images(w, rows)
+}
+
+// An imageEntry is an image in JSON. The hashes of the pieces are left out:
+// they are of use to machines alone, and long.
+type imageEntry struct {
+	images.Manifest
+	Digest string   `json:"digest"`
+	Tags   []string `json:"tags"`
+	Pieces int      `json:"pieces"`
+}
+
+func newImageEntry(image *catalogue.Image, tags map[images.Ref]*catalogue.Image) imageEntry {
+	return imageEntry{image.Manifest, image.Digest, append([]string{}, tagsOf(image, tags)...), image.Manifest.Pieces.Count()}
+}
+
+func printImagesJSON(w io.Writer, list []*catalogue.Image, tags map[images.Ref]*catalogue.Image) error {
+	entries := make([]imageEntry, len(list))
+	for i, image := range list {
+		entries[i] = newImageEntry(image, tags)
+	}
+	return encode(w, entries)
+}
+
+func encode(w io.Writer, what any) error {
+	if err := json.NewEncoder(w).Encode(what); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
 	}
 	return nil
 }

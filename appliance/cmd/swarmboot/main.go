@@ -1,7 +1,7 @@
 // Swarmboot is the boot server and the admin's tool for it.
 //
 //	swarmboot image build NAME@VERSION [--from SOURCE] [--kernel-from SOURCE] ...
-//	swarmboot image list [-o json]
+//	swarmboot image list | show | tag | untag | diff | verify | rm | gc | export | import
 //	swarmboot check FILE
 //	swarmboot schema
 //	swarmboot serve --config FILE [--log-format text|json] [--verbose]

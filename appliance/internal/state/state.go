@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/envelope"
 )
@@ -26,21 +27,38 @@ type Folder string
 // Socket is where the running server answers package control.
 func (f Folder) Socket() string { return filepath.Join(string(f), "control.sock") }
 
-func (f Folder) images() string     { return filepath.Join(string(f), "images") }
+func (f Folder) imageDir() string   { return filepath.Join(string(f), "images") }
 func (f Folder) privateKey() string { return filepath.Join(string(f), "keys", "swarmboot.key") }
 func (f Folder) publicKey() string  { return filepath.Join(string(f), "keys", "swarmboot.pub") }
 
 // Images lists the images in the folder as Catalogue.List does, without making
 // a folder that is not there.
-func (f Folder) Images() ([]*catalogue.Image, error) {
-	if _, err := os.Stat(f.images()); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+func (f Folder) Images() (list []*catalogue.Image, err error) {
+	err = f.ifThere(func(c *catalogue.Catalogue) (err error) {
+		list, err = c.List()
+		return err
+	})
+	return list, err
+}
+
+// Tags are the tags of the images, likewise.
+func (f Folder) Tags() (tags map[images.Ref]*catalogue.Image, err error) {
+	err = f.ifThere(func(c *catalogue.Catalogue) (err error) {
+		tags, err = c.Tags()
+		return err
+	})
+	return tags, err
+}
+
+func (f Folder) ifThere(do func(*catalogue.Catalogue) error) error {
+	if _, err := os.Stat(f.imageDir()); errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	c, err := f.Catalogue()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return c.List()
+	return do(c)
 }
 
 // Catalogue opens the images that the folder's own key has signed. Before the
@@ -57,7 +75,7 @@ func (f Folder) Catalogue() (*catalogue.Catalogue, error) {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read the key that images are checked with: %w", err)
 	}
-	return catalogue.Open(f.images(), trusted)
+	return catalogue.Open(f.imageDir(), trusted)
 }
 
 // Key reads the key that signs images and boot descriptions, and makes it

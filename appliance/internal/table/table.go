@@ -86,13 +86,43 @@ func Stages(w io.Writer, machines map[string]int) error {
 	return write(w, []string{"STAGE", "MACHINES"}, rows)
 }
 
-// Images writes a line for each image: what its parts weigh.
-func Images(w io.Writer, list []images.Manifest) error {
+// An ImageRow is what Images shows of an image.
+type ImageRow struct {
+	images.Manifest
+	Digest string
+	Tags   []string
+}
+
+// Images writes a line for each image: its tags, and what its parts weigh.
+func Images(w io.Writer, list []ImageRow) error {
 	rows := make([][]string, len(list))
 	for i, m := range list {
-		rows[i] = []string{m.Ref().String(), m.Arch, m.KernelRelease, size(m.Root.Size), fmt.Sprint(m.Pieces.Count()), size(m.Kernel.Size), size(m.Modules.Size)}
+		rows[i] = []string{m.Ref().String(), strings.Join(m.Tags, ","), m.Arch, m.KernelRelease, size(m.Root.Size), fmt.Sprint(m.Pieces.Count()),
+			size(m.Kernel.Size), size(m.Modules.Size), m.Digest[:min(12, len(m.Digest))]}
 	}
-	return write(w, []string{"IMAGE", "ARCH", "KERNEL", "ROOT", "PIECES", "KERNEL SIZE", "MODULES"}, rows)
+	return write(w, []string{"IMAGE", "TAGS", "ARCH", "KERNEL", "ROOT", "PIECES", "KERNEL SIZE", "MODULES", "DIGEST"}, rows)
+}
+
+// Image writes all there is to say of one image, a fact in each line.
+func Image(w io.Writer, m images.Manifest, digest string, tags []string, added time.Time) error {
+	part := func(p images.Part) string { return fmt.Sprintf("%s, SHA-256 %s", size(p.Size), p.SHA256) }
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, fact := range [][2]string{
+		{"image", m.Ref().String()},
+		{"tags", cmp.Or(strings.Join(tags, ", "), "-")},
+		{"digest", digest},
+		{"added", added.Format(time.DateTime)},
+		{"processor", m.Arch},
+		{"kernel", m.KernelRelease},
+		{"kernel file", part(m.Kernel)},
+		{"modules", part(m.Modules)},
+		{"root", m.Filesystem + ", " + part(m.Root)},
+		{"pieces", fmt.Sprintf("%d of %s", m.Pieces.Count(), size(m.Pieces.Length))},
+		{"torrent", part(m.Torrent)},
+	} {
+		fmt.Fprintf(tw, "%s\t%s\n", fact[0], fact[1])
+	}
+	return tw.Flush()
 }
 
 // write aligns the cells; an empty one becomes a dash, so that columns can be

@@ -36,15 +36,16 @@ func TestSwarmsAndImages(t *testing.T) {
 	if err := Swarms(&b, []bootserver.SwarmStatus{{Image: "lab@1", ImageBytes: 100 << 20, Peers: 3, SeederBytes: 115 << 20, HTTPBytes: 5 << 20, Copies: 1.2}}); err != nil {
 		t.Error(err)
 	}
-	if err := Images(&b, []images.Manifest{{Name: "lab", Version: "1", Arch: "amd64", KernelRelease: "6.12", Root: images.Part{Size: 1 << 20},
-		Kernel: images.Part{Size: 8 << 20}, Modules: images.Part{Size: 2 << 20}, Pieces: images.Pieces{Size: 1 << 20, Length: 256 << 10}}}); err != nil {
+	m := images.Manifest{Name: "lab", Version: "1", Arch: "amd64", KernelRelease: "6.12", Root: images.Part{Size: 1 << 20},
+		Kernel: images.Part{Size: 8 << 20}, Modules: images.Part{Size: 2 << 20}, Pieces: images.Pieces{Size: 1 << 20, Length: 256 << 10}}
+	if err := Images(&b, []ImageRow{{m, "0123456789abcdef", []string{"canary", "stable"}}}); err != nil {
 		t.Error(err)
 	}
 	want := `
 IMAGE  SIZE     PEERS  SEEDED   BY HTTP  COPIES SENT
 lab@1  100 MiB  3      115 MiB  5.0 MiB  1.20
-IMAGE  ARCH   KERNEL  ROOT     PIECES  KERNEL SIZE  MODULES
-lab@1  amd64  6.12    1.0 MiB  4       8.0 MiB      2.0 MiB
+IMAGE  TAGS           ARCH   KERNEL  ROOT     PIECES  KERNEL SIZE  MODULES  DIGEST
+lab@1  canary,stable  amd64  6.12    1.0 MiB  4       8.0 MiB      2.0 MiB  0123456789ab
 `
 	if got := "\n" + b.String(); got != want {
 		t.Errorf("wrote%s\nwant%s", got, want)

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"swarmboot/appliance/internal/control"
+	"swarmboot/appliance/internal/state"
+	"swarmboot/images"
+	"swarmboot/images/catalogue"
+	"swarmboot/images/metainfo"
+)
+
+// addImage puts an image that no machine could boot into a state folder.
+func addImage(t *testing.T, folder, name string) {
+	t.Helper()
+	ref, err := images.ParseRef(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := state.Folder(folder).Key()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := state.Folder(folder).Catalogue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := bytes.Repeat([]byte(name), 30_000)
+	pieces, torrent, err := metainfo.Hash(bytes.NewReader(root), "root", int64(len(root)), images.MinPieceLength, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, dir := map[catalogue.Part]string{}, t.TempDir()
+	for part, data := range map[catalogue.Part][]byte{
+		catalogue.Kernel: []byte("kernel"), catalogue.Modules: []byte("modules"), catalogue.Root: root, catalogue.Torrent: torrent,
+	} {
+		files[part] = filepath.Join(dir, string(part))
+		if err := os.WriteFile(files[part], data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := images.Manifest{Format: images.Format, Name: ref.Name, Version: ref.Version, Arch: "amd64", KernelRelease: "6.12", Filesystem: "squashfs", Pieces: pieces}
+	if _, err := c.Add(t.Context(), key, m, files); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestImagesOverTheirLives is the story of an admin who rolls forward and back,
+// and then clears up.
+func TestImagesOverTheirLives(t *testing.T) {
+	folder := t.TempDir()
+	for _, version := range []string{"1", "2", "3", "4"} {
+		addImage(t, folder, "lab@"+version)
+	}
+	socket, err := control.Listen(filepath.Join(folder, "control.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- control.Serve(ctx, socket, oneMachine{}) }() // which runs lab@1
+
+	file := filepath.Join(t.TempDir(), "lab.tar")
+	for _, step := range []struct {
+		args string
+		want string // in the output, or in the error if it begins with !
+	}{
+		{"tag lab@stable lab@2", "lab@stable is lab@2 now\n"},
+		{"tag lab@stable lab@3", "lab@stable is lab@3 now, before lab@2"},
+		{"tag lab@stable", "!NAME@VERSION"},
+		{"list", "lab@3  stable"},
+		{"show lab@stable", "lab@3"},
+		{"show lab@3 -o json", `"tags":["stable"]`},
+		{"verify", "lab@4: ok"},
+		{"verify lab@9", "!not in the catalogue"},
+		{"rm lab@3", "!lab@stable"},
+		{"rm lab@1", "!machine r1-n01"},
+		{"export lab@4 " + file, ""},
+		{"export lab@4 " + file, "!exists"},
+		{"rm lab@4", ""},
+		{"import " + file, "lab@4"},
+		{"gc", "freed 0 B"},
+		{"gc --keep 1", "removed lab@2\nfreed "},
+		{"list", "lab@1"},
+		{"untag lab@stable", ""},
+		{"untag lab@stable", "!no tag lab@stable"},
+	} {
+		out, failure := swarmboot(t, append(strings.Fields("image "+step.args), "--state", folder)...)
+		want, fails := strings.CutPrefix(step.want, "!")
+		if fails && !strings.Contains(failure, want) || !fails && (failure != "" || !strings.Contains(out, want)) {
+			t.Errorf("image %s printed %q and failed with %q; want %q", step.args, out, failure, step.want)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, failure := swarmboot(t, "image", "rm", "lab@3", "--state", folder); !strings.Contains(failure, "--offline") {
+		t.Errorf("image rm without a server failed with %q; want --offline named", failure)
+	}
+	if _, failure := swarmboot(t, "image", "rm", "lab@3", "--offline", "--state", folder); failure != "" {
+		t.Errorf("image rm --offline failed with %q", failure)
+	}
+}
