@@ -7,21 +7,15 @@ import (
 
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/bootserver/loaders"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/stage"
-)
-
-// The loaders, as Debian's package ipxe names them. snponly.efi drives only the
-// card that it was loaded by, through the firmware: the one that surely works.
-const (
-	loaderBIOS = "undionly.kpxe"
-	loaderEFI  = "snponly.efi"
 )
 
 // dhcpSide is the Server as package dhcp sees it.
 type dhcpSide struct{ *Server }
 
-// Choose tells what a machine loads next: our iPXE, or with any iPXE its script.
+// Choose tells what a machine loads next: a loader, or with any iPXE its script.
 func (s dhcpSide) Choose(c dhcp.Client) (dhcp.Boot, error) {
 	m, n, listed, ok := s.site.Load().asking(c)
 	if !ok {
@@ -37,12 +31,14 @@ func (s dhcpSide) Choose(c dhcp.Client) (dhcp.Boot, error) {
 	case c.Program == dhcp.IPXE:
 		// iPXE fills in its own settings; they only end up in the log.
 		boot.File = s.site.Load().base(n) + bootweb.ScriptPath + "?mac=" + c.MAC.String() + "&uuid=${uuid}&platform=${platform}&version=${version}"
-	case c.Platform == dhcp.BIOS:
-		boot.File = loaderBIOS
-	case c.Platform == dhcp.EFI:
-		boot.File = loaderEFI
 	default:
-		s.log.Warn("no loader for this machine; it gets an address only", "machine", c.MAC.String(), "platform", c.Platform)
+		var platform loaders.Platform
+		boot.File, platform = loaders.Choose(c.Architectures, loaders.Policy(m.Loader))
+		if boot.File == "" {
+			s.log.Warn("no loader for this machine; it gets an address only", "machine", c.MAC.String(), "platform", platform)
+		} else if c.HTTP {
+			boot.File = s.site.Load().base(n) + bootweb.LoadersPath + boot.File
+		}
 	}
 	return boot, nil
 }
@@ -56,8 +52,24 @@ func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
 		return
 	}
 	if s.registry.discovered(mac, m.Name, m.Image.String(), c.Program == dhcp.IPXE, now) {
-		s.log.Info("boot begins", "machine", mac, "stage", stage.DHCP, "image", m.Image.String(), "platform", c.Platform, "uuid", c.UUID)
+		s.log.Info("boot begins", "machine", mac, "stage", stage.DHCP, "image", m.Image.String(), "platform", platform(c), "uuid", c.UUID)
 	}
+}
+
+// platform names the firmware of a machine.
+func platform(c dhcp.Client) loaders.Platform {
+	_, p := loaders.Choose(c.Architectures, "")
+	return p
+}
+
+// made is told by package tftp what a machine wants that is no file: the first
+// thing that GRUB asks for.
+func (s *Server) made(server netip.Addr, name string) (data []byte, ok bool) {
+	if "/"+name != bootweb.GRUBConfigPath {
+		return nil, false
+	}
+	site := s.site.Load()
+	return []byte(bootweb.GRUBConfig(site.url(server))), true
 }
 
 // loading is told by package tftp which address fetches a loader.

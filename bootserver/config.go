@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"swarmboot/bootserver/loaders"
 	"swarmboot/images"
 )
 
@@ -47,7 +48,7 @@ type Config struct {
 	HTTPPort  uint16 // 80
 	SwarmPort uint16 // 6881, on the server; machines use theirs
 	State     string // folder of leases and profiles
-	Loaders   string // folder with undionly.kpxe and snponly.efi
+	Loaders   string // folder that swarmboot loaders fetch has filled
 	Initramfs string // file, made by initramfs/cmd/mkinitramfs
 }
 
@@ -98,7 +99,7 @@ type Route struct {
 type Boot struct {
 	Image      images.Ref
 	KernelArgs []string
-	Loader     string // policy of the loaders' table; empty: the usual one
+	Loader     string // a loaders.Policy; empty: the usual one
 	Rescue     bool   // open a shell on the console if the boot fails
 }
 
@@ -140,15 +141,21 @@ func (c Config) withDefaults() Config {
 }
 
 // Images are all that the config names, each once, in the order of their names.
-func (c Config) Images() []images.Ref {
+func (c Config) Images() []images.Ref { return c.imagesOf(func(Boot) bool { return true }) }
+
+// imagesOf are the images of those machines, and of unknown ones, that a filter
+// chooses.
+func (c Config) imagesOf(chosen func(Boot) bool) []images.Ref {
 	var refs []images.Ref
 	for _, n := range c.Networks {
-		if n.Unknown == Default {
+		if n.Unknown == Default && chosen(n.Boot) {
 			refs = append(refs, n.Image)
 		}
 	}
 	for _, m := range c.Machines {
-		refs = append(refs, m.Image)
+		if chosen(m.Boot) {
+			refs = append(refs, m.Image)
+		}
 	}
 	slices.SortFunc(refs, func(a, b images.Ref) int { return strings.Compare(a.String(), b.String()) })
 	return slices.Compact(refs)
@@ -213,7 +220,7 @@ func (c Config) Validate() error {
 		if m.Address.IsValid() {
 			addresses[m.Address] = true
 		}
-		badArgs(m.KernelArgs, bad)
+		m.validate(func(format string, args ...any) { bad("machine "+m.MAC.String()+": "+format, args...) })
 	}
 	return errors.Join(errs...)
 }
@@ -250,14 +257,18 @@ func (n Network) validate(bad func(string, ...any)) {
 	case n.Unknown == Default && n.Image.IsZero():
 		bad("unknown machines get the network's image, and there is none")
 	}
-	badArgs(n.KernelArgs, bad)
+	n.Boot.validate(bad)
 }
 
-// badArgs refuses what would change the script around the kernel arguments.
-func badArgs(args []string, bad func(string, ...any)) {
-	for _, arg := range args {
-		if arg == "" || arg == "||" || arg == "&&" || strings.ContainsAny(arg, " \t\r\n") || strings.Contains(arg, "${") {
-			bad("kernel argument %q: want one word for each argument, without ${, and not || or &&", arg)
+func (b Boot) validate(bad func(string, ...any)) {
+	if b.Loader != "" && !slices.Contains(loaders.Policies, loaders.Policy(b.Loader)) {
+		bad("loader %q: want one of %v", b.Loader, loaders.Policies)
+	}
+	// What would change the script around the kernel arguments is refused, and
+	// quotes and backslashes, which GRUB passes on in a way of its own.
+	for _, arg := range b.KernelArgs {
+		if arg == "" || arg == "||" || arg == "&&" || strings.ContainsAny(arg, " \t\r\n'\"\\") || strings.Contains(arg, "${") {
+			bad("kernel argument %q: want one word for each argument, without ${, quotes and backslashes, and not || or &&", arg)
 		}
 	}
 }

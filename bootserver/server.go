@@ -30,6 +30,7 @@ import (
 	"swarmboot/bootserver/internal/seeder"
 	"swarmboot/bootserver/internal/tftp"
 	"swarmboot/bootserver/internal/tracker"
+	"swarmboot/bootserver/loaders"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/envelope"
@@ -83,23 +84,42 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.PrivateKey, log 
 	if err != nil {
 		return nil, err
 	}
-	s.web = bootweb.Config{Initramfs: name, Digest: digest, Tracker: s.tracker, Log: log}
+	s.web = bootweb.Config{Initramfs: name, Digest: digest, Loaders: cfg.Loaders, Tracker: s.tracker, Log: log}
 	if s.profiles, err = openProfiles(filepath.Join(cfg.State, "profiles")); err != nil {
 		return nil, err
 	}
-	if s.tftp, err = tftp.New(tftp.Config{Dir: cfg.Loaders, Log: log, Loading: s.loading}); err != nil {
-		return nil, fmt.Errorf("%w; fetch the loaders with scripts/fetch-loaders", err)
+	if err := s.haveLoaders(cfg.Loaders); err != nil {
+		return nil, err
 	}
-	for _, loader := range []string{loaderBIOS, loaderEFI} {
-		if !s.tftp.Has(loader) {
-			return nil, fmt.Errorf("loader %s is not in %s; fetch the loaders with scripts/fetch-loaders", loader, cfg.Loaders)
-		}
+	if err := CheckKernels(cfg, offered); err != nil {
+		return nil, err
+	}
+	if s.tftp, err = tftp.New(tftp.Config{Dir: cfg.Loaders, Make: s.made, Log: log, Loading: s.loading}); err != nil {
+		return nil, err
 	}
 	s.dhcp, err = dhcp.New(dhcp.Config{Networks: s.site.Load().dhcpNetworks(), Leases: filepath.Join(cfg.State, "leases.db"), Log: log}, dhcpSide{s})
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// haveLoaders refuses a folder without all loaders. Others than the pinned ones
+// may be the admin's own.
+func (s *Server) haveLoaders(dir string) error {
+	var missing []error
+	for _, f := range loaders.Files {
+		switch err := f.Verify(dir); {
+		case errors.Is(err, loaders.ErrOther):
+			s.log.Warn("loader is not the one that was tried", "err", err)
+		case err != nil:
+			missing = append(missing, err)
+		}
+	}
+	if err := errors.Join(missing...); err != nil {
+		return fmt.Errorf("%w; swarmboot loaders fetch --dir %s brings them", err, dir)
+	}
+	return nil
 }
 
 // A service is one protocol whose socket is open.

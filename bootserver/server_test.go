@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"swarmboot/bootserver/loaders"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/images/metainfo"
@@ -123,8 +124,8 @@ func newLab(t *testing.T) lab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, loader := range []string{loaderBIOS, loaderEFI} {
-		write("loaders/"+loader, []byte("loader "+loader))
+	for _, loader := range loaders.Files {
+		write("loaders/"+loader.Name, []byte("loader "+loader.Name))
 	}
 	ref := images.Ref{Name: "lab", Version: "1"}
 	return lab{Config{
@@ -276,8 +277,8 @@ func TestABootOverTheWire(t *testing.T) {
 
 	at("")
 	offer := m.dhcp("ovmf-2022.11.discover.hex", func(p []byte) []byte { return p })
-	if !bytes.Equal(offer[16:20], address) || !bytes.HasPrefix(offer[108:], []byte(loaderEFI+"\x00")) {
-		t.Errorf("offer of address %v and file %.20q; want %v and %s", offer[16:20], offer[108:], address, loaderEFI)
+	if !bytes.Equal(offer[16:20], address) || !bytes.HasPrefix(offer[108:], []byte("shimx64.efi"+"\x00")) {
+		t.Errorf("offer of address %v and file %.20q; want %v and %s", offer[16:20], offer[108:], address, "shimx64.efi")
 	}
 	at(stage.DHCP)
 	m.dhcp("ovmf-2022.11.request.hex", func(p []byte) []byte {
@@ -292,10 +293,10 @@ func TestABootOverTheWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.SetDeadline(time.Now().Add(5 * time.Second))
-	conn.WriteTo([]byte("\x00\x01"+loaderEFI+"\x00octet\x00"), &net.UDPAddr{IP: net.IPv4(10, 77, 0, 1), Port: 69})
+	conn.WriteTo([]byte("\x00\x01"+"shimx64.efi"+"\x00octet\x00"), &net.UDPAddr{IP: net.IPv4(10, 77, 0, 1), Port: 69})
 	data := make([]byte, 600)
 	n, from, err := conn.ReadFrom(data)
-	if err != nil || string(data[:n]) != "\x00\x03\x00\x01loader "+loaderEFI {
+	if err != nil || string(data[:n]) != "\x00\x03\x00\x01loader "+"shimx64.efi" {
 		t.Errorf("loader = %q, %v", data[:n], err)
 	}
 	conn.WriteTo([]byte("\x00\x04\x00\x01"), from)
@@ -399,8 +400,9 @@ func TestConfigMistakesAreToldAtOnce(t *testing.T) {
 	l.Networks[0].Lease = time.Second
 	l.Machines = append(l.Machines, l.Machines[0])
 	l.Machines[1].KernelArgs = []string{"a || shell"}
+	l.Machines[1].Loader = "grubb"
 	_, err := New(l.Config, l.images, l.key, slog.New(slog.DiscardHandler))
-	for _, want := range []string{"outside the network", "shorter than a boot", "is there twice", "is taken", "one word"} {
+	for _, want := range []string{"outside the network", "shorter than a boot", "is there twice", "is taken", "one word", `loader "grubb"`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("New = %v; want it to say %q", err, want)
 		}
@@ -411,8 +413,9 @@ func TestMissingFilesAreNamed(t *testing.T) {
 	for want, spoil := range map[string]func(*lab){
 		"not in the catalogue":                 func(l *lab) { l.Machines[0].Image = images.Ref{Name: "other", Version: "1"} },
 		"mkinitramfs":                          func(l *lab) { l.Initramfs += "?" },
-		"scripts/fetch-loaders":                func(l *lab) { l.Loaders += "?" },
-		"loader snponly.efi is not in":         func(l *lab) { os.Remove(filepath.Join(l.Loaders, loaderEFI)) },
+		"swarmboot loaders fetch":              func(l *lab) { l.Loaders += "?" },
+		"shimx64.efi is not there":             func(l *lab) { os.Remove(filepath.Join(l.Loaders, "shimx64.efi")) },
+		"loader: secure-boot":                  func(l *lab) { l.Machines[0].Loader = "secure-boot" },
 		"another swarmboot serves from this s": func(l *lab) { l.new(t) },
 	} {
 		l := newLab(t)

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"swarmboot/initramfs/bootargs"
 )
@@ -59,11 +60,14 @@ func (s *site) addresses() []netip.Addr {
 }
 
 // base is the URL by which the machines of n reach the server.
-func (s *site) base(n Network) string {
+func (s *site) base(n Network) string { return s.url(n.Server) }
+
+// url is the server's URL at one of its addresses, without a path.
+func (s *site) url(address netip.Addr) string {
 	if s.HTTPPort == 80 {
-		return "http://" + n.Server.String()
+		return "http://" + address.String()
 	}
-	return "http://" + netip.AddrPortFrom(n.Server, s.HTTPPort).String()
+	return "http://" + netip.AddrPortFrom(address, s.HTTPPort).String()
 }
 
 // seeder is where the machines of n reach the seeder.
@@ -71,7 +75,7 @@ func (s *site) seeder(n Network) netip.AddrPort { return netip.AddrPortFrom(n.Se
 
 // kernelArgs are the arguments of m's kernel on network n: ours, then its own.
 func (s *site) kernelArgs(m Machine, n Network) []string {
-	args := []string{bootargs.Args{Server: s.base(n), MAC: m.MAC, Rescue: m.Rescue}.String()}
+	args := strings.Fields(bootargs.Args{Server: s.base(n), MAC: m.MAC, Rescue: m.Rescue}.String())
 	// A kernel that panics starts the boot anew; an argument of the admin's
 	// comes later and wins.
 	args = append(args, "panic=30")

@@ -13,7 +13,7 @@ import (
 type Stranger struct {
 	MAC      string    `json:"mac"`
 	Program  string    `json:"program,omitempty"`  // what asked: firmware, iPXE
-	Platform string    `json:"platform,omitempty"` // bios, efi
+	Platform string    `json:"platform,omitempty"` // BIOS, UEFI x86-64 and so on
 	UUID     string    `json:"uuid,omitempty"`
 	First    time.Time `json:"first"` // when it was first heard
 	Last     time.Time `json:"last"`
@@ -51,7 +51,7 @@ func (s *strangers) heard(c dhcp.Client, now time.Time) {
 	}
 	one.Last = now
 	one.Asked++
-	one.Program, one.Platform = string(c.Program), string(c.Platform)
+	one.Program, one.Platform = string(c.Program), string(platform(c))
 	one.UUID = c.UUID
 	s.known[mac] = one
 }

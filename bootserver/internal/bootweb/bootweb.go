@@ -33,6 +33,7 @@ import (
 const (
 	ScriptPath    = "/boot.ipxe"
 	InitramfsPath = "/initramfs"
+	LoadersPath   = "/loaders/" // and the name of a loader
 	failedPath    = "/failed"
 )
 
@@ -89,6 +90,7 @@ type Server interface {
 type Config struct {
 	Initramfs string       // file: the common archive and the keys
 	Digest    string       // SHA-256 of it
+	Loaders   string       // folder of the loaders
 	Tracker   http.Handler // for announce.Path
 	Log       *slog.Logger
 }
@@ -102,7 +104,10 @@ type web struct {
 func Handler(cfg Config, server Server) http.Handler {
 	w := &web{cfg, server}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+ScriptPath, w.script)
+	mux.Handle("GET "+ScriptPath, w.script(ipxe{}))
+	mux.Handle("GET "+grubScriptPath, w.script(grub{}))
+	mux.HandleFunc("GET "+GRUBConfigPath, w.grubConfig)
+	mux.HandleFunc("GET "+LoadersPath+"{file}", w.loader)
 	mux.HandleFunc("GET "+failedPath, w.failed)
 	mux.HandleFunc("GET "+InitramfsPath, w.initramfs)
 	mux.HandleFunc("GET /images/{digest}/{part}", w.part)
@@ -177,38 +182,78 @@ func (s *web) reached(mac net.HardwareAddr, at stage.Stage, r *http.Request) {
 	}
 }
 
-func (s *web) script(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	mac, err := net.ParseMAC(q.Get("mac"))
-	if err != nil {
-		http.Error(w, "mac: "+err.Error(), http.StatusBadRequest)
-		return
-	}
-	attempt, _ := strconv.Atoi(q.Get("attempt"))
-	log := s.Log.With("machine", mac.String(), "platform", q.Get("platform"), "version", q.Get("version"), "uuid", q.Get("uuid"))
-	plan, err := s.server.Plan(mac)
-	var text string
-	switch {
-	case errors.Is(err, ErrUnknown):
-		log.Warn("script refused", "peer", r.RemoteAddr, "err", err)
-		http.Error(w, err.Error(), http.StatusNotFound)
-		return
-	case err != nil:
-		log.Error("machine cannot be booted", "stage", stage.Kernel, "err", err)
-		text = apology(mac.String(), err.Error(), s.server.Base(mac), attempt)
+// script tells a loader, in its language, what to boot.
+func (s *web) script(in language) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		mac, err := net.ParseMAC(q.Get("mac"))
+		if err != nil {
+			http.Error(w, "mac: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		attempt, _ := strconv.Atoi(q.Get("attempt"))
+		log := s.Log.With("machine", mac.String(), "platform", q.Get("platform"), "version", q.Get("version"), "uuid", q.Get("uuid"))
+		plan, err := s.server.Plan(mac)
+		if errors.Is(err, ErrUnknown) {
+			log.Warn("script refused", "peer", r.RemoteAddr, "err", err)
+			http.Error(w, err.Error(), http.StatusNotFound)
+			return
+		}
+		if err != nil {
+			log.Error("machine cannot be booted", "stage", stage.Kernel, "err", err)
+			sendText(w, in.apology(mac.String(), err.Error(), s.server.Base(mac), attempt))
+		} else {
+			log.Info("script sent", "image", plan.Image.Manifest.Ref(), "attempt", attempt)
+			sendText(w, in.boot(plan, s.server.Base(mac), attempt))
+		}
 		s.reached(mac, stage.Script, r)
-		if r.Method == http.MethodGet && s.is(mac, r) {
+		if err != nil && r.Method == http.MethodGet && s.is(mac, r) {
 			s.server.Report(stage.Report{Machine: mac.String(), Stage: stage.Failed, At: stage.Kernel, Reason: err.Error()})
 		}
-	default:
-		log.Info("script sent", "image", plan.Image.Manifest.Ref(), "attempt", attempt)
-		text = script(plan, s.server.Base(mac), attempt)
-		s.reached(mac, stage.Script, r)
-	}
+	})
+}
+
+// sendText answers with something made on the fly. Firmware wants its length.
+func sendText(w http.ResponseWriter, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.Header().Set("Cache-Control", "no-store")
 	io.WriteString(w, text)
+}
+
+// loader sends the first program of a machine that boots by HTTP, and what that
+// one asks for beside itself.
+func (s *web) loader(w http.ResponseWriter, r *http.Request) {
+	f, err := s.openLoader(r.PathValue("file"))
+	if err != nil {
+		http.NotFound(w, r) // shim looks for optional files: no trouble
+		return
+	}
+	defer f.Close()
+	if mac, ok := s.sender(r); ok {
+		s.reached(mac, stage.Loader, r)
+	}
+	w.Header().Set("Content-Type", "application/efi") // EDK2 knows it as a program
+	w.Header().Set("Cache-Control", "no-cache")
+	http.ServeContent(w, r, "", time.Time{}, f)
+}
+
+// openLoader opens a regular file of the loaders' folder.
+func (s *web) openLoader(name string) (*os.File, error) {
+	root, err := os.OpenRoot(s.Loaders)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		f.Close()
+		return nil, fmt.Errorf("loader %s is no file", name)
+	}
+	return f, nil
 }
 
 // failed takes what a script reports when it cannot go on.
@@ -224,10 +269,14 @@ func (s *web) failed(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "unknown stage", http.StatusBadRequest)
 		return
 	}
-	reason := fmt.Sprintf("the loader could not fetch or start: %.40q (iPXE error %.40q; https://ipxe.org/ERROR explains it)", q.Get("part"), q.Get("error"))
+	reason := fmt.Sprintf("the loader could not fetch or start: %.40q", q.Get("part"))
+	if code := q.Get("error"); code != "" {
+		reason += fmt.Sprintf(" (iPXE error %.40q; https://ipxe.org/ERROR explains it)", code)
+	} else {
+		reason += " (GRUB; its console says why)"
+	}
 	s.server.Report(stage.Report{Machine: mac.String(), Stage: stage.Failed, At: at, Reason: reason})
-	w.Header().Set("Content-Type", "text/plain")
-	io.WriteString(w, "noted\n")
+	sendText(w, "# noted\n") // GRUB runs what it is sent
 }
 
 func (s *web) initramfs(w http.ResponseWriter, r *http.Request) {

@@ -107,8 +107,15 @@ func start(t *testing.T) (*machines, string) {
 	if err := os.WriteFile(initramfs, []byte("common and keys"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	loaders := t.TempDir()
+	if err := os.WriteFile(filepath.Join(loaders, "shimx64.efi"), []byte("shim"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/passwd", filepath.Join(loaders, "passwd")); err != nil {
+		t.Fatal(err)
+	}
 	server := httptest.NewServer(Handler(Config{
-		Initramfs: initramfs, Digest: images.Digest([]byte("common and keys")),
+		Loaders: loaders, Initramfs: initramfs, Digest: images.Digest([]byte("common and keys")),
 		Tracker: http.NotFoundHandler(), Log: slog.New(slog.DiscardHandler),
 	}, m))
 	t.Cleanup(server.Close)
@@ -167,6 +174,66 @@ func TestScript(t *testing.T) {
 
 	if len(m.reports) != 3 || m.reports[0].Stage != stage.Script || m.reports[2].Stage != stage.Failed || m.reports[2].At != stage.Kernel || m.reports[2].Reason != m.problem.Error() {
 		t.Errorf("reports = %+v; want script, script, failed at kernel", m.reports)
+	}
+}
+
+func TestGRUBScript(t *testing.T) {
+	m, url := start(t)
+	resp, text := do(t, "GET", url+"/boot.grub?mac=52:54:00:77:00:01", "")
+	if resp.StatusCode != http.StatusOK || resp.ContentLength != int64(len(text)) {
+		t.Errorf("answered %s with length %d of %d", resp.Status, resp.ContentLength, len(text))
+	}
+	golden(t, "boot.grub", strings.ReplaceAll(text, m.image.Digest, "DIGEST"))
+
+	m.problem = errors.New("verify kernel of image lab@1: 'wrong' $evil; bytes\nsecond line")
+	_, text = do(t, "GET", url+"/boot.grub?mac=52:54:00:77:00:01", "")
+	golden(t, "apology.grub", text)
+	golden(t, "grub.cfg", GRUBConfig("http://10.77.0.1"))
+}
+
+func TestGRUBDevice(t *testing.T) {
+	for base, want := range map[string]string{
+		"http://10.77.0.1":      "(http,10.77.0.1)",
+		"http://10.77.0.1:8080": "(http,10.77.0.1,8080)",
+		"http://[fd77::1]":      "(http,[fd77::1])",
+		"http://[fd77::1]:8080": "(http,[fd77::1],8080)",
+	} {
+		if got := grubDevice(base); got != want {
+			t.Errorf("grubDevice(%q) = %q; want %q", base, got, want)
+		}
+	}
+}
+
+// A GRUB that was loaded by HTTP asks for its config by the address that it was
+// loaded from; a name that it cannot have got from us is not repeated to it.
+func TestGRUBConfigNamesTheServerAsked(t *testing.T) {
+	_, url := start(t)
+	host := strings.TrimPrefix(url, "http://")
+	if _, text := do(t, "GET", url+GRUBConfigPath, ""); text != GRUBConfig(url) {
+		t.Errorf("config = %q; want that of %s", text, host)
+	}
+	req := httptest.NewRequest("GET", GRUBConfigPath, nil)
+	req.Host = "evil'$(x)"
+	w := httptest.NewRecorder()
+	(&web{}).grubConfig(w, req)
+	if w.Code != http.StatusBadRequest {
+		t.Errorf("host %q: %d; want 400", req.Host, w.Code)
+	}
+}
+
+// UEFI HTTP boot asks for the length first, by HEAD, and fetches then.
+func TestLoadersByHEADAndGET(t *testing.T) {
+	m, url := start(t)
+	if resp, _ := do(t, "HEAD", url+"/loaders/shimx64.efi", ""); resp.StatusCode != http.StatusOK || resp.ContentLength != 4 || len(m.reports) != 0 {
+		t.Errorf("HEAD = %s, length %d, reports %v; want 200, 4 and none", resp.Status, resp.ContentLength, m.reports)
+	}
+	if _, body := do(t, "GET", url+"/loaders/shimx64.efi", ""); body != "shim" || len(m.reports) != 1 || m.reports[0].Stage != stage.Loader {
+		t.Errorf("GET = %q, reports %v; want the file and stage loader", body, m.reports)
+	}
+	for _, name := range []string{"revocations.efi", "passwd", "..%2fx", "%00", "."} {
+		if resp, _ := do(t, "GET", url+"/loaders/"+name, ""); resp.StatusCode != http.StatusNotFound {
+			t.Errorf("GET of %s = %s; want 404", name, resp.Status)
+		}
 	}
 }
 

@@ -13,10 +13,22 @@ import (
 // unreachable is how long a machine waits when the boot server does not answer.
 const unreachable = 10 * time.Second
 
-// script is the iPXE script that boots p. Whatever goes wrong is told on the
+// A language is what one loader's scripts are written in. The attempt is counted
+// from 0; base is the URL of this server.
+type language interface {
+	// boot is the script that boots p.
+	boot(p Plan, base string, attempt int) string
+	// apology is the script for a machine that cannot be booted for now.
+	apology(mac, reason, base string, attempt int) string
+}
+
+// ipxe is the language of iPXE.
+type ipxe struct{}
+
+// boot is the iPXE script that boots p. Whatever goes wrong is told on the
 // console and to the server, and tried again after a pause: a machine that
 // stops in silence needs someone to walk to it.
-func script(p Plan, base string, attempt int) string {
+func (ipxe) boot(p Plan, base string, attempt int) string {
 	image := p.Image
 	part := func(part catalogue.Part) string { return base + partPath(image.Digest, part) }
 	// UEFI kernels look for each initrd by its name; BIOS takes them all.
@@ -42,8 +54,7 @@ func script(p Plan, base string, attempt int) string {
 	return b.String()
 }
 
-// apology is the script for a machine that cannot be booted for now.
-func apology(mac, reason, base string, attempt int) string {
+func (ipxe) apology(mac, reason, base string, attempt int) string {
 	return "#!ipxe\n" + "echo Swarmboot: stage kernel: " + plain(reason) + "\n" + again(mac, base, attempt)
 }
 

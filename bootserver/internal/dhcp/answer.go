@@ -140,6 +140,12 @@ func addBoot(reply *dhcpv4.DHCPv4, client Client, server netip.Addr, file string
 		reply.UpdateOption(dhcpv4.OptGeneric(etherboot, []byte{176, 1, 1}))
 		return
 	}
+	if client.HTTP {
+		// Without its own class in the answer the client takes no notice of it.
+		reply.UpdateOption(dhcpv4.OptBootFileName(file))
+		reply.UpdateOption(dhcpv4.OptClassIdentifier("HTTPClient"))
+		return
+	}
 	// PXE ROMs take the value for a C string.
 	reply.UpdateOption(dhcpv4.OptBootFileName(file + "\x00"))
 	addPXE(reply)

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -41,16 +43,16 @@ func readHex(t testing.TB, name string) []byte {
 
 func TestFirmwareIsRecognised(t *testing.T) {
 	for name, want := range map[string]Client{
-		"qemu-ipxe-rom-1.0.0.discover":  {MAC: MAC{0x52, 0x54, 0, 0x77, 0, 1}, Program: IPXE, Platform: BIOS, Begins: true},
-		"qemu-ipxe-rom-1.0.0.request":   {MAC: MAC{0x52, 0x54, 0, 0x77, 0, 1}, Program: IPXE, Platform: BIOS},
-		"ipxe-1.21.1-undionly.discover": {MAC: MAC{0x52, 0x54, 0, 0x77, 0, 1}, Program: IPXE, Platform: BIOS, Begins: true},
-		"ovmf-2022.11.discover":         {MAC: MAC{0x52, 0x54, 0, 0x77, 0, 2}, Program: Firmware, Platform: EFI, Begins: true},
-		"ovmf-2022.11.request":          {MAC: MAC{0x52, 0x54, 0, 0x77, 0, 2}, Program: Firmware, Platform: EFI},
-		"ipxe-1.21.1-snponly.discover":  {MAC: MAC{0x52, 0x54, 0, 0x77, 0, 2}, Program: IPXE, Platform: EFI, Begins: true},
+		"qemu-ipxe-rom-1.0.0.discover":  {MAC: MAC{0x52, 0x54, 0, 0x77, 0, 1}, Program: IPXE, Architectures: []uint16{0}, Begins: true},
+		"qemu-ipxe-rom-1.0.0.request":   {MAC: MAC{0x52, 0x54, 0, 0x77, 0, 1}, Program: IPXE, Architectures: []uint16{0}},
+		"ipxe-1.21.1-undionly.discover": {MAC: MAC{0x52, 0x54, 0, 0x77, 0, 1}, Program: IPXE, Architectures: []uint16{0}, Begins: true},
+		"ovmf-2022.11.discover":         {MAC: MAC{0x52, 0x54, 0, 0x77, 0, 2}, Program: Firmware, Architectures: []uint16{7}, Begins: true},
+		"ovmf-2022.11.request":          {MAC: MAC{0x52, 0x54, 0, 0x77, 0, 2}, Program: Firmware, Architectures: []uint16{7}},
+		"ipxe-1.21.1-snponly.discover":  {MAC: MAC{0x52, 0x54, 0, 0x77, 0, 2}, Program: IPXE, Architectures: []uint16{7}, Begins: true},
 	} {
 		want.UUID = "00000000-0000-0000-0000-000000000000"
 		_, got, err := parse(readHex(t, name+".hex"))
-		if err != nil || got != want {
+		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("parse(%s) = %+v, %v; want %+v", name, got, err, want)
 		}
 	}
@@ -131,21 +133,15 @@ func TestAnswerToPXETellsEverythingTwice(t *testing.T) {
 }
 
 func TestArchitectures(t *testing.T) {
-	for option, want := range map[string]Platform{
-		"":                 BIOS, // no option
-		"\x00":             BIOS, // cut off
-		"\x00\x00":         BIOS,
-		"\x00\x07":         EFI,
-		"\x00\x09":         EFI,
-		"\x00\x06\x00\x07": EFI, // two values
-		"\x00\x06":         "EFI IA32 (architecture 6)",
-		"\x00\x0a":         "EFI ARM32 (architecture 10)",
-		"\x00\x0b":         "EFI ARM64 (architecture 11)",
-		"\x00\x10":         "EFI x86-64 boot from HTTP (architecture 16)",
-		"\x01\x2c":         "unknown (architecture 300)",
+	for option, want := range map[string][]uint16{
+		"":                     nil,
+		"\x00":                 nil, // cut off
+		"\x00\x07":             {7},
+		"\x00\x06\x00\x07\x00": {6, 7},
+		"\x01\x2c":             {300},
 	} {
-		if got := platform([]byte(option)); got != want {
-			t.Errorf("platform(%q) = %q; want %q", option, got, want)
+		if got := architectures([]byte(option)); !slices.Equal(got, want) {
+			t.Errorf("architectures(%q) = %v; want %v", option, got, want)
 		}
 	}
 }

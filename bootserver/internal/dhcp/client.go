@@ -57,23 +57,15 @@ const (
 	System   Program = "system"   // an operating system, our init included
 )
 
-// Platform tells which loader a machine can run.
-type Platform string
-
-// Platforms that have a loader. Others carry the name of the architecture.
-const (
-	BIOS Platform = "BIOS"
-	EFI  Platform = "UEFI x86-64"
-)
-
 // A Client is what a packet tells about its sender.
 type Client struct {
-	MAC      MAC
-	Program  Program
-	Platform Platform
-	UUID     string // as firmware prints it; empty if not sent
-	Begins   bool   // the packet is a DISCOVER
-	Network  string // name of the network that it is on
+	MAC           MAC
+	Program       Program
+	Architectures []uint16 // option 93, by IANA's numbers; none if not sent
+	HTTP          bool     // it boots by HTTP (option 60) and takes URLs alone
+	UUID          string   // as firmware prints it; empty if not sent
+	Begins        bool     // the packet is a DISCOVER
+	Network       string   // name of the network that it is on
 }
 
 // parse reads a packet from the wire and refuses what no DHCP client sends.
@@ -130,10 +122,10 @@ func unfold(data []byte, req *dhcpv4.DHCPv4) error {
 func classify(req *dhcpv4.DHCPv4, mac MAC) Client {
 	c := Client{MAC: mac, Program: System, Begins: req.MessageType() == dhcpv4.MessageTypeDiscover}
 	class := req.Options.Get(dhcpv4.OptionClassIdentifier)
-	arch := req.Options.Get(dhcpv4.OptionClientSystemArchitectureType)
-	if bytes.HasPrefix(class, []byte("PXEClient")) || bytes.HasPrefix(class, []byte("HTTPClient")) || arch != nil {
+	c.HTTP = bytes.HasPrefix(class, []byte("HTTPClient"))
+	c.Architectures = architectures(req.Options.Get(dhcpv4.OptionClientSystemArchitectureType))
+	if c.HTTP || bytes.HasPrefix(class, []byte("PXEClient")) || c.Architectures != nil {
 		c.Program = Firmware
-		c.Platform = platform(arch)
 	}
 	if isIPXE(req) {
 		c.Program = IPXE
@@ -166,22 +158,12 @@ func isIPXE(req *dhcpv4.DHCPv4) bool {
 // etherboot is option 175, the encapsulated options of iPXE.
 const etherboot = dhcpv4.GenericOptionCode(175)
 
-// platform reads option 93, a list of 16-bit numbers. RFC text and IANA table
-// disagree whether 7 or 9 is x86-64; firmware sends both and means it.
-func platform(option []byte) Platform {
-	if len(option) < 2 {
-		return BIOS // RFC 4578 wants the option; ROMs older than it are all BIOS
+// architectures reads option 93, a list of 16-bit numbers.
+func architectures(option []byte) (numbers []uint16) {
+	for ; len(option) >= 2; option = option[2:] {
+		numbers = append(numbers, binary.BigEndian.Uint16(option))
 	}
-	for o := option; len(o) >= 2; o = o[2:] {
-		switch iana.Arch(binary.BigEndian.Uint16(o)) {
-		case iana.INTEL_X86PC:
-			return BIOS
-		case iana.EFI_X86_64, iana.EFI_BC:
-			return EFI
-		}
-	}
-	code := iana.Arch(binary.BigEndian.Uint16(option))
-	return Platform(fmt.Sprintf("%s (architecture %d)", code, code))
+	return numbers
 }
 
 // uuid prints the UUID of option 97. Its first three fields are little-endian,

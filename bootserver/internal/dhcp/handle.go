@@ -176,7 +176,7 @@ func (e exchange) bootFile() verdict {
 func (e exchange) reply(kind dhcpv4.MessageType, address netip.Addr) verdict {
 	reply, err := answer(e.req, e.client, kind, e.network.Network, address, e.boot)
 	return e.sent(reply, err, func() {
-		e.log.Info("dhcp "+kind.String()+" sent", "address", address, "network", e.network.Name, "program", e.client.Program, "platform", e.client.Platform, "load", e.boot.File)
+		e.log.Info("dhcp "+kind.String()+" sent", "address", address, "network", e.network.Name, "program", e.client.Program, "load", e.boot.File)
 		e.chooser.Answered(e.client, address)
 	})
 }
@@ -184,7 +184,7 @@ func (e exchange) reply(kind dhcpv4.MessageType, address netip.Addr) verdict {
 func (e exchange) besideReply(kind dhcpv4.MessageType) verdict {
 	reply, err := answerBeside(e.req, e.client, kind, e.network.Network, e.boot)
 	return e.sent(reply, err, func() {
-		e.log.Info("proxy dhcp "+kind.String()+" sent", "network", e.network.Name, "program", e.client.Program, "platform", e.client.Platform, "load", e.boot.File)
+		e.log.Info("proxy dhcp "+kind.String()+" sent", "network", e.network.Name, "program", e.client.Program, "load", e.boot.File)
 		e.chooser.Answered(e.client, netip.Addr{})
 	})
 }

@@ -52,7 +52,10 @@ var (
 // Config says what to serve.
 type Config struct {
 	Dir string // folder of the loaders; read once
-	Log *slog.Logger
+	// Make makes what is not a file, for the machine that asks at one of this
+	// server's addresses; it may be nil.
+	Make func(server netip.Addr, name string) (data []byte, ok bool)
+	Log  *slog.Logger
 	// Loading is told which address fetches which file. It may be told twice:
 	// UEFI first asks for the size alone.
 	Loading func(machine netip.Addr, file string)
@@ -167,6 +170,9 @@ func (s *Server) read(stopped *atomic.Bool, name string, to io.ReaderFrom) (err 
 		}
 	}()
 	data, ok := s.files[clean(name)]
+	if !ok && s.cfg.Make != nil {
+		data, ok = s.cfg.Make(server(transfer), clean(name))
+	}
 	if !ok {
 		// Loaders look for optional files (autoexec.ipxe, revocations.efi): the
 		// answer is no, and no trouble.
@@ -183,6 +189,16 @@ func (s *Server) read(stopped *atomic.Bool, name string, to io.ReaderFrom) (err 
 	// The library has reported to the hook whatever went wrong.
 	_, _ = to.ReadFrom(&stoppable{stopped, bytes.NewReader(data)})
 	return nil
+}
+
+// server is the address of ours that the machine has asked.
+func server(transfer tftp.OutgoingTransfer) netip.Addr {
+	info, ok := transfer.(tftp.RequestPacketInfo)
+	if !ok {
+		return netip.Addr{}
+	}
+	address, _ := netip.AddrFromSlice(info.LocalIP())
+	return address.Unmap()
 }
 
 func (s *Server) begin(machine netip.Addr) bool {

@@ -1,0 +1,86 @@
+package bootweb
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"swarmboot/images/catalogue"
+)
+
+// GRUBConfigPath is what GRUB asks for first, at the server that it came from
+// and by the same protocol.
+const GRUBConfigPath = "/grub/grub.cfg"
+
+const grubScriptPath = "/boot.grub"
+
+// GRUBConfig is the same for all machines: it asks the server at base for the
+// script of the machine that runs it, again and again should that come back.
+func GRUBConfig(base string) string {
+	return fmt.Sprintf(`smbios --type 1 --get-uuid 8 --set uuid
+while true; do
+	source "%s%s?mac=$net_default_mac&uuid=$uuid&platform=$grub_cpu-$grub_platform&version=GRUB-$grub_version"
+	echo 'Swarmboot: trying again in %d s'
+	sleep %d
+done
+`, grubDevice(base), grubScriptPath, int(unreachable.Seconds()), int(unreachable.Seconds()))
+}
+
+// grubDevice is a server as GRUB names it: (http,10.77.0.1) or, with a port that
+// is not 80, (http,10.77.0.1,8080).
+func grubDevice(base string) string {
+	host := strings.TrimPrefix(base, "http://")
+	if at, err := netip.ParseAddrPort(host); err == nil {
+		host = at.Addr().String() + "," + strconv.Itoa(int(at.Port()))
+		if at.Addr().Is6() {
+			host = "[" + at.Addr().String() + "]," + strconv.Itoa(int(at.Port()))
+		}
+	}
+	return "(http," + host + ")"
+}
+
+// grub is the language of GRUB: a script that ends has failed.
+type grub struct{}
+
+func (grub) boot(p Plan, base string, _ int) string {
+	image, device := p.Image, grubDevice(base)
+	part := func(part catalogue.Part) string { return device + partPath(image.Digest, part) }
+	args := make([]string, len(p.KernelArgs))
+	for i, arg := range p.KernelArgs {
+		args[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+	}
+	report := url.Values{"mac": {p.MAC.String()}, "stage": {"kernel"}}.Encode()
+	return fmt.Sprintf(`echo 'Swarmboot: %s boots %s'
+set part=kernel
+if linux %s %s; then
+	set part=initramfs
+	if initrd %s%s %s; then
+		set part=start
+		boot
+	fi
+fi
+echo "Swarmboot: stage kernel: $part failed; GRUB tells why above"
+source "%s%s?%s&part=$part"
+`, plain(p.title()), image.Manifest.Ref(),
+		part(catalogue.Kernel), strings.Join(args, " "),
+		device, InitramfsPath, part(catalogue.Modules),
+		device, failedPath, report)
+}
+
+func (grub) apology(_, reason, _ string, _ int) string {
+	return "echo 'Swarmboot: stage kernel: " + plain(reason) + "'\n"
+}
+
+// grubConfig is GRUBConfig for a GRUB that was itself loaded by HTTP.
+func (s *web) grubConfig(w http.ResponseWriter, r *http.Request) {
+	_, errAddr := netip.ParseAddr(strings.Trim(r.Host, "[]"))
+	_, errPort := netip.ParseAddrPort(r.Host)
+	if errAddr != nil && errPort != nil {
+		http.Error(w, "want this server by its address", http.StatusBadRequest)
+		return
+	}
+	sendText(w, GRUBConfig("http://"+r.Host))
+}
