@@ -14,7 +14,7 @@ GO_BUILD := go build -trimpath
 INITRAMFS := build/initramfs.cpio.zst
 INITRAMFS_SOURCES := go.mod go.sum $(shell find initramfs peerd images -name '*.go' ! -name '*_test.go')
 
-.PHONY: help build programs loaders deps lab lab-add lab-down test check e2e bench-boot clean
+.PHONY: help build programs loaders deps lab lab-add lab-down test check e2e e2e-firmware bench-boot clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,8 +28,8 @@ programs:
 $(INITRAMFS): $(INITRAMFS_SOURCES)
 	go run ./initramfs/cmd/mkinitramfs -o $@
 
-loaders:
-	scripts/fetch-loaders $(LOADERS)
+loaders: programs
+	build/bin/swarmboot loaders fetch --dir $(LOADERS)
 
 deps: ## install what this computer lacks (Debian packages, as root)
 	scripts/install-deps
@@ -62,6 +62,12 @@ e2e: build loaders ## the machine tests: firmware, boots, faults (20 minutes wit
 	@mkdir -p build/e2e
 	SWARMBOOT_E2E=1 go test -count=1 -timeout 120m -p 1 -v -artifacts -outputdir $(CURDIR)/build/e2e \
 		./peerd/cmd/peerd ./images/builder ./appliance/e2e/...
+
+# -timeout: as above.
+e2e-firmware: build loaders ## boot a machine of each kind of firmware to its login prompt
+	scripts/lab-images $(STATE) lab
+	@mkdir -p build/e2e
+	SWARMBOOT_E2E=1 SWARMBOOT_FIRMWARE=1 go test -count=1 -timeout 120m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestFirmware' ./appliance/e2e
 
 # -timeout: as above.
 bench-boot: build loaders ## measure boots against their budgets, and write docs/bench/boot.md

@@ -30,6 +30,7 @@ var folders = []string{"appliance", "bootserver", "peerd", "images", "initramfs"
 var homes = map[string][]string{
 	"github.com/anacrolix":                  {"images/metainfo", "peerd/announce", "peerd/swarm/..."},
 	"github.com/dustin/go-humanize":         {"appliance/cmd/...", "appliance/internal/table"},
+	"github.com/foxboron/go-uefi":           {"bootserver/loaders"},
 	"github.com/google":                     {"images/importer"}, // go-containerregistry
 	"github.com/hanwen/go-fuse":             {"peerd/internal/rootfs/..."},
 	"github.com/insomniacslk/dhcp":          {"bootserver/internal/dhcp", "initramfs/internal/netup"},

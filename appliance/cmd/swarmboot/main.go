@@ -7,6 +7,7 @@
 //	swarmboot serve --config FILE [--log-format text|json] [--verbose]
 //	swarmboot status [-o json]
 //	swarmboot machine list [-o json] [--watch]
+//	swarmboot loaders fetch|list|verify [--dir FOLDER]
 //	swarmboot version
 //
 // Each command stands in the file of its name; swarmboot COMMAND --help is its
@@ -81,7 +82,7 @@ Four commands are all it takes:
 		return fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(imageCommand(), checkCommand(), schemaCommand(), serveCommand(), statusCommand(), machineCommand(), versionCommand())
+	root.AddCommand(imageCommand(), checkCommand(), schemaCommand(), serveCommand(), statusCommand(), machineCommand(), loadersCommand(), versionCommand())
 	return root
 }
 

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"swarmboot/bootserver/loaders"
+
+	"github.com/spf13/cobra"
+)
+
+// defaultLoaders is where settings without a folder of loaders have it.
+const defaultLoaders = "/usr/lib/swarmboot/loaders"
+
+func loadersCommand() *cobra.Command {
+	cmd := group("loaders", "Fetch, list and verify the first programs that machines load",
+		`Fetch, list and verify the loaders: the first programs that machines load. They
+are Debian's (iPXE; shim and GRUB for Secure Boot), pinned by SHA-256, and not
+part of Swarmboot.`,
+		"  swarmboot loaders fetch\n  swarmboot loaders verify")
+	dir := cmd.PersistentFlags().String("dir", defaultLoaders, "`FOLDER` of the loaders, as in the settings")
+	cmd.AddCommand(loadersFetchCommand(dir), loadersListCommand(dir), loadersVerifyCommand(dir))
+	return cmd
+}
+
+func loadersFetchCommand(dir *string) *cobra.Command {
+	var from string
+	cmd := &cobra.Command{
+		Use:   "fetch",
+		Short: "Fetch the loaders that are missing",
+		Long: `Fetch the loaders that are missing or not the pinned ones, verify them, and put
+them into the folder. They come out of Debian 13's packages, by the mirror that
+this host's apt uses; apt runs with a configuration of its own and changes nothing
+else here.
+
+Without a network, --from names a folder with the packages (.deb) or with the
+loaders themselves.`,
+		Example: "  swarmboot loaders fetch\n  swarmboot loaders fetch --from /media/usb/loaders",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return loaders.Fetch(cmd.Context(), *dir, from, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&from, "from", "", "`FOLDER` to take them from instead of a mirror")
+	return cmd
+}
+
+func loadersListCommand(dir *string) *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List the loaders",
+		Long:    "List the loaders, what each is for, and whether the folder has it: ok, missing, or other (not the pinned one).",
+		Example: "  swarmboot loaders list",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "NAME\tSTATE\tPACKAGE\tABOUT")
+			for _, f := range loaders.Files {
+				state := "ok"
+				switch err := f.Verify(*dir); {
+				case errors.Is(err, loaders.ErrMissing):
+					state = "missing"
+				case err != nil:
+					state = "other"
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Name, state, f.Package, f.About)
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func loadersVerifyCommand(dir *string) *cobra.Command {
+	return &cobra.Command{
+		Use:     "verify",
+		Short:   "Compare the loaders with the pinned ones",
+		Long:    "Compare the files in the folder with the pinned SHA-256. Names each that is missing or differs, and ends with status 1 if there is one.",
+		Example: "  swarmboot loaders verify --dir /srv/loaders",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := loaders.Verify(*dir); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: all %d loaders are the pinned ones\n", *dir, len(loaders.Files))
+			return err
+		},
+	}
+}
