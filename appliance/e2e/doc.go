@@ -2,6 +2,7 @@
 // nothing and the programs in build/ as they are shipped. It has tests only:
 //
 //	boot_test.go      from power-on to login, hand-over, reboot and power-off
+//	firmware_test.go  each kind of firmware, with Secure Boot and without
 //	faults_test.go    the swarm engine is killed, the server is stopped
 //	trust_test.go     damaged images and a server that is not ours
 //	settings_test.go  mistakes in the settings file

@@ -15,16 +15,60 @@ import (
 type Firmware string
 
 const (
-	BIOS Firmware = "bios" // SeaBIOS, and as network card ROM the iPXE that QEMU brings
-	UEFI Firmware = "uefi" // OVMF with its own network stack
+	BIOS       Firmware = "bios"        // SeaBIOS, and as network card ROM the iPXE that QEMU brings
+	UEFI       Firmware = "uefi"        // OVMF with its own network stack, by PXE
+	UEFIHTTP   Firmware = "uefi-http"   // the same, by HTTP boot
+	SecureBoot Firmware = "secure-boot" // UEFI that starts only what Microsoft has signed
+	ARM64      Firmware = "arm64"       // AAVMF, the same firmware for arm64, by PXE
 )
 
 // Where Debian's packages put firmware.
 const (
-	ovmfCode = "/usr/share/OVMF/OVMF_CODE_4M.fd"
-	ovmfVars = "/usr/share/OVMF/OVMF_VARS_4M.fd"
-	biosROM  = "/usr/lib/ipxe/qemu/pxe-virtio.rom"
+	ovmfCode   = "/usr/share/OVMF/OVMF_CODE_4M.fd"
+	ovmfVars   = "/usr/share/OVMF/OVMF_VARS_4M.fd"
+	secureCode = "/usr/share/OVMF/OVMF_CODE_4M.ms.fd"
+	secureVars = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd" // with Microsoft's keys enrolled
+	armCode    = "/usr/share/AAVMF/AAVMF_CODE.fd"
+	armVars    = "/usr/share/AAVMF/AAVMF_VARS.fd"
+	biosROM    = "/usr/lib/ipxe/qemu/pxe-virtio.rom"
 )
+
+// ARMProgram emulates machines with arm64; package qemu-system-arm brings it.
+const ARMProgram = "qemu-system-aarch64"
+
+// program is the QEMU for the firmware.
+func (f Firmware) program() string {
+	if f == ARM64 {
+		return ARMProgram
+	}
+	return qemuProgram
+}
+
+// accel is how QEMU runs the machine's code, with what it needs to know for it.
+func (f Firmware) accel() string {
+	accel := "tcg"
+	if f != ARM64 {
+		accel = Accel()
+	}
+	if accel == "tcg" {
+		accel = "tcg,tb-size=256" // MiB of translated code, else up to 1 GiB a machine
+	}
+	return accel
+}
+
+// board are QEMU's arguments for the computer around the firmware. None has a
+// screen: the firmware talks on the serial port.
+func (f Firmware) board() []string {
+	switch f {
+	case SecureBoot:
+		// The keys are safe from the system only in memory that system management
+		// mode alone may write.
+		return []string{"-M", "q35,graphics=off,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"}
+	case ARM64:
+		return []string{"-M", "virt,gic-version=2", "-cpu", "cortex-a57"}
+	}
+	return []string{"-M", "q35,graphics=off"}
+}
 
 // arguments are QEMU's arguments for the firmware and the network card, which
 // is booted first.
@@ -34,25 +78,36 @@ func (f Firmware) arguments(nic, mac string) ([]string, error) {
 	case BIOS:
 		// reboot-timeout: try again after 5 s instead of stopping for ever.
 		return []string{"-boot", "menu=off,reboot-timeout=5000", "-device", card}, nil
-	case UEFI:
+	case UEFI, UEFIHTTP, SecureBoot, ARM64:
 		if nic != VirtioNIC {
 			return nil, fmt.Errorf("network card %s: UEFI firmware has a driver for %s only", nic, VirtioNIC)
 		}
-		return append(uefiFlash(),
+		code, vars := ovmfCode, ovmfVars
+		switch f {
+		case SecureBoot:
+			code, vars = secureCode, secureVars
+		case ARM64:
+			code, vars = armCode, armVars
+		}
+		args := append(flash(code, vars),
 			// Without a ROM the firmware's own PXE client boots, as on real servers.
 			"-device", card+",romfile=",
 			// A failed attempt over IPv6 costs more than a minute of waiting.
-			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no"), nil
+			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no")
+		if f == UEFIHTTP {
+			args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=no")
+		}
+		return args, nil
 	}
 	return nil, fmt.Errorf("unknown firmware %q", f)
 }
 
-// uefiFlash is the firmware's code, and its variables as a copy that lasts as
-// long as QEMU runs.
-func uefiFlash() []string {
+// flash is the firmware's code, and its variables as a copy that lasts as long
+// as QEMU runs.
+func flash(code, vars string) []string {
 	return []string{
-		"-drive", "if=pflash,format=raw,readonly=on,file=" + ovmfCode,
-		"-drive", "if=pflash,format=raw,snapshot=on,file=" + ovmfVars,
+		"-drive", "if=pflash,format=raw,readonly=on,file=" + code,
+		"-drive", "if=pflash,format=raw,snapshot=on,file=" + vars,
 	}
 }
 
@@ -77,7 +132,7 @@ var Accel = sync.OnceValue(func() string {
 func probe(ctx context.Context, accel string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, qemuProgram, append(uefiFlash(), "-accel", accel,
+	cmd := exec.CommandContext(ctx, qemuProgram, append(flash(ovmfCode, ovmfVars), "-accel", accel,
 		"-M", "q35,graphics=off", "-m", "256", "-nodefaults", "-display", "none", "-serial", "stdio")...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

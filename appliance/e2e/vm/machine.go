@@ -27,7 +27,7 @@ const DefaultMemory = 1024
 type MachineConfig struct {
 	Name     string   // of the machine's folder and cable, at most 13 letters
 	MAC      string   // of its network card
-	Firmware Firmware // BIOS or UEFI
+	Firmware Firmware // BIOS, UEFI and so on
 	NIC      string   // network card; empty: VirtioNIC
 	Memory   int      // MiB; 0: DefaultMemory
 	Rate     string   // of the cable, such as 100mbit; empty: no limit
@@ -83,21 +83,16 @@ func (m *Machine) start(tap string) error {
 	if longest := m.file("console.sock"); len(longest) > 107 {
 		return fmt.Errorf("%s is longer than a socket's name can be (107 letters)", longest)
 	}
-	accel := Accel()
-	if accel == "tcg" {
-		accel = "tcg,tb-size=256" // MiB of translated code, else up to 1 GiB a machine
-	}
 	args := append([]string{
 		"-name", m.Config.Name,
-		"-M", "q35,graphics=off", // no screen: the firmware talks on the serial port
-		"-accel", accel,
+		"-accel", m.Config.Firmware.accel(),
 		"-m", strconv.Itoa(m.Config.Memory),
 		"-smp", "1", // a second one makes emulation slower
 		"-nodefaults", "-display", "none",
 		"-device", "virtio-rng-pci", // else key generation waits for entropy
 		"-netdev", "tap,id=lan,ifname=" + tap + ",script=no,downscript=no",
 		"-S", // wait, until the console is being read
-	}, firmware...)
+	}, append(m.Config.Firmware.board(), firmware...)...)
 	args = append(args, m.serial("console")...)
 	if m.Config.Second {
 		args = append(args, m.serial("second")...)
@@ -109,7 +104,7 @@ func (m *Machine) start(tap string) error {
 		return err
 	}
 	defer log.Close()
-	cmd := m.lan.Command(context.Background(), qemuProgram, args...)
+	cmd := m.lan.Command(context.Background(), m.Config.Firmware.program(), args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal of `make lab`
 	if err := cmd.Start(); err != nil {

@@ -31,7 +31,7 @@ func Missing() []string {
 		}
 	}
 	for _, file := range []struct{ path, pkg string }{
-		{ovmfCode, "ovmf"}, {ovmfVars, "ovmf"}, {biosROM, "ipxe-qemu"}, {"/dev/net/tun", "the host's kernel"},
+		{ovmfCode, "ovmf"}, {ovmfVars, "ovmf"}, {secureCode, "ovmf"}, {secureVars, "ovmf"}, {biosROM, "ipxe-qemu"}, {"/dev/net/tun", "the host's kernel"},
 	} {
 		if _, err := os.Stat(file.path); err != nil {
 			missing = append(missing, fmt.Sprintf("%s (from %s)", file.path, file.pkg))
