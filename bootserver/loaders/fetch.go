@@ -98,7 +98,7 @@ func collect(ctx context.Context, source folder, wanted []File, work, dir string
 		errs = append(errs, f.Verify(dir))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("Debian has another release than the pinned one, or these were tampered with; nothing was changed:\n%w", err)
+		return fmt.Errorf("a release of Debian other than the pinned one, or tampered with; nothing was changed:\n%w", err)
 	}
 	return nil
 }
