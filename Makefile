@@ -14,7 +14,11 @@ GO_BUILD := go build -trimpath
 INITRAMFS := build/initramfs.cpio.zst
 INITRAMFS_SOURCES := go.mod go.sum $(shell find initramfs peerd images -name '*.go' ! -name '*_test.go')
 
-.PHONY: help build programs loaders deps lab lab-add lab-down test check e2e e2e-firmware bench-boot clean
+# The admin pages: npm fetches what package-lock.json names, esbuild bundles it.
+PAGE := appliance/webui/dist/index.html
+PAGE_SOURCES := docs/openapi.json $(shell find appliance/webui/page -type f -not -path '*/node_modules/*' -not -name openapi.d.ts)
+
+.PHONY: help page build programs loaders deps lab lab-add lab-down test check e2e e2e-web e2e-firmware bench-boot clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,7 +26,12 @@ help: ## list the targets
 
 build: programs $(INITRAMFS) ## build the programs and the initramfs into build/
 
-programs:
+page: $(PAGE)
+
+$(PAGE): $(PAGE_SOURCES)
+	cd appliance/webui/page && npm ci --silent --no-fund --no-audit && npm run --silent build
+
+programs: $(PAGE)
 	$(GO_BUILD) -o build/bin/ ./appliance/cmd/...
 
 $(INITRAMFS): $(INITRAMFS_SOURCES)
@@ -46,11 +55,12 @@ lab-down: ## stop the lab
 
 test: deps check e2e ## all tests: check, then e2e (what continuous integration runs)
 
-check: ## the quick tests: format, vet, staticcheck, vulnerabilities, unit tests
-	@out=$$(gofmt -l $$(find . -name '*.go' -not -path './build/*')); [ -z "$$out" ] || { echo "not formatted by gofmt:"; echo "$$out"; exit 1; }
+check: page ## the quick tests: format, vet, staticcheck, vulnerabilities, unit tests
+	@out=$$(gofmt -l $$(find . -name '*.go' -not -path './build/*' -not -path '*/node_modules/*')); [ -z "$$out" ] || { echo "not formatted by gofmt:"; echo "$$out"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
 	scripts/check-vulnerabilities
+	cd appliance/webui/page && npx --no-install tsc
 	go test ./...
 
 # -count=1: machines are not among what the test cache knows of.
@@ -61,13 +71,18 @@ e2e: build loaders ## the machine tests: firmware, boots, faults (20 minutes wit
 	scripts/lab-images $(STATE) lab lab12
 	@mkdir -p build/e2e
 	SWARMBOOT_E2E=1 go test -count=1 -timeout 120m -p 1 -v -artifacts -outputdir $(CURDIR)/build/e2e \
-		./bootserver/internal/dhcp ./peerd/cmd/peerd ./images/builder ./appliance/e2e/...
+		./peerd/cmd/peerd ./images/builder ./appliance/e2e/...
 
 # -timeout: as above.
 e2e-firmware: build loaders ## boot a machine of each kind of firmware to its login prompt
 	scripts/lab-images $(STATE) lab
 	@mkdir -p build/e2e
 	SWARMBOOT_E2E=1 SWARMBOOT_FIRMWARE=1 go test -count=1 -timeout 120m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestFirmware' ./appliance/e2e
+
+# -timeout: as above.
+e2e-web: programs ## the admin pages in Chromium, with 2 000 simulated machines; screenshots in build/e2e
+	@mkdir -p build/e2e
+	SWARMBOOT_E2E=1 go test -count=1 -timeout 15m -v -artifacts -outputdir $(CURDIR)/build/e2e -run TestPages ./appliance/e2e
 
 # -timeout: as above.
 bench-boot: build loaders ## measure boots against their budgets, and write docs/bench/boot.md

@@ -29,6 +29,7 @@ var folders = []string{"appliance", "bootserver", "peerd", "images", "initramfs"
 // a directory and all below it (dir/...). golang.org/x may be used anywhere.
 var homes = map[string][]string{
 	"github.com/anacrolix":                  {"images/metainfo", "peerd/announce", "peerd/swarm/..."},
+	"github.com/danielgtaylor/huma":         {"appliance/internal/api"},
 	"github.com/dustin/go-humanize":         {"appliance/cmd/...", "appliance/internal/table"},
 	"github.com/foxboron/go-uefi":           {"bootserver/loaders"},
 	"github.com/google":                     {"images/importer"}, // go-containerregistry

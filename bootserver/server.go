@@ -91,7 +91,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.PrivateKey, log 
 	if err := s.haveLoaders(cfg.Loaders); err != nil {
 		return nil, err
 	}
-	if err := CheckKernels(cfg, offered.Get); err != nil {
+	if err := CheckKernels(cfg, offered); err != nil {
 		return nil, err
 	}
 	if s.tftp, err = tftp.New(tftp.Config{Dir: cfg.Loaders, Make: s.made, Log: log, Loading: s.loading}); err != nil {

@@ -25,6 +25,14 @@ func versionCommand() *cobra.Command {
 	}
 }
 
+// version is the short one, of the module alone.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
 // describeBuild is such as: swarmboot v0.1.0 (commit 8dc7ab3, changed) go1.26.0 linux/amd64.
 func describeBuild(info *debug.BuildInfo) string {
 	setting := map[string]string{}

@@ -7,13 +7,13 @@ import (
 
 	"swarmboot/appliance/internal/state"
 	"swarmboot/bootserver"
-	"swarmboot/bootserver/loaders"
 )
 
 // File has the shape of the settings file. The tags are its keys, and the
 // comments are what the JSON Schema says about them.
 type File struct {
 	Server   Server             `yaml:"server"`   // the boot server itself
+	Admin    Admin              `yaml:"admin"`    // pages and API for the admin
 	Networks map[string]Network `yaml:"networks"` // networks that machines boot on, by name
 	Racks    map[string]Rack    `yaml:"racks"`    // where machines stand, by name
 	Groups   map[string]Group   `yaml:"groups"`   // what machines are for, by name
@@ -30,6 +30,13 @@ type Server struct {
 	State     string `yaml:"state"`     // folder of images, key, leases and the control socket; default: /var/lib/swarmboot
 	Loaders   string `yaml:"loaders"`   // folder of the loaders; default: /usr/lib/swarmboot/loaders
 	Initramfs string `yaml:"initramfs"` // the common initramfs; default: /usr/lib/swarmboot/initramfs.cpio.zst
+}
+
+// Admin is the listener of the admin pages and the API, apart from what machines
+// talk to.
+type Admin struct {
+	Listen netip.AddrPort `yaml:"listen"` // address and TCP port; default: 127.0.0.1:8470
+	Names  []string       `yaml:"names"`  // host names that browsers reach it by, besides localhost and its addresses
 }
 
 // Network is one network of machines. It has either a card of this server, with
@@ -78,10 +85,10 @@ type Machine struct {
 // Boot is what a machine inherits: from the defaults, its network, its rack, its
 // group, and its own entry; the later wins, but kernel arguments add up.
 type Boot struct {
-	Image      Image          `yaml:"image"`       // NAME@VERSION, or a name under images
-	KernelArgs []string       `yaml:"kernel_args"` // kernel arguments, besides those from further out
-	Loader     loaders.Policy `yaml:"loader"`      // the first program that it loads; default: grub
-	Rescue     *bool          `yaml:"rescue"`      // open a shell on the console if the boot fails; default: false
+	Image      Image    `yaml:"image"`       // NAME@VERSION, or a name under images
+	KernelArgs []string `yaml:"kernel_args"` // kernel arguments, besides those from further out
+	Loader     string   `yaml:"loader"`      // which loader it gets; default: the usual one for its firmware
+	Rescue     *bool    `yaml:"rescue"`      // open a shell on the console if the boot fails; default: false
 }
 
 // Image is NAME@VERSION, or a name under images.
@@ -94,6 +101,7 @@ func defaults() File {
 			HTTP: 80, Swarm: 6881, State: state.Default,
 			Loaders: "/usr/lib/swarmboot/loaders", Initramfs: "/usr/lib/swarmboot/initramfs.cpio.zst",
 		},
+		Admin:   Admin{Listen: netip.MustParseAddrPort("127.0.0.1:8470")},
 		Unknown: bootserver.Deny,
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"swarmboot/bootserver"
-	"swarmboot/bootserver/loaders"
 )
 
 // scalars read the single values of the file, one parser for each type. A list
@@ -28,12 +27,12 @@ var scalars = map[reflect.Type]func(text string) (any, error){
 	reflect.TypeFor[[]net.HardwareAddr](): parseMACs,
 	reflect.TypeFor[netip.Addr]():         parseAddr,
 	reflect.TypeFor[[]netip.Addr]():       parseAddrs,
+	reflect.TypeFor[netip.AddrPort]():     parseAddrPort,
 	reflect.TypeFor[netip.Prefix]():       parsePrefix,
 	reflect.TypeFor[bootserver.Range]():   parseRange,
 	reflect.TypeFor[bootserver.Route]():   parseRoute,
 	reflect.TypeFor[bootserver.Policy]():  oneOf(bootserver.Deny, bootserver.Default, bootserver.Discover),
 	reflect.TypeFor[bootserver.Mode]():    oneOf(bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off),
-	reflect.TypeFor[loaders.Policy]():     oneOf(loaders.GRUB, loaders.SecureBoot, loaders.SNPOnly, loaders.IPXE),
 }
 
 func parseText(text string) (any, error) {
@@ -84,6 +83,14 @@ func parseAddr(text string) (any, error) {
 		return nil, fmt.Errorf("%q is no IPv4 address; want one such as 10.77.0.11", text)
 	}
 	return addr, nil
+}
+
+func parseAddrPort(text string) (any, error) {
+	listen, err := netip.ParseAddrPort(text)
+	if err != nil || listen.Port() == 0 {
+		return nil, fmt.Errorf("%q is no address with a port; want one such as 127.0.0.1:8470, or 0.0.0.0:8470 for all addresses", text)
+	}
+	return listen, nil
 }
 
 func parsePrefix(text string) (any, error) {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"swarmboot/bootserver"
-	"swarmboot/bootserver/loaders"
 
 	"github.com/invopop/jsonschema"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
@@ -32,12 +31,12 @@ var single = map[reflect.Type]*jsonschema.Schema{
 	reflect.TypeFor[uint16]():            {Type: "integer", Minimum: "1", Maximum: "65535"},
 	reflect.TypeFor[time.Duration]():     {Type: "string", Pattern: `^(\d+(\.\d+)?(h|m|s))+$`, Examples: []any{"24h"}},
 	reflect.TypeFor[netip.Addr]():        {Type: "string", Pattern: "^" + ipv4 + "$", Examples: []any{"10.77.0.254"}},
+	reflect.TypeFor[netip.AddrPort]():    {Type: "string", Pattern: `^(` + ipv4 + `|\[[0-9a-fA-F:.]+\]):\d{1,5}$`, Examples: []any{"127.0.0.1:8470"}},
 	reflect.TypeFor[netip.Prefix]():      {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2}$`, Examples: []any{"10.77.0.1/24"}},
 	reflect.TypeFor[bootserver.Range]():  {Type: "string", Pattern: "^" + ipv4 + ` *- *` + ipv4 + "$", Examples: []any{"10.77.0.100-10.77.0.199"}},
 	reflect.TypeFor[bootserver.Route]():  {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2} via ` + ipv4 + "$", Examples: []any{"10.80.0.0/16 via 10.77.0.254"}},
 	reflect.TypeFor[bootserver.Policy](): {Type: "string", Enum: []any{bootserver.Deny, bootserver.Default, bootserver.Discover}},
 	reflect.TypeFor[bootserver.Mode]():   {Type: "string", Enum: []any{bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off}},
-	reflect.TypeFor[loaders.Policy]():    {Type: "string", Enum: []any{loaders.GRUB, loaders.SecureBoot, loaders.SNPOnly, loaders.IPXE}},
 	reflect.TypeFor[Image]():             {Type: "string", Examples: []any{"lab@1"}},
 }
 

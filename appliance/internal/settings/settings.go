@@ -36,6 +36,7 @@ func Load(path string, offered Offered) (*Settings, error) {
 // Settings are those of one file without mistakes.
 type Settings struct {
 	bootserver.Config
+	Admin   Admin
 	file    File
 	decoder *decoder
 	places  map[string]place // of listed machines, by MAC
@@ -58,6 +59,7 @@ func parse(path string, data []byte, offered Offered) (*Settings, error) {
 		HTTPPort: server.HTTP, SwarmPort: server.Swarm,
 		State: server.State, Loaders: server.Loaders, Initramfs: server.Initramfs,
 	}
+	s.Admin = s.file.Admin
 	c := &checker{decoder: s.decoder, file: &s.file, settings: s}
 	c.check(offered)
 	if problems := s.decoder.problems; len(problems) > 0 {

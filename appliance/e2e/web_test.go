@@ -1,0 +1,35 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestPages looks at the admin pages with Debian's Chromium while two thousand
+// machines boot: appliance/webui/page/test has what is looked at.
+func TestPages(t *testing.T) {
+	if os.Getenv("SWARMBOOT_E2E") != "1" {
+		t.Skip("tests the programs in build/; run it by make e2e-web, which sets SWARMBOOT_E2E=1")
+	}
+	for _, program := range []string{"chromium", "node", "ip", "tcpdump", "curl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Fatalf("missing: %s; make deps brings it", program)
+		}
+	}
+	const machines = 2000
+	h := newHall(t, machines)
+	h.powerOn(machines, time.Minute, 20*time.Second, 8)
+	tests, err := filepath.Abs("../webui/page/test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := h.lan.Command(t.Context(), "node", "--test", "--test-concurrency=1", "--test-timeout=400000", "--test-reporter=spec", tests+"/")
+	cmd.Env = append(os.Environ(), "SWARMBOOT_URL="+adminURL, "SWARMBOOT_SHOTS="+t.ArtifactDir())
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	if err := cmd.Run(); err != nil {
+		t.Errorf("%v; screenshots are in %s", err, t.ArtifactDir())
+	}
+}

@@ -1,0 +1,44 @@
+// What the boot server says, in the words of docs/openapi.json.
+import { useEffect, useState } from "preact/hooks";
+import type { components } from "./openapi";
+
+type Schemas = components["schemas"];
+export type Machine = Schemas["MachineStatus"];
+export type Detail = Schemas["MachineDetail"];
+export type Timeline = Schemas["Timeline"];
+export type Swarm = Schemas["SwarmStatus"];
+export type Throughput = Schemas["Throughput"];
+export type Image = Schemas["ImageStatus"];
+export type Network = Schemas["NetworkStatus"];
+export type Lease = Schemas["Lease"];
+export type Stranger = Schemas["Stranger"];
+export type Condition = Machine["condition"];
+
+export const prefix = "/api/v1";
+
+// ask gets one answer. An error holds the server's own words.
+export async function ask<T>(path: string): Promise<T> {
+  const response = await fetch(prefix + path);
+  if (!response.ok) {
+    const problem = await response.json().catch(() => ({}));
+    throw new Error(problem.detail ?? `the boot server answered ${response.status}`);
+  }
+  return response.json();
+}
+
+export interface Asked<T> { answer?: T; error?: string }
+
+// useAnswer asks when path or moment changes, and keeps what it has until the
+// next answer is there.
+export function useAnswer<T>(path: string, moment: unknown = 0): Asked<T> {
+  const [asked, set] = useState<Asked<T> & { path?: string }>({});
+  useEffect(() => {
+    let gone = false;
+    ask<T>(path).then(
+      answer => gone || set({ path, answer }),
+      (error: Error) => gone || set(before => ({ ...before, path, error: error.message })),
+    );
+    return () => { gone = true; };
+  }, [path, moment]);
+  return asked.path === path ? asked : {};
+}

@@ -1,0 +1,50 @@
+// The images on offer: who runs them, and what they have cost the server.
+import { counts, swarms } from "./live";
+import { useAnswer, type Image } from "./api";
+import { conditions } from "./live";
+import { Sign } from "./machines";
+import { percent, size } from "./words";
+
+export function Images() {
+  const { answer: images, error } = useAnswer<Image[]>("/images", JSON.stringify(counts.value));
+  return (
+    <>
+      <h1>Images</h1>
+      {error && <p class="line failed">{error}</p>}
+      {images?.length === 0 && <p class="empty">The catalogue is empty. <code>swarmboot image build --help</code> tells how to make an image.</p>}
+      <div class="cards">{images?.map(image => <Card key={image.digest + image.image} image={image} />)}</div>
+    </>
+  );
+}
+
+function Card({ image }: { image: Image }) {
+  const swarm = swarms.value.find(s => s.digest === image.digest);
+  const machines = conditions.filter(c => image.machines[c]);
+  return (
+    <section class="card">
+      <h2>{image.image}<small>{image.arch} · kernel {image.kernel}</small></h2>
+      <p class="run">{machines.length ? machines.map(c => <span key={c}><Sign c={c} />{image.machines[c]} {c}</span>) : <span class="faint">no machine boots it</span>}</p>
+      {swarm && <Shares swarm={swarm} />}
+      <dl class="facts">
+        <div><dt>Root</dt><dd>{size(image.root_bytes)}<small> {image.filesystem}, {image.pieces} pieces</small></dd></div>
+        <div><dt>Kernel, modules</dt><dd>{size(image.boot_bytes)}</dd></div>
+        <div><dt>A boot reads</dt><dd>{image.hot ? <>{size(image.hot * image.piece_bytes)}<small> {percent(image.hot / image.pieces)}</small></> : "not recorded yet"}</dd></div>
+        {swarm && <div><dt>In the swarm</dt><dd>{swarm.peers}</dd></div>}
+      </dl>
+      <p class="digest"><code>sha256:{image.digest}</code></p>
+    </section>
+  );
+}
+
+// Shares compares what the server gave with what the machines gave each other.
+export function Shares({ swarm }: { swarm: { seeder_bytes: number; http_bytes: number; peer_bytes: number; copies: number } }) {
+  const server = swarm.seeder_bytes + swarm.http_bytes, all = server + swarm.peer_bytes;
+  return (
+    <>
+      <div class="pieces shares" role="img" aria-label={`The server sent ${size(server)}, the machines gave each other ${size(swarm.peer_bytes)}`}>
+        <i class="server" style={{ flexGrow: server }} /><i class="peers" style={{ flexGrow: swarm.peer_bytes }} />{all === 0 && <i class="missing" style={{ flexGrow: 1 }} />}
+      </div>
+      <p class="legend"><span class="server">the server: {size(server)}, {swarm.copies.toFixed(2)} copies</span><span class="peers">machines to machines: {size(swarm.peer_bytes)}{all > 0 && `, ${percent(swarm.peer_bytes / all)}`}</span></p>
+    </>
+  );
+}

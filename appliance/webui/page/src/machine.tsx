@@ -1,0 +1,91 @@
+// One machine: how it fares, its boot beside the median, and what it has.
+import { useComputed } from "@preact/signals";
+import type { Detail, Machine, Timeline } from "./api";
+import { useAnswer } from "./api";
+import { machine, nameOf } from "./live";
+import { Advice } from "./trouble";
+import { Waterfall } from "./waterfall";
+import { ago, clock, duration, moment, now, percent, sign, size, stageOf } from "./words";
+
+export function MachinePage({ mac }: { mac: string }) {
+  // Asked anew when a stage is reached, not with each piece.
+  const stamp = useComputed(() => { const m = machine(mac)?.value; return m ? `${m.boots} ${m.stage} ${m.since}` : ""; });
+  const { answer: d, error } = useAnswer<Detail>(`/machines/${mac}`, stamp.value);
+  const m = machine(mac)?.value ?? d;
+  if (!m) return <><h1>{mac}</h1><p class="empty">{error ?? ""}</p></>;
+  return (
+    <>
+      <p class="crumb"><a href="/">Racks</a>{m.rack && <> / {m.rack}</>}</p>
+      <h1><span class={`sign ${m.condition}`} aria-hidden="true">{sign[m.condition]}</span>{nameOf(m)}</h1>
+      <dl class="facts">
+        <Fact name="Condition">{m.condition}</Fact>
+        <Fact name="Stage">{stageOf(m) || "none yet"}{m.since && <small> for {ago(m.since, now.value)}</small>}</Fact>
+        <Fact name="Image">{m.image}</Fact>
+        <Fact name="MAC"><code>{m.mac}</code></Fact>
+        <Fact name="Address">{m.address && <code>{m.address}</code>}</Fact>
+        <Fact name="Group">{m.group}</Fact>
+        <Fact name="Heard">{m.heard && <>{ago(m.heard, now.value)} ago</>}</Fact>
+        <Fact name="Boots seen">{m.boots}</Fact>
+      </dl>
+      {m.why && <section class={`advice line ${m.condition}`} aria-label="What is wrong"><span class="sign" aria-hidden="true">{sign[m.condition]}</span><div><Advice m={m} /></div></section>}
+      <section class="card">
+        <h2>This boot{d?.boot && <small>began {moment(d.boot.began)}</small>}</h2>
+        {d?.boot ? <Waterfall boot={d.boot} typical={d.typical} sample={d.sample} running={m.condition === "booting" || m.condition === "stuck"} /> : <p class="empty">No boot was seen since the server was started.</p>}
+      </section>
+      <Arrival m={m} />
+      {d && d.past.length > 0 && <Past boots={d.past} />}
+    </>
+  );
+}
+
+const Fact = ({ name, children }: { name: string; children?: preact.ComponentChildren }) =>
+  children ? <div><dt>{name}</dt><dd>{children}</dd></div> : null;
+
+// Arrival shows which part of the image is here, and who gave it.
+function Arrival({ m }: { m: Machine }) {
+  const p = m.progress;
+  if (!p || p.pieces === 0) return null;
+  const got = p.from_peers + p.from_server;
+  const cold = p.pieces - p.hot;
+  return (
+    <section class="card">
+      <h2>The image on it<small>{p.have} of {p.pieces} pieces</small></h2>
+      <div class="pieces" role="img" aria-label={`${percent(p.have / p.pieces)} of the image is here${p.hot ? `, ${percent(p.hot_have / p.hot)} of what a boot reads` : ""}`}>
+        <i class="hot" style={{ flexGrow: p.hot_have }} /><i class="hot missing" style={{ flexGrow: p.hot - p.hot_have }} />
+        <i class="cold" style={{ flexGrow: p.have - p.hot_have }} /><i class="missing" style={{ flexGrow: cold - (p.have - p.hot_have) }} />
+      </div>
+      <p class="legend"><span class="hot">what a boot reads: {p.hot ? `${p.hot_have} of ${p.hot}` : "no boot of it was recorded yet"}</span><span class="cold">the rest: {p.have - p.hot_have} of {cold}</span></p>
+      <dl class="facts">
+        <Fact name="From other machines">{size(p.from_peers)}{got > 0 && <small> {percent(p.from_peers / got)}</small>}</Fact>
+        <Fact name="From the server">{size(p.from_server)}</Fact>
+        <Fact name="Given to others">{size(p.uploaded)}</Fact>
+        <Fact name="Connections">{String(p.peers)}</Fact>
+        <Fact name="Reads that wait">{String(p.waiting)}</Fact>
+        <Fact name="Bad pieces refused">{String(p.rejected)}</Fact>
+        <Fact name="Restarts of the engine">{String(p.restarts)}</Fact>
+      </dl>
+    </section>
+  );
+}
+
+function Past({ boots }: { boots: Timeline[] }) {
+  return (
+    <section class="card">
+      <h2>Boots before</h2>
+      <table>
+        <thead><tr><th scope="col">Began</th><th scope="col">Image</th><th scope="col">Login after</th><th scope="col">Complete after</th><th scope="col">How it ended</th></tr></thead>
+        <tbody>
+          {boots.map(b => (
+            <tr key={b.began}>
+              <td title={moment(b.began)}>{clock(b.began)}</td><td>{b.image}</td>
+              <td class="n">{after(b, "ready")}</td><td class="n">{after(b, "complete")}</td>
+              <td>{b.failed ? `failed at ${b.failed}: ${b.reason}` : after(b, "ready") ? "up" : "did not reach its login"}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+const after = (b: Timeline, stage: string) => (b.stages[stage] === undefined ? "" : duration(b.stages[stage]));

@@ -1,0 +1,72 @@
+// The frame around every page: where one is, how the machines fare, and whether
+// what is shown is still current.
+import { render } from "preact";
+import { useEffect } from "preact/hooks";
+import { signal } from "@preact/signals";
+import "./style.css";
+import { begun, connected, counts, listen, strangers } from "./live";
+import { path } from "./route";
+import { Racks } from "./racks";
+import { Machines } from "./machines";
+import { MachinePage } from "./machine";
+import { Images } from "./images";
+import { Swarms } from "./swarms";
+import { Networks } from "./networks";
+
+const pages = [
+  { at: "/", name: "Racks", page: Racks },
+  { at: "/machines", name: "Machines", page: Machines },
+  { at: "/images", name: "Images", page: Images },
+  { at: "/swarms", name: "Swarms", page: Swarms },
+  { at: "/networks", name: "Networks", page: Networks },
+];
+
+type Theme = "auto" | "light" | "dark";
+const themes: Theme[] = ["auto", "light", "dark"];
+const theme = signal((localStorage.getItem("theme") as Theme | null) ?? "auto");
+theme.subscribe(t => {
+  document.documentElement.dataset.theme = t;
+  localStorage.setItem("theme", t);
+});
+const nextTheme = () => { theme.value = themes[(themes.indexOf(theme.value) + 1) % themes.length]!; };
+
+function Page() {
+  const at = path.value;
+  const known = pages.find(p => p.at === at);
+  const mac = at.startsWith("/machines/") ? decodeURIComponent(at.slice("/machines/".length)) : "";
+  useEffect(() => {
+    document.title = `${known?.name ?? mac} · Swarmboot`;
+    document.querySelector<HTMLElement>("main")?.focus({ preventScroll: true });
+  }, [at]);
+  if (mac) return <MachinePage mac={mac} key={mac} />;
+  if (known) return <known.page />;
+  return <><h1>There is no such page</h1><p><a href="/">To the racks</a></p></>;
+}
+
+function App() {
+  const ill = (counts.value.failed ?? 0) + (counts.value.stuck ?? 0) + (counts.value.silent ?? 0);
+  const here = (p: { at: string }) => (p.at === "/" ? path.value === "/" : path.value.startsWith(p.at));
+  return (
+    <>
+      <a class="skip" href="#main" onClick={e => { e.preventDefault(); document.getElementById("main")?.focus(); }}>To the content</a>
+      <header class="top">
+        <a class="brand" href="/"><img src="/icon.svg" alt="" width="22" height="22" />Swarmboot</a>
+        <nav aria-label="Pages">
+          {pages.map(p => (
+            <a key={p.at} href={p.at} aria-current={here(p) ? "page" : undefined}>
+              {p.name}
+              {p.at === "/" && ill > 0 && <span class="badge" aria-label={`${ill} need somebody`}>{ill}</span>}
+              {p.at === "/networks" && strangers.value.length > 0 && <span class="badge calm" aria-label={`${strangers.value.length} unknown machines`}>{strangers.value.length}</span>}
+            </a>
+          ))}
+        </nav>
+        <span class={connected.value ? "live" : "live lost"} role="status">{connected.value ? "live" : begun.value ? "connection lost; trying again" : "connecting"}</span>
+        <button class="theme" onClick={nextTheme} title="Colours: as the system, light, dark">{{ auto: "◑ auto", light: "○ light", dark: "● dark" }[theme.value]}</button>
+      </header>
+      <main id="main" tabIndex={-1}><Page /></main>
+    </>
+  );
+}
+
+listen();
+render(<App />, document.getElementById("page")!);

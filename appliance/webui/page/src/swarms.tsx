@@ -1,0 +1,67 @@
+// How the images travel: bytes in each second, by the server and by machines.
+import { useEffect, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { useAnswer, type Swarm, type Throughput } from "./api";
+import { swarms } from "./live";
+import { Shares } from "./images";
+import { now, size } from "./words";
+
+export function Swarms() {
+  return (
+    <>
+      <h1>Swarms</h1>
+      {swarms.value.length === 0 && <p class="empty">No image is served yet.</p>}
+      {swarms.value.map(s => <Card key={s.digest} swarm={s} />)}
+    </>
+  );
+}
+
+function Card({ swarm }: { swarm: Swarm }) {
+  const { answer } = useAnswer<Throughput>(`/throughput?image=${encodeURIComponent(swarm.image)}`, now.value);
+  return (
+    <section class="card">
+      <h2>{swarm.image}<small>{swarm.peers} machines in the swarm</small></h2>
+      <Shares swarm={swarm} />
+      {answer && <Chart data={answer} />}
+    </section>
+  );
+}
+
+function Chart({ data }: { data: Throughput }) {
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  useEffect(() => {
+    const draw = () => {
+      plot.current?.destroy();
+      const colour = (name: string) => getComputedStyle(box.current!).getPropertyValue(name).trim();
+      const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+      const series = (label: string, name: string) => ({ label, stroke: colour(name), fill: colour(name + "-soft"), width: 1.5, points: { show: false }, value: (_: uPlot, v: number | null) => (v === null ? "" : size(v) + "/s") });
+      plot.current = new uPlot({
+        width: box.current!.clientWidth, height: 220, cursor: { drag: { x: false, y: false } },
+        series: [{}, series("machines to machines", "--peers"), series("server", "--server")],
+        axes: [axis, { ...axis, size: 80, values: (_, all) => all.map(v => size(v) + "/s") }],
+        scales: { y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1024)] } },
+      }, columns(data), box.current!);
+    };
+    draw();
+    const wider = new ResizeObserver(() => plot.current?.setSize({ width: box.current!.clientWidth, height: 220 }));
+    wider.observe(box.current!);
+    const themed = new MutationObserver(draw);
+    themed.observe(document.documentElement, { attributeFilter: ["data-theme"] });
+    return () => { wider.disconnect(); themed.disconnect(); plot.current?.destroy(); };
+  }, []);
+  useEffect(() => plot.current?.setData(columns(data)), [data]);
+  const sum = (list: number[]) => list.slice(-10).reduce((a, b) => a + b, 0) / Math.max(1, Math.min(10, list.length));
+  return (
+    <>
+      <div ref={box} class="plot" aria-hidden="true" />
+      <p class="legend"><span class="peers">machines to machines: {size(sum(data.peers))}/s</span><span class="server">server: {size(sum(data.server))}/s</span><span>mean of ten seconds; the chart shows ten minutes</span></p>
+    </>
+  );
+}
+
+function columns(t: Throughput): uPlot.AlignedData {
+  const end = Math.floor(Date.parse(t.last) / 1000);
+  return [t.server.map((_, i) => end - t.server.length + 1 + i), t.peers, t.server];
+}

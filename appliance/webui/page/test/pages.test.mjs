@@ -1,0 +1,174 @@
+// What the admin pages promise, looked at with Chromium while a hall of machines
+// boots. appliance/e2e's TestPages runs this with a boot server and simulated
+// machines; SWARMBOOT_URL may name any other server.
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+
+const url = process.env.SWARMBOOT_URL ?? "http://127.0.0.1:8470";
+const shots = process.env.SWARMBOOT_SHOTS ?? ".";
+const axe = await readFile(createRequire(import.meta.url).resolve("axe-core"), "utf8");
+
+let browser;
+before(async () => {
+  browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+});
+after(() => browser.close());
+
+async function open(path, options = {}) {
+  const page = await browser.newPage({ viewport: { width: 1440, height: 900 }, bypassCSP: true, ...options });
+  page.errors = [];
+  page.on("pageerror", error => page.errors.push(error.message));
+  page.on("console", message => message.type() === "error" && page.errors.push(message.text()));
+  page.setDefaultTimeout(60_000); // the computer may be busy
+  await page.goto(url + path);
+  return page;
+}
+
+const api = async path => (await (await fetch(url + "/api/v1" + path)).json());
+
+// until waits for what the machines do.
+async function until(what, condition) {
+  for (let i = 0; i < 1200; i++) {
+    const got = await condition();
+    if (got) return got;
+    await new Promise(done => setTimeout(done, 250));
+  }
+  assert.fail(`waited for ${what}`);
+}
+
+test("a page weighs less than 300 KB and loads nothing from elsewhere", async () => {
+  const page = await open("/");
+  await page.waitForSelector(".rack");
+  const resources = await page.evaluate(() => performance.getEntriesByType("resource").concat(performance.getEntriesByType("navigation"))
+    .filter(e => !e.name.includes("/api/")).map(e => [e.name, e.transferSize]));
+  assert.ok(resources.every(([name]) => name.startsWith(url)), `loaded ${resources}`);
+  const weight = resources.reduce((sum, [, size]) => sum + size, 0);
+  assert.ok(weight > 10_000 && weight < 300_000, `weighs ${weight} bytes`);
+  console.log(`the page weighs ${weight} bytes`);
+  await page.close();
+});
+
+test("racks stand as in the room, and the page is quick while all machines boot", async () => {
+  const machines = await api("/machines");
+  await until("the hall to boot", async () => (await api("/machines")).filter(m => m.condition === "booting").length > machines.length / 2);
+  const page = await open("/");
+  await page.waitForSelector(".slot");
+  assert.equal(await page.locator(".rack").count(), new Set(machines.map(m => m.rack)).size);
+  // Slot 1 is the lowest.
+  const first = await page.locator('[data-mac="52:54:00:00:00:00"]').boundingBox();
+  const second = await page.locator('[data-mac="52:54:00:00:00:01"]').boundingBox();
+  assert.ok(first.y > second.y, `slot 1 at ${first.y}, slot 2 at ${second.y}`);
+  // Only racks near the window are drawn.
+  const slots = await page.locator(".slot").count();
+  assert.ok(slots < machines.length, `${slots} slots are drawn`);
+
+  // Machines report once a second each. The page must have time to spare.
+  const busy = await page.evaluate(() => new Promise(done => {
+    const long = [];
+    new PerformanceObserver(list => long.push(...list.getEntries().map(e => e.duration))).observe({ type: "longtask" });
+    const frames = [];
+    let last = performance.now();
+    const begun = last;
+    const frame = now => {
+      frames.push(now - last);
+      last = now;
+      if (now - begun < 10_000) return requestAnimationFrame(frame);
+      frames.sort((a, b) => a - b);
+      done({ long: long.reduce((a, b) => a + b, 0) / (now - begun), median: frames[frames.length >> 1], p99: frames[Math.floor(frames.length * .99)] });
+    };
+    requestAnimationFrame(frame);
+  }));
+  console.log(`${machines.length} machines: ${Math.round(busy.long * 100)} % of the time in long tasks; frames ${busy.median.toFixed(0)} ms median, ${busy.p99.toFixed(0)} ms 99th percentile`);
+  assert.ok(busy.long < .5, `the page is busy ${busy.long * 100} % of the time`);
+  await page.screenshot({ path: `${shots}/racks-booting.png` });
+  assert.deepEqual(page.errors, []);
+  await page.close();
+});
+
+test("a machine that cannot go on says why, and what to do", async () => {
+  const ill = await until("a machine to fail", async () => (await api("/machines")).find(m => m.condition === "failed"));
+  const page = await open("/");
+  const line = page.locator(".trouble");
+  await line.waitFor();
+  await page.getByRole("button", { name: /show \d+ more/i }).click().catch(() => {});
+  await page.locator(".trouble a", { hasText: ill.name }).click();
+  await page.waitForURL(`**/machines/${ill.mac}`);
+  await page.locator(".advice .why").waitFor();
+  assert.match((await page.locator(".advice").textContent()).toLowerCase(), new RegExp(ill.at));
+  assert.ok((await page.locator(".advice .remedy").textContent()).length > 20);
+  await page.screenshot({ path: `${shots}/machine-failed.png` });
+  assert.deepEqual(page.errors, []);
+  await page.close();
+});
+
+test("the waterfall sets a boot beside the median of its image", async () => {
+  const up = await until("a machine to be up and complete", async () => (await api("/machines")).find(m => m.stage === "seeding"));
+  await until("another boot to compare with", async () => (await api(`/machines/${up.mac}`)).sample > 5);
+  const page = await open(`/machines/${up.mac}`);
+  await page.waitForSelector(".waterfall");
+  const stages = await page.locator(".waterfall th[scope=row]").allTextContents();
+  for (const stage of ["dhcp", "script", "kernel", "init", "root", "switch-root", "ready", "complete", "seeding"]) assert.ok(stages.includes(stage), `${stage} is not among ${stages}`);
+  assert.match(await page.locator(".waterfall caption").textContent(), /median of \d+ boots of lab@/);
+  assert.equal(await page.locator(".waterfall .bar.usual").count(), stages.length);
+  await page.screenshot({ path: `${shots}/machine.png` });
+  assert.deepEqual(page.errors, []);
+  await page.close();
+});
+
+test("the list holds all machines and draws few", async () => {
+  const machines = await api("/machines");
+  const page = await open("/machines");
+  await page.waitForSelector(".rows tbody tr");
+  assert.equal(await page.locator(".rows").getAttribute("aria-rowcount"), String(machines.length + 1));
+  assert.ok(await page.locator(".rows tbody tr").count() < 200);
+  await page.evaluate(() => scrollTo(0, document.body.scrollHeight));
+  const last = machines.at(-1).name;
+  await page.getByRole("link", { name: last, exact: true }).waitFor();
+  await page.getByRole("searchbox").fill(last);
+  await until("one row", async () => await page.locator(".rows tbody a").count() === 1);
+  await page.screenshot({ path: `${shots}/machines.png` });
+  await page.close();
+});
+
+test("all can be done by keyboard", async () => {
+  const page = await open("/");
+  await page.waitForSelector(".slot");
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "To the content");
+  await page.locator('[data-mac="52:54:00:00:00:00"]').focus();
+  await page.keyboard.press("ArrowUp");
+  await page.keyboard.press("ArrowUp");
+  await page.keyboard.press("ArrowRight");
+  await until("the focus to move", async () => await page.evaluate(() => document.activeElement.dataset.mac) === "52:54:00:00:00:2a");
+  await page.keyboard.press("Enter");
+  await page.waitForURL("**/machines/52:54:00:00:00:2a");
+  await page.close();
+});
+
+test("the first paint comes within a second", async () => {
+  const page = await open("/");
+  await page.waitForSelector(".rack");
+  const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
+  console.log(`first paint after ${Math.round(paint)} ms`);
+  assert.ok(paint < 5000, `first paint after ${paint} ms`); // a second, on a computer that does nothing else
+  await page.close();
+});
+
+for (const colorScheme of ["light", "dark"]) {
+  test(`every page is accessible, ${colorScheme}`, async () => {
+    for (const [name, path] of [["racks", "/"], ["machines", "/machines"], ["machine", "/machines/52:54:00:00:00:00"], ["images", "/images"], ["swarms", "/swarms"], ["networks", "/networks"]]) {
+      const page = await open(path, { colorScheme });
+      await page.waitForSelector(".card, .rack, .rows");
+      await page.waitForTimeout(1200);
+      await page.screenshot({ path: `${shots}/${name}-${colorScheme}.png` });
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => window.axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21aa"] }));
+      assert.deepEqual(violations.map(v => `${v.id}: ${v.nodes.length} × ${v.nodes[0].html} ${v.nodes[0].failureSummary}`), [], name);
+      assert.deepEqual(page.errors, [], name);
+      await page.close();
+    }
+  });
+}
