@@ -9,6 +9,7 @@ import (
 	"swarmboot/bootserver/internal/dhcp"
 	"swarmboot/bootserver/loaders"
 	"swarmboot/images/catalogue"
+	"swarmboot/initramfs/inventory"
 	"swarmboot/initramfs/stage"
 )
 
@@ -51,8 +52,8 @@ func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
 		s.registry.heard(mac, now)
 		return
 	}
-	if s.registry.discovered(mac, m.Name, m.Image.String(), c.Program == dhcp.IPXE, now) {
-		s.log.Info("boot begins", "machine", mac, "stage", stage.DHCP, "image", m.Image.String(), "platform", platform(c), "uuid", c.UUID)
+	if s.registry.discovered(mac, m.Name, m.shown(), c.Program == dhcp.IPXE, now) {
+		s.log.Info("boot begins", "machine", mac, "stage", stage.DHCP, "image", m.shown(), "platform", platform(c), "uuid", c.UUID)
 	}
 }
 
@@ -91,7 +92,7 @@ func (s *Server) report(r stage.Report) {
 		return
 	}
 	if r.Image == "" {
-		r.Image = m.Image.String()
+		r.Image = m.shown()
 	}
 	s.registry.add(r.Machine, m.Name, r.Image)
 	if s.registry.report(r, time.Now()) {
@@ -139,7 +140,7 @@ type webSide struct{ *Server }
 func (s webSide) Plan(mac net.HardwareAddr) (bootweb.Plan, error) {
 	plan, err := s.plan(mac)
 	if err == nil {
-		s.boots(mac.String(), plan.Image.Manifest.Ref())
+		s.boots(mac.String(), running{plan.Image.Manifest.Ref(), plan.KernelArgs})
 	}
 	return plan, err
 }
@@ -172,6 +173,8 @@ func (s webSide) Heard(hw net.HardwareAddr) {
 		s.registry.heard(mac.String(), time.Now())
 	}
 }
+
+func (s webSide) Inventory(i inventory.Inventory) (inventory.Order, error) { return s.found(i) }
 
 func (s webSide) Report(r stage.Report) { s.report(r) }
 

@@ -113,6 +113,15 @@ type Machine struct {
 	Address  netip.Addr       // may be invalid: from the pool
 	Address6 netip.Addr       // may be invalid: from the pool
 	Boot
+	stranger bool // it is not listed, and boots its network's kernel to tell what it is
+}
+
+// shown is the image that a machine is said to boot: a stranger boots none.
+func (m Machine) shown() string {
+	if m.stranger {
+		return ""
+	}
+	return m.Image.String()
 }
 
 // withDefaults fills in what is left out.
@@ -148,7 +157,7 @@ func (c Config) Images() []images.Ref { return c.imagesOf(func(Boot) bool { retu
 func (c Config) imagesOf(chosen func(Boot) bool) []images.Ref {
 	var refs []images.Ref
 	for _, n := range c.Networks {
-		if n.Unknown == Default && chosen(n.Boot) {
+		if n.Unknown != Deny && chosen(n.Boot) {
 			refs = append(refs, n.Image)
 		}
 	}
@@ -254,8 +263,8 @@ func (n Network) validate(bad func(string, ...any)) {
 	switch {
 	case n.Unknown != Deny && n.Unknown != Default && n.Unknown != Discover:
 		bad("unknown machines: %q; want %s, %s or %s", n.Unknown, Deny, Default, Discover)
-	case n.Unknown == Default && n.Image.IsZero():
-		bad("unknown machines get the network's image, and there is none")
+	case n.Unknown != Deny && n.Image.IsZero():
+		bad("unknown machines boot the network's image, or at least its kernel, and there is none")
 	}
 	n.Boot.validate(bad)
 }

@@ -57,6 +57,8 @@ var patiences = map[stage.Stage]patience{
 		"Look at its console. The kernel of its image may lack the driver of its network card."},
 	stage.Network: {2 * time.Minute, "it has a network, but has not joined the swarm",
 		"Let HTTP through between it and this server. Its console says what it could not fetch or verify."},
+	stage.Discovered: {time.Nanosecond, "nobody has listed it; it waits to be adopted",
+		"Adopt it with 'swarmboot machine adopt MAC --name NAME', which writes it into the settings file."},
 	stage.Swarm: {3 * time.Minute, "it is in the swarm, but the image is not mounted",
 		"Let 6881/tcp through between it, the other machines and this server, and see whether other machines with this image get their pieces."},
 	stage.Root: {3 * time.Minute, "its root is mounted, but the image's own init has not taken over",

@@ -76,7 +76,7 @@ func (r *registry) expect(listed []Machine) {
 		mac := one.MAC.String()
 		macs[mac] = true
 		m := r.state(mac, one.Name, one.Image.String())
-		if m.Stage == "" { // the image of one that has booted is what it runs
+		if m.Stage == "" || m.Stage == stage.Discovered { // the image of one that has booted is what it runs
 			m.Image = one.Image.String()
 		}
 		m.Name = one.Name

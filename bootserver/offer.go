@@ -128,6 +128,9 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 	if !ok {
 		return nil, bootweb.ErrUnknown
 	}
+	if m.stranger {
+		return nil, fmt.Errorf("machine %s is not listed; it waits to be adopted", mac)
+	}
 	ref := s.booted(m)
 	o, err := s.offer(ref)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"swarmboot/images"
 	"swarmboot/images/catalogue"
 )
 
@@ -82,27 +81,4 @@ func (s *Server) haveImages(in *site) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// maxBooting bounds what strangers can make the server remember.
-const maxBooting = 1 << 16
-
-// boots remembers which image's script mac was sent.
-func (s *Server) boots(mac string, ref images.Ref) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, known := s.booting[mac]; known || len(s.booting) < maxBooting {
-		s.booting[mac] = ref
-	}
-}
-
-// booted is the image whose kernel mac runs: that of the last script that it
-// was sent, or, after a restart of the server, what the config has for it.
-func (s *Server) booted(m Machine) images.Ref {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if ref, known := s.booting[m.MAC.String()]; known {
-		return ref
-	}
-	return m.Image
 }

@@ -31,7 +31,6 @@ import (
 	"swarmboot/bootserver/internal/tftp"
 	"swarmboot/bootserver/internal/tracker"
 	"swarmboot/bootserver/loaders"
-	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/envelope"
 )
@@ -57,9 +56,9 @@ type Server struct {
 
 	verifying sync.Mutex // held while an image is verified; before mu
 	mu        sync.Mutex
-	offers    map[string]*offer     // guarded by mu; by the image's digest
-	booting   map[string]images.Ref // guarded by mu; what each machine's last script was for
-	seeder    *seeder.Seeder        // guarded by mu; set by Run before anything serves
+	offers    map[string]*offer  // guarded by mu; by the image's digest
+	running   map[string]running // guarded by mu; what each machine's last script was for
+	seeder    *seeder.Seeder     // guarded by mu; set by Run before anything serves
 }
 
 // New checks the config and opens the files that it names. It opens no socket.
@@ -69,7 +68,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.PrivateKey, log 
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	s := &Server{
-		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, booting: map[string]images.Ref{}, verify: make(chan struct{}, 1),
+		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1),
 		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(), tracker: tracker.New(log),
 	}
 	s.site.Store(newSite(cfg))

@@ -32,8 +32,8 @@ func (s *site) machine(mac net.HardwareAddr, address netip.Addr) (Machine, bool)
 		return m, true
 	}
 	n := s.networkOf(address)
-	if n.Unknown == Default && len(mac) == 6 {
-		return Machine{MAC: mac, Network: n.Name, Boot: n.Boot}, true
+	if n.Unknown != Deny && len(mac) == 6 {
+		return Machine{MAC: mac, Network: n.Name, Boot: n.Boot, stranger: n.Unknown == Discover}, true
 	}
 	return Machine{}, false
 }
@@ -75,7 +75,7 @@ func (s *site) seeder(n Network) netip.AddrPort { return netip.AddrPortFrom(n.Se
 
 // kernelArgs are the arguments of m's kernel on network n: ours, then its own.
 func (s *site) kernelArgs(m Machine, n Network) []string {
-	args := strings.Fields(bootargs.Args{Server: s.base(n), MAC: m.MAC, Rescue: m.Rescue}.String())
+	args := strings.Fields(bootargs.Args{Server: s.base(n), MAC: m.MAC, Rescue: m.Rescue, Discover: m.stranger}.String())
 	// A kernel that panics starts the boot anew; an argument of the admin's
 	// comes later and wins.
 	args = append(args, "panic=30")

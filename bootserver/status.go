@@ -175,4 +175,10 @@ func (s *Server) Leases() []Lease {
 
 // Strangers are the machines that asked for a boot and are not in the config,
 // the last heard first.
-func (s *Server) Strangers() []Stranger { return s.strangers.list() }
+func (s *Server) Strangers() []Stranger {
+	listed := s.site.Load().machines
+	return slices.DeleteFunc(s.strangers.list(), func(one Stranger) bool {
+		_, adopted := listed[one.MAC]
+		return adopted
+	})
+}

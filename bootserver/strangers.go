@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/initramfs/inventory"
 )
 
 // A Stranger is a machine that asked for a boot and is not in the config.
@@ -17,7 +18,9 @@ type Stranger struct {
 	UUID     string    `json:"uuid,omitempty"`
 	First    time.Time `json:"first"` // when it was first heard
 	Last     time.Time `json:"last"`
-	Asked    int       `json:"asked"` // packets
+	Asked    int       `json:"asked"` // packets and inventories
+
+	Inventory *inventory.Inventory `json:"inventory,omitempty"` // what it is, where unknown machines are discovered
 }
 
 // strangers remembers the unknown machines heard of lately.
@@ -32,10 +35,21 @@ const maxStrangers = 1024
 
 func newStrangers() *strangers { return &strangers{known: map[string]Stranger{}} }
 
+// heard notes a packet of an unknown machine.
 func (s *strangers) heard(c dhcp.Client, now time.Time) {
+	s.note(c.MAC.String(), now, func(one *Stranger) {
+		one.Program, one.Platform, one.UUID = string(c.Program), string(platform(c)), c.UUID
+	})
+}
+
+// found notes what an unknown machine has told about itself.
+func (s *strangers) found(i inventory.Inventory, now time.Time) {
+	s.note(i.Machine, now, func(one *Stranger) { one.Inventory = &i })
+}
+
+func (s *strangers) note(mac string, now time.Time, change func(*Stranger)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	mac := c.MAC.String()
 	one, ok := s.known[mac]
 	if !ok {
 		one = Stranger{MAC: mac, First: now}
@@ -51,8 +65,7 @@ func (s *strangers) heard(c dhcp.Client, now time.Time) {
 	}
 	one.Last = now
 	one.Asked++
-	one.Program, one.Platform = string(c.Program), string(platform(c))
-	one.UUID = c.UUID
+	change(&one)
 	s.known[mac] = one
 }
 

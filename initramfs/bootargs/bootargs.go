@@ -20,6 +20,10 @@ type Args struct {
 	MAC    net.HardwareAddr // swarmboot.mac=MAC: the NIC that the machine boots from
 	Rescue bool             // swarmboot.rescue: open a shell on the console when the boot fails
 
+	// Discover (swarmboot.discover) has the machine tell what it is, and wait
+	// until it is adopted, before it asks what to boot.
+	Discover bool
+
 	// Prefetch (swarmboot.prefetch) has the whole image fetched before it is
 	// started, for systems that must not meet a slow read.
 	Prefetch bool
@@ -27,11 +31,17 @@ type Args struct {
 
 const prefix = "swarmboot."
 
+// Discover is the argument for Args.Discover.
+const Discover = prefix + "discover"
+
 // String renders the arguments as they stand on a kernel command line.
 func (a Args) String() string {
 	s := prefix + "server=" + a.Server + " " + prefix + "mac=" + a.MAC.String()
 	if a.Rescue {
 		s += " " + prefix + "rescue"
+	}
+	if a.Discover {
+		s += " " + Discover
 	}
 	if a.Prefetch {
 		s += " " + prefix + "prefetch"
@@ -70,6 +80,8 @@ func Parse(cmdline string) (Args, error) {
 			a.MAC = mac
 		case "rescue":
 			a.Rescue = value == "" || value == "1"
+		case "discover":
+			a.Discover = value == "" || value == "1"
 		case "prefetch":
 			a.Prefetch = value == "" || value == "1"
 		default:

@@ -21,6 +21,7 @@ const (
 	Kernel     Stage = "kernel"      // it fetches kernel and initramfs
 	Init       Stage = "init"        // our init runs
 	Network    Stage = "network"     // Linux has the network up
+	Discovered Stage = "discovered"  // not listed: it has told what it is and waits to be adopted
 	Swarm      Stage = "swarm"       // peerd joins the swarm
 	Root       Stage = "root"        // the image is mounted
 	SwitchRoot Stage = "switch-root" // the image's own init takes over
@@ -32,7 +33,7 @@ const (
 )
 
 // All lists the stages in the order of a boot, without Failed.
-var All = []Stage{DHCP, Loader, Script, Kernel, Init, Network, Swarm, Root, SwitchRoot, Ready, Complete, HandedOver, Seeding}
+var All = []Stage{DHCP, Loader, Script, Kernel, Init, Network, Discovered, Swarm, Root, SwitchRoot, Ready, Complete, HandedOver, Seeding}
 
 // Index is the place of s in All, or -1.
 func (s Stage) Index() int { return slices.Index(All, s) }

@@ -31,6 +31,9 @@ func summary(out io.Writer, machines []bootserver.MachineStatus, swarms []bootse
 		return m.Name
 	})
 	for _, s := range stage.All {
+		if s == stage.Discovered {
+			continue // the lab's machines are all known
+		}
 		row(string(s), func(m bootserver.MachineStatus) string { return seconds(m.Times, s) })
 	}
 	row("login, in all", func(m bootserver.MachineStatus) string {

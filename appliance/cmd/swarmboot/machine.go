@@ -30,8 +30,8 @@ func machineListCommand(client func() *control.Client) *cobra.Command {
 		Short: "List the machines: stage, percent of the image, bytes, and why one is stuck",
 		Long: `List the machines that the settings file names, or that asked for a boot.
 
-  STAGE        how far it is: dhcp, loader, script, kernel, init, network, swarm,
-               root, switch-root, ready, complete, handed-over, seeding; or failed
+  STAGE        how far it is: dhcp, loader, script, kernel, init, network, discovered,
+               swarm, root, switch-root, ready, complete, handed-over, seeding; or failed
   HOT          how much of what a boot reads is here; - where no boot of the
                image was recorded yet
   TOTAL        how much of the image is here

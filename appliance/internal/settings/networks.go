@@ -202,9 +202,10 @@ func (c *checker) checkUnknown(path string, n Network, resolved bootserver.Netwo
 	}
 	if n.Mode == bootserver.Reservations {
 		c.fail(path+".unknown", "mode: reservations answers listed machines alone; use mode: full, or leave unknown out")
+		return
 	}
-	if resolved.Unknown == bootserver.Default && resolved.Image.IsZero() && !c.imageBroken(place{network: resolved.Name, entry: noEntry}) {
-		c.fail("defaults.image", "is missing; unknown: default needs it, here or in network %s", resolved.Name)
+	if resolved.Image.IsZero() && !c.imageBroken(place{network: resolved.Name, entry: noEntry}) {
+		c.fail("defaults.image", "is missing; unknown: %s needs it, here or in network %s", resolved.Unknown, resolved.Name)
 	}
 	if resolved.Mode == bootserver.Full && !n.Pool.First.IsValid() {
 		c.fail(path+".pool", "is missing; unknown: %s needs addresses for machines that are not listed", resolved.Unknown)

@@ -25,6 +25,7 @@ import (
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/bootargs"
+	"swarmboot/initramfs/inventory"
 	"swarmboot/initramfs/stage"
 	"swarmboot/peerd/announce"
 )
@@ -82,6 +83,9 @@ type Server interface {
 	Heard(mac net.HardwareAddr)
 	// Report takes what a machine says, or what its requests say for it.
 	Report(stage.Report)
+	// Inventory takes what a machine that waits to be adopted tells about itself,
+	// and says whether it is to wait on.
+	Inventory(inventory.Inventory) (inventory.Order, error)
 	// RootSent counts bytes of an image's root that went over HTTP.
 	RootSent(digest string, n int64)
 }
@@ -113,6 +117,7 @@ func Handler(cfg Config, server Server) http.Handler {
 	mux.HandleFunc("GET /images/{digest}/{part}", w.part)
 	mux.HandleFunc("GET /describe/{mac}", w.describe)
 	mux.HandleFunc("POST "+stage.Path, w.report)
+	mux.HandleFunc("POST "+inventory.Path, w.inventory)
 	mux.Handle("GET "+announce.Path, cfg.Tracker)
 	return paced(w.heard(mux))
 }

@@ -21,6 +21,7 @@ import (
 	"swarmboot/images/catalogue"
 	"swarmboot/images/metainfo"
 	"swarmboot/initramfs/envelope"
+	"swarmboot/initramfs/inventory"
 	"swarmboot/initramfs/stage"
 )
 
@@ -33,12 +34,13 @@ var (
 
 // machines is a Server with one machine, on loopback, and one image.
 type machines struct {
-	image    *catalogue.Image
-	problem  error
-	reports  []stage.Report
-	heard    int
-	rootSent int64
-	absent   bool // the machine is not at 127.0.0.1
+	image       *catalogue.Image
+	problem     error
+	reports     []stage.Report
+	inventories []inventory.Inventory
+	heard       int
+	rootSent    int64
+	absent      bool // the machine is not at 127.0.0.1
 }
 
 func (m *machines) Plan(mac net.HardwareAddr) (Plan, error) {
@@ -64,6 +66,11 @@ func (m *machines) Sender(a netip.Addr) (net.HardwareAddr, bool) {
 }
 
 func (m *machines) Base(net.HardwareAddr) string { return "http://10.77.0.1" }
+
+func (m *machines) Inventory(i inventory.Inventory) (inventory.Order, error) {
+	m.inventories = append(m.inventories, i)
+	return inventory.Wait, nil
+}
 
 func (m *machines) Heard(net.HardwareAddr)     { m.heard++ }
 func (m *machines) Report(r stage.Report)      { m.reports = append(m.reports, r) }
@@ -407,5 +414,22 @@ func TestFilesGoBySendfile(t *testing.T) {
 	paced(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n = send(w, r, f, "digest") })).ServeHTTP(out, httptest.NewRequest("GET", "/", nil))
 	if out.direct != 4 || out.all != 4 || n != 3*chunk+1 || out.Body.Len() != 3*chunk+1 {
 		t.Errorf("%d of %d copies reached the connection as a file, %d bytes counted, %d sent; want 4 of 4 and %d", out.direct, out.all, n, out.Body.Len(), 3*chunk+1)
+	}
+}
+
+func TestInventory(t *testing.T) {
+	m, url := start(t)
+	data, err := inventory.Inventory{Machine: known.String(), Serial: "S1"}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp, body := do(t, "POST", url+inventory.Path, string(data)); resp.StatusCode != http.StatusOK || body != `{"do":"wait"}`+"\n" || len(m.inventories) != 1 || m.inventories[0].Serial != "S1" {
+		t.Errorf("answer = %s %q, the server had %+v", resp.Status, body, m.inventories)
+	}
+	m.absent = true
+	for want, body := range map[int]string{http.StatusForbidden: string(data), http.StatusBadRequest: "no JSON"} {
+		if resp, _ := do(t, "POST", url+inventory.Path, body); resp.StatusCode != want {
+			t.Errorf("answer to %q = %s; want %d", body, resp.Status, want)
+		}
 	}
 }

@@ -64,6 +64,11 @@ func (b *boot) attempt(ctx context.Context) error {
 	b.server = stage.NewClient(b.args.Server)
 	b.reached(ctx, stage.Init)
 	b.reached(ctx, stage.Network)
+	if b.args.Discover {
+		if err := b.discover(ctx, lease.Interface); err != nil {
+			return err
+		}
+	}
 
 	b.next = stage.Swarm // peerd reports it
 	description, err := b.describe(ctx, keys)

@@ -10,6 +10,8 @@
 //
 //	swarmboot.server=URL   the boot server, http://HOST[:PORT]
 //	swarmboot.mac=MAC      the NIC that the machine boots from
+//	swarmboot.discover     tell the server what the machine is, and wait until
+//	                       somebody has adopted it
 //	swarmboot.prefetch     start the image only when all of it is here
 //	swarmboot.rescue       after a failure open a shell on the console;
 //	                       when it ends, the boot is tried again
