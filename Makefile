@@ -18,7 +18,7 @@ INITRAMFS_SOURCES := go.mod go.sum $(shell find initramfs peerd images -name '*.
 PAGE := appliance/webui/dist/index.html
 PAGE_SOURCES := docs/openapi.json $(shell find appliance/webui/page -type f -not -path '*/node_modules/*' -not -name openapi.d.ts)
 
-.PHONY: help page build programs loaders deps lab lab-add lab-down test check e2e e2e-web e2e-firmware bench-boot clean
+.PHONY: help page build programs loaders deps lab lab-add lab-down test check e2e e2e-web e2e-firmware e2e-images bench-boot clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -83,6 +83,12 @@ e2e-firmware: build loaders ## boot a machine of each kind of firmware to its lo
 e2e-web: programs ## the admin pages in Chromium, with 2 000 simulated machines; screenshots in build/e2e
 	@mkdir -p build/e2e
 	SWARMBOOT_E2E=1 go test -count=1 -timeout 15m -v -artifacts -outputdir $(CURDIR)/build/e2e -run TestPages ./appliance/e2e
+
+# -timeout: as above.
+e2e-images: build loaders ## of those, the images from containers, archives, folders and disks
+	scripts/lab-images $(STATE) lab
+	@mkdir -p build/e2e
+	SWARMBOOT_E2E=1 go test -count=1 -timeout 60m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestImages' ./appliance/e2e
 
 # -timeout: as above.
 bench-boot: build loaders ## measure boots against their budgets, and write docs/bench/boot.md

@@ -32,7 +32,7 @@ var homes = map[string][]string{
 	"github.com/danielgtaylor/huma":         {"appliance/internal/api"},
 	"github.com/dustin/go-humanize":         {"appliance/cmd/...", "appliance/internal/table"},
 	"github.com/foxboron/go-uefi":           {"bootserver/loaders"},
-	"github.com/google":                     {"images/importer"}, // go-containerregistry
+	"github.com/google":                     {"images/importer", "appliance/e2e"}, // go-containerregistry
 	"github.com/hanwen/go-fuse":             {"peerd/internal/rootfs/..."},
 	"github.com/insomniacslk/dhcp":          {"bootserver/internal/dhcp", "initramfs/internal/netup"},
 	"github.com/invopop/jsonschema":         {"appliance/internal/settings"}, // its test alone

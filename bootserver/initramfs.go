@@ -10,15 +10,15 @@ import (
 	"swarmboot/initramfs/envelope"
 )
 
-// composeInitramfs appends the key that machines trust to the common archive,
+// composeInitramfs appends the keys that machines trust to the common archive,
 // writes that to a file in the state folder, so that it can go by sendfile, and
 // returns the file's name and SHA-256.
-func composeInitramfs(common, state string, key envelope.PublicKey) (name, digest string, err error) {
+func composeInitramfs(common, state string, trusted []envelope.PublicKey) (name, digest string, err error) {
 	data, err := os.ReadFile(common)
 	if err != nil {
 		return "", "", fmt.Errorf("initramfs: %w; build it with initramfs/cmd/mkinitramfs", err)
 	}
-	keys, err := initramfs.KeySegment([]envelope.PublicKey{key})
+	keys, err := initramfs.KeySegment(trusted)
 	if err != nil {
 		return "", "", fmt.Errorf("initramfs: %w", err)
 	}

@@ -39,7 +39,7 @@ import (
 type Server struct {
 	site      atomic.Pointer[site]
 	catalogue *catalogue.Catalogue
-	key       envelope.PrivateKey
+	key       envelope.Signer
 	log       *slog.Logger
 
 	registry  *registry
@@ -62,7 +62,7 @@ type Server struct {
 }
 
 // New checks the config and opens the files that it names. It opens no socket.
-func New(cfg Config, offered *catalogue.Catalogue, key envelope.PrivateKey, log *slog.Logger) (*Server, error) {
+func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slog.Logger) (*Server, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
@@ -79,7 +79,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.PrivateKey, log 
 	if err := os.MkdirAll(cfg.State, 0o755); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
-	name, digest, err := composeInitramfs(cfg.Initramfs, cfg.State, key.Public())
+	name, digest, err := composeInitramfs(cfg.Initramfs, cfg.State, append([]envelope.PublicKey{key.Public()}, offered.Trusted()...))
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ type Manifest struct {
 func (m Manifest) Ref() Ref { return Ref{m.Name, m.Version} }
 
 // Seal encodes and signs m. It also returns the digest of the manifest.
-func (m Manifest) Seal(key envelope.PrivateKey) (data []byte, digest string, err error) {
+func (m Manifest) Seal(key envelope.Signer) (data []byte, digest string, err error) {
 	if err := m.Validate(); err != nil {
 		return nil, "", err
 	}

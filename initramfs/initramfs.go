@@ -13,6 +13,7 @@ package initramfs
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/u-root/mkuimage/cpio"
 
@@ -34,7 +35,10 @@ const Align = 4
 // at a multiple of Align, and its length is one.
 func KeySegment(keys []envelope.PublicKey) ([]byte, error) {
 	records := []cpio.Record{cpio.Directory("etc", 0o755), cpio.Directory("etc/swarmboot", 0o755), cpio.Directory(keysDir, 0o755)}
-	for _, key := range keys {
+	for i, key := range keys {
+		if slices.ContainsFunc(keys[:i], func(k envelope.PublicKey) bool { return k.ID() == key.ID() }) {
+			continue
+		}
 		pem, err := key.MarshalPEM()
 		if err != nil {
 			return nil, fmt.Errorf("key %s: %w", key.ID(), err)

@@ -6,6 +6,7 @@
 //	faults_test.go    the swarm engine is killed, the server is stopped
 //	trust_test.go     damaged images and a server that is not ours
 //	settings_test.go  mistakes in the settings file
+//	images_test.go    images from containers, archives, folders and disks
 //	rack_test.go      a boot server and machines on a network of their own
 //
 // make e2e builds what they need and runs them; they need root. Of a test that

@@ -114,17 +114,30 @@ var racks atomic.Int32
 func newRack(t *testing.T, machines ...machine) *rack {
 	t.Helper()
 	needs(t)
-	r := &rack{t: t, dir: t.TempDir(), powers: map[string]*vm.Machine{}}
-	folder := filepath.Join(r.dir, "state")
+	folder := newState(t)
+	if err := os.Symlink(filepath.Join(cache(t), "lab-state", "images"), filepath.Join(folder, "images")); err != nil {
+		t.Fatal(err)
+	}
+	return newRackOf(t, folder, machines...)
+}
+
+// newState makes a state folder with the lab's keys, and no images.
+func newState(t *testing.T) string {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "state")
 	if err := os.CopyFS(filepath.Join(folder, "keys"), os.DirFS(filepath.Join(cache(t), "lab-state", "keys"))); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(filepath.Join(folder, "keys", "swarmboot.key"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(filepath.Join(cache(t), "lab-state", "images"), filepath.Join(folder, "images")); err != nil {
-		t.Fatal(err)
-	}
+	return folder
+}
+
+// newRackOf starts a boot server on a state folder.
+func newRackOf(t *testing.T, folder string, machines ...machine) *rack {
+	t.Helper()
+	r := &rack{t: t, dir: filepath.Dir(folder), powers: map[string]*vm.Machine{}}
 	lan, err := vm.NewLAN(vm.TempName(lanPrefix, int(racks.Add(1))), network, filepath.Join(r.dir, "lan"))
 	if err != nil {
 		t.Fatal(err)

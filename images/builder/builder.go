@@ -46,8 +46,8 @@ type Options struct {
 	Epoch      int64    // seconds; what a build writes counts as written then at the latest. 0: by the age of the source
 
 	Catalogue *catalogue.Catalogue
-	Key       envelope.PrivateKey // signs the manifest
-	Log       *slog.Logger        // what the tools say, at level debug
+	Key       envelope.Signer // signs the manifest
+	Log       *slog.Logger    // what the tools say, at level debug
 	// Progress is told what is going on: a step in words, and how far it is.
 	// Total is 0 for a step whose length isn't known.
 	Progress func(step string, done, total int64)

@@ -30,7 +30,7 @@ const temporary = ".adding-"
 // m.Ref(). It takes its turn when another process adds. If it fails or ctx
 // ends, readers see the catalogue as before; if the process dies, too, and the
 // next Add removes the file it was writing.
-func (c *Catalogue) Add(ctx context.Context, key envelope.PrivateKey, m images.Manifest, files map[Part]string) (*Image, error) {
+func (c *Catalogue) Add(ctx context.Context, key envelope.Signer, m images.Manifest, files map[Part]string) (*Image, error) {
 	if _, err := images.ParseRef(m.Ref().String()); err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func (c *Catalogue) Add(ctx context.Context, key envelope.PrivateKey, m images.M
 	return i, nil
 }
 
-func (c *Catalogue) add(ctx context.Context, key envelope.PrivateKey, m images.Manifest, files map[Part]string) (_ *Image, err error) {
+func (c *Catalogue) add(ctx context.Context, key envelope.Signer, m images.Manifest, files map[Part]string) (_ *Image, err error) {
 	if !slices.ContainsFunc(c.trusted, func(k envelope.PublicKey) bool { return k.ID() == key.Public().ID() }) {
 		return nil, fmt.Errorf("key %s is not one that this catalogue trusts", key.Public().ID())
 	}

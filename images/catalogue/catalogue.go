@@ -77,6 +77,9 @@ func Open(dir string, trusted []envelope.PublicKey) (*Catalogue, error) {
 	return &Catalogue{dir: dir, trusted: trusted, verified: make(map[string]stamp)}, nil
 }
 
+// Trusted are the keys by whose signatures images count.
+func (c *Catalogue) Trusted() []envelope.PublicKey { return c.trusted }
+
 // Dir is the catalogue's folder.
 func (c *Catalogue) Dir() string { return c.dir }
 

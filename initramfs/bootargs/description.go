@@ -32,7 +32,7 @@ type Description struct {
 }
 
 // Seal encodes and signs d.
-func (d Description) Seal(key envelope.PrivateKey) ([]byte, error) {
+func (d Description) Seal(key envelope.Signer) ([]byte, error) {
 	payload, err := json.Marshal(d)
 	if err != nil {
 		return nil, fmt.Errorf("boot description of %s: %w", d.Machine, err)

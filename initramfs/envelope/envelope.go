@@ -36,7 +36,14 @@ const (
 // ErrNotTrusted says that no trusted key has signed the document.
 var ErrNotTrusted = errors.New("not signed by a trusted key")
 
-// PrivateKey signs documents.
+// A Signer signs documents. PrivateKey is the one that there is; a key that
+// stays in a hardware module or with a signing service is another.
+type Signer interface {
+	Public() PublicKey                                 // checks what Sign signs
+	Sign(message []byte) (signature []byte, err error) // ed25519 (RFC 8032)
+}
+
+// PrivateKey signs documents with a key in memory.
 type PrivateKey struct{ key ed25519.PrivateKey }
 
 // PublicKey checks signatures.
@@ -53,6 +60,9 @@ func NewKey() (PrivateKey, error) {
 
 // Public returns the half that machines get.
 func (k PrivateKey) Public() PublicKey { return PublicKey{k.key.Public().(ed25519.PublicKey)} }
+
+// Sign signs message.
+func (k PrivateKey) Sign(message []byte) ([]byte, error) { return ed25519.Sign(k.key, message), nil }
 
 // ID names the key in envelopes and logs: the first 16 hex digits of the
 // SHA-256 of the raw public key.
@@ -139,8 +149,8 @@ func ReadTrusted(dir string) ([]PublicKey, error) {
 }
 
 // Sign puts payload into a signed envelope of the given type.
-func Sign(key PrivateKey, payloadType string, payload []byte) ([]byte, error) {
-	signer, err := dsse.NewEnvelopeSigner(dsseKey{public: key.Public(), private: &key})
+func Sign(key Signer, payloadType string, payload []byte) ([]byte, error) {
+	signer, err := dsse.NewEnvelopeSigner(dsseKey{public: key.Public(), signer: key})
 	if err != nil {
 		return nil, fmt.Errorf("sign %s: %w", payloadType, err)
 	}
@@ -177,12 +187,12 @@ func Open(trusted []PublicKey, payloadType string, data []byte) ([]byte, error) 
 
 // dsseKey is one of our keys as the library wants to see it.
 type dsseKey struct {
-	public  PublicKey
-	private *PrivateKey // nil in a verifier
+	public PublicKey
+	signer Signer // nil in a verifier
 }
 
 func (k dsseKey) Sign(_ context.Context, data []byte) ([]byte, error) {
-	return ed25519.Sign(k.private.key, data), nil
+	return k.signer.Sign(data)
 }
 
 func (k dsseKey) Verify(_ context.Context, data, sig []byte) error {

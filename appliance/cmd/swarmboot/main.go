@@ -1,6 +1,7 @@
 // Swarmboot is the boot server and the admin's tool for it.
 //
 //	swarmboot image build NAME@VERSION [--from SOURCE] [--kernel-from SOURCE] ...
+//	swarmboot key new | list | trust | distrust
 //	swarmboot image list | show | tag | untag | diff | verify | rm | gc | export | import
 //	swarmboot check FILE
 //	swarmboot schema
@@ -82,7 +83,7 @@ Four commands are all it takes:
 		return fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(imageCommand(), checkCommand(), schemaCommand(), serveCommand(), statusCommand(), machineCommand(), loadersCommand(), versionCommand())
+	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), schemaCommand(), serveCommand(), statusCommand(), machineCommand(), loadersCommand(), versionCommand())
 	return root
 }
 

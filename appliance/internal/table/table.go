@@ -125,6 +125,26 @@ func Image(w io.Writer, m images.Manifest, digest string, tags []string, added t
 	return tw.Flush()
 }
 
+// A KeyRow is what Keys shows of a key.
+type KeyRow struct {
+	ID    string
+	Signs bool // else it is only trusted
+	File  string
+}
+
+// Keys writes a line for each key.
+func Keys(w io.Writer, list []KeyRow) error {
+	rows := make([][]string, len(list))
+	for i, k := range list {
+		use := "trusted"
+		if k.Signs {
+			use = "signs"
+		}
+		rows[i] = []string{k.ID, use, k.File}
+	}
+	return write(w, []string{"KEY", "USE", "FILE"}, rows)
+}
+
 // write aligns the cells; an empty one becomes a dash, so that columns can be
 // counted by awk as well as by eye.
 func write(w io.Writer, head []string, rows [][]string) error {
