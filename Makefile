@@ -18,7 +18,7 @@ INITRAMFS_SOURCES := go.mod go.sum $(shell find initramfs peerd images -name '*.
 PAGE := appliance/webui/dist/index.html
 PAGE_SOURCES := docs/openapi.json $(shell find appliance/webui/page -type f -not -path '*/node_modules/*' -not -name openapi.d.ts)
 
-.PHONY: help page build programs loaders deps lab lab-add lab-down test check e2e e2e-web e2e-firmware e2e-images bench-boot clean
+.PHONY: help page build programs loaders deps lab lab-add lab-down test check fuzz e2e e2e-web e2e-firmware e2e-images bench-boot clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -53,7 +53,7 @@ lab-add: ## switch on one more machine in the running lab
 lab-down: ## stop the lab
 	build/bin/lab down
 
-test: deps check e2e ## all tests: check, then e2e (what continuous integration runs)
+test: deps check fuzz e2e ## all tests: check, fuzz, e2e (what continuous integration runs)
 
 check: page ## the quick tests: format, vet, staticcheck, vulnerabilities, unit tests
 	@out=$$(gofmt -l $$(find . -name '*.go' -not -path './build/*' -not -path '*/node_modules/*')); [ -z "$$out" ] || { echo "not formatted by gofmt:"; echo "$$out"; exit 1; }
@@ -62,6 +62,9 @@ check: page ## the quick tests: format, vet, staticcheck, vulnerabilities, unit 
 	scripts/check-vulnerabilities
 	cd appliance/webui/page && npx --no-install tsc
 	go test ./...
+
+fuzz: ## give every parser of foreign bytes odd input; FUZZTIME=60s each
+	scripts/fuzz $(or $(FUZZTIME),60s)
 
 # -count=1: machines are not among what the test cache knows of.
 # -timeout: each wait in the tests has a limit of its own; this is for a hang.
