@@ -15,11 +15,12 @@ import (
 )
 
 func machineCommand() *cobra.Command {
-	cmd := group("machine", "See how far the machines are",
-		"See how far the machines are. The running boot server is asked, over the control socket in its state folder.",
+	cmd := group("machine", "See how far the machines are, and adopt new ones",
+		"See how far the machines are, and adopt new ones. The running boot server is asked, over the control socket in its state folder.",
 		"  swarmboot machine list --watch")
 	folder := stateFlag(cmd)
-	cmd.AddCommand(machineListCommand(func() *control.Client { return control.NewClient(folder.Socket()) }))
+	client := func() *control.Client { return control.NewClient(folder.Socket()) }
+	cmd.AddCommand(machineListCommand(client), machineUnknownCommand(client), machineAdoptCommand(client))
 	return cmd
 }
 

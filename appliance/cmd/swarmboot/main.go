@@ -8,6 +8,8 @@
 //	swarmboot serve --config FILE [--log-format text|json] [--verbose]
 //	swarmboot status [-o json]
 //	swarmboot machine list [-o json] [--watch]
+//	swarmboot machine unknown [-o json]
+//	swarmboot machine adopt MAC --name NAME [--rack R] [--group G]
 //	swarmboot loaders fetch|list|verify [--dir FOLDER]
 //	swarmboot version
 //

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -66,6 +67,10 @@ the log and 'swarmboot status' say why. Boots that run are not disturbed.`,
 // serve runs the server until ctx is done or one of its parts fails, and
 // returns when all have ended.
 func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) error {
+	config, err := filepath.Abs(config) // so that commands run elsewhere find it
+	if err != nil {
+		return err
+	}
 	taken, _ := os.Stat(config) // before it is read: what changes later is read again
 	cfg, err := settings.Load(config, offered)
 	if err != nil {

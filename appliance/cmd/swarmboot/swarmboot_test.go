@@ -14,6 +14,7 @@ import (
 
 	"swarmboot/appliance/internal/control"
 	"swarmboot/bootserver"
+	"swarmboot/initramfs/inventory"
 	"swarmboot/initramfs/stage"
 
 	"github.com/spf13/cobra"
@@ -112,6 +113,11 @@ func (oneMachine) Machines() []bootserver.MachineStatus {
 func (oneMachine) Config() control.Config {
 	return control.Config{File: "lab.yaml", Loaded: time.Now(), Refused: time.Now(), Problem: "lab.yaml:1:1: one\nlab.yaml:2:1: two"}
 }
+func (oneMachine) Strangers() []bootserver.Stranger {
+	return []bootserver.Stranger{{MAC: "52:54:00:77:00:09", Platform: "BIOS", Last: time.Now(), Inventory: &inventory.Inventory{
+		Vendor: "QEMU", Product: "Standard PC", Serial: "S17", CPUs: 4, Memory: 1 << 30, Disks: []inventory.Disk{{Bytes: 1 << 40}, {Bytes: 1 << 30}},
+		Cards: []inventory.Card{{}, {Switch: "sw1", Port: "Gi1/0/7"}}}}}
+}
 func (oneMachine) Networks() []bootserver.NetworkStatus {
 	return []bootserver.NetworkStatus{{Name: "hall", Server: netip.MustParseAddr("10.77.0.1"), Subnet: "10.77.0.0/24", Mode: bootserver.Full, PoolSize: 100, PoolUsed: 7}}
 }
@@ -142,6 +148,12 @@ func TestMachineListAndStatus(t *testing.T) {
 	var list []bootserver.MachineStatus
 	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 || list[0].Name != "r1-n01" {
 		t.Errorf("machine list -o json printed %q, %q", out, failure)
+	}
+	out, failure = swarmboot(t, "machine", "unknown", "--state", folder)
+	for _, want := range []string{"52:54:00:77:00:09", "BIOS", "QEMU Standard PC", "S17", "1.0 GiB", "1.0 TiB, 1.0 GiB", "sw1 Gi1/0/7", "0s ago"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("machine unknown printed %q, %q; want %q in it", out, failure, want)
+		}
 	}
 	out, failure = swarmboot(t, "status", "--state", folder)
 	for _, want := range []string{"lab.yaml, loaded 0s ago", "last good ones are in force:\n          lab.yaml:1:1: one\n          lab.yaml:2:1: two\n", "hall", "7 of 100", "ready", "1.50"} {

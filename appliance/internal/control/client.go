@@ -51,6 +51,12 @@ func (c *Client) Machines(ctx context.Context) (list []bootserver.MachineStatus,
 	return list, err
 }
 
+// Strangers tells which machines asked for a boot and are not listed.
+func (c *Client) Strangers(ctx context.Context) (list []bootserver.Stranger, err error) {
+	err = c.get(ctx, unknownPath, &list)
+	return list, err
+}
+
 // Swarms tells what each image has cost the server.
 func (c *Client) Swarms(ctx context.Context) (list []bootserver.SwarmStatus, err error) {
 	err = c.get(ctx, swarmsPath, &list)

@@ -26,6 +26,7 @@ type answers struct {
 func (a answers) Config() Config                       { return a.config }
 func (a answers) Networks() []bootserver.NetworkStatus { return a.networks }
 func (a answers) Machines() []bootserver.MachineStatus { return a.machines }
+func (a answers) Strangers() []bootserver.Stranger     { return nil }
 func (a answers) Swarms() []bootserver.SwarmStatus     { return a.swarms }
 
 // start serves source and returns a client, and what stops the server.

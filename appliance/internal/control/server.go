@@ -24,6 +24,7 @@ const (
 	networksPath = "/v1/networks" // of bootserver.NetworkStatus
 	machinesPath = "/v1/machines" // of bootserver.MachineStatus
 	swarmsPath   = "/v1/swarms"   // of bootserver.SwarmStatus
+	unknownPath  = "/v1/unknown"  // of bootserver.Stranger
 )
 
 // A Source knows the answers: a bootserver.Server, and whoever reads its config.
@@ -32,6 +33,7 @@ type Source interface {
 	Networks() []bootserver.NetworkStatus
 	Machines() []bootserver.MachineStatus
 	Swarms() []bootserver.SwarmStatus
+	Strangers() []bootserver.Stranger
 }
 
 // Config tells which settings are in force.
@@ -70,6 +72,7 @@ func Serve(ctx context.Context, l net.Listener, source Source) error {
 	mux.HandleFunc("GET "+networksPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Networks()) })
 	mux.HandleFunc("GET "+machinesPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Machines()) })
 	mux.HandleFunc("GET "+swarmsPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Swarms()) })
+	mux.HandleFunc("GET "+unknownPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Strangers()) })
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()

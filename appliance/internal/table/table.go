@@ -1,5 +1,5 @@
 // Package table shows people what a boot server knows: Machines, Swarms,
-// Networks, Stages and Images write one table each, and Live keeps them up to
+// Networks, Stages, Strangers and Images write one table each, and Live keeps them up to
 // date on a terminal.
 //
 // cmd/swarmboot (machine list, status) and cmd/lab are its callers.
@@ -70,6 +70,30 @@ func Networks(w io.Writer, list []bootserver.NetworkStatus) error {
 		rows[i] = []string{n.Name, n.Interface, n.Server.String(), n.Subnet, string(n.Mode), used, string(n.Unknown)}
 	}
 	return write(w, []string{"NETWORK", "INTERFACE", "SERVER", "SUBNET", "MODE", "POOL USED", "UNKNOWN MACHINES"}, rows)
+}
+
+// Strangers writes a line for each machine that is not listed: what it is.
+func Strangers(w io.Writer, list []bootserver.Stranger, now time.Time) error {
+	rows := make([][]string, len(list))
+	for n, s := range list {
+		row := []string{s.MAC, s.Platform, "", "", "", "", "", "", now.Sub(s.Last).Truncate(time.Second).String() + " ago"}
+		if i := s.Inventory; i != nil {
+			row[2], row[3] = i.Vendor+" "+i.Product, i.Serial
+			row[4], row[5] = fmt.Sprint(i.CPUs), size(i.Memory)
+			var disks []string
+			for _, d := range i.Disks {
+				disks = append(disks, size(d.Bytes))
+			}
+			row[6] = strings.Join(disks, ", ")
+			for _, c := range i.Cards {
+				if c.Switch != "" {
+					row[7] = c.Switch + " " + c.Port
+				}
+			}
+		}
+		rows[n] = row
+	}
+	return write(w, []string{"MAC", "PLATFORM", "PRODUCT", "SERIAL", "CPUS", "MEMORY", "DISKS", "SWITCH PORT", "HEARD"}, rows)
 }
 
 // Stages writes a line for each stage that machines stand at, in the order of a
