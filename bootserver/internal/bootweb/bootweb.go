@@ -20,8 +20,6 @@ import (
 	"strconv"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/bootargs"
@@ -146,7 +144,7 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.
 			srv.Close()
 		}
 	})
-	err := srv.Serve(netutil.LimitListener(l, maxConnections))
+	err := srv.Serve(limited(l, maxConnections))
 	if stop() { // nobody asked to stop
 		return err
 	}
