@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -183,7 +182,7 @@ func wireNetwork(mode Mode) Network {
 func (l *lan) serve(chooser Chooser, networks ...Network) (*Server, *text) {
 	l.Helper()
 	log := &text{}
-	s, err := New(Config{Networks: networks, Leases: filepath.Join(l.TempDir(), "leases.db"), Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))}, chooser)
+	s, err := New(Config{Networks: networks, Leases: filepath.Join(l.TempDir(), "leases.db"), Log: logTo(log)}, chooser)
 	if err != nil {
 		l.Fatal(err)
 	}

@@ -27,23 +27,24 @@ const (
 // prober finds out whether an address that is new to its machine is in use. The
 // machine's packet waits meanwhile, and no other does.
 type prober struct {
-	again    func(inbound) // takes the packet back when it is known
+	question func(verdict, inbound) error // asks on the wire
+	again    func(inbound)                // takes the packet back when it is known
 	log      *slog.Logger
 	counters *counters
 
 	mu      sync.Mutex
-	waiting map[netip.Addr]*question // guarded by mu
-	stopped bool                     // guarded by mu
+	waiting map[netip.Addr]*probe // guarded by mu
+	stopped bool                  // guarded by mu
 }
 
-type question struct {
+type probe struct {
 	verdict
 	inbound
 	timer *time.Timer
 }
 
-func newProber(again func(inbound), log *slog.Logger, c *counters) *prober {
-	return &prober{again: again, log: log, counters: c, waiting: map[netip.Addr]*question{}}
+func newProber(question func(verdict, inbound) error, again func(inbound), log *slog.Logger, c *counters) *prober {
+	return &prober{question: question, again: again, log: log, counters: c, waiting: map[netip.Addr]*probe{}}
 }
 
 // ask begins a probe of v.suspect, and tells whether the packet has to wait for
@@ -55,17 +56,17 @@ func (p *prober) ask(v verdict, in inbound) (wait bool) {
 	if p.stopped || p.waiting[address] != nil {
 		return true
 	}
-	if len(p.waiting) >= maxProbes || in.on.ask(v) != nil {
+	if len(p.waiting) >= maxProbes || p.question(v, in) != nil {
 		return false
 	}
-	q := &question{verdict: v, inbound: in}
+	q := &probe{verdict: v, inbound: in}
 	p.waiting[address] = q
 	q.timer = time.AfterFunc(probeWait, func() { p.silent(address, q) })
 	return true
 }
 
 // silent ends a probe: nobody has answered.
-func (p *prober) silent(address netip.Addr, q *question) {
+func (p *prober) silent(address netip.Addr, q *probe) {
 	if p.take(address, q) {
 		q.network.leases.prove(address)
 		p.again(q.inbound)
@@ -89,7 +90,7 @@ func (p *prober) heard(address netip.Addr, mac MAC) {
 	p.again(q.inbound)
 }
 
-func (p *prober) take(address netip.Addr, q *question) bool {
+func (p *prober) take(address netip.Addr, q *probe) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.stopped || p.waiting[address] != q {
@@ -109,13 +110,13 @@ func (p *prober) stop() {
 	}
 }
 
-// ask sends the question whether v.suspect is in use: by ARP (RFC 5227) on the
-// machine's own wire, and as an echo request to a network behind a relay.
+// ask sends the question whether v.suspect is in use: by ARP (RFC 5227) on our own
+// wire, and as an echo request to a network behind a relay.
 func (w *wire) ask(v verdict) error {
 	if w.raw != nil {
 		return w.raw
 	}
-	if addr(v.reply.GatewayIPAddr).IsValid() {
+	if v.network.Interface != w.name {
 		echo, err := (&icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &icmp.Echo{}}).Marshal(nil)
 		if err != nil {
 			return err

@@ -84,7 +84,7 @@ func New(cfg Config, chooser Chooser) (*Server, error) {
 	s := &Server{log: cfg.Log, chooser: chooser, store: st, ports: map[string]*port{}, quiet: quiet{every: time.Minute}}
 	s.networks.Store(&nets)
 	s.queue = newQueue(s)
-	s.prober = newProber(s.queue.put, s.log, &s.counters)
+	s.prober = newProber(func(v verdict, in inbound) error { return in.on.ask(v) }, s.queue.put, s.log, &s.counters)
 	rand.Read(s.rivals.xid[:])
 	return s, nil
 }

@@ -37,11 +37,20 @@ func newServer(t testing.TB) (*Server, *chooser, *bytes.Buffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	runStore(t, s)
+	return s, c, &text
+}
+
+// runStore runs the part of Serve that needs no sockets.
+func runStore(t testing.TB, s *Server) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { s.store.run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done; s.Close() })
-	return s, c, &text
+}
+
+func logTo(x *text) *slog.Logger {
+	return slog.New(slog.NewTextHandler(x, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // local is how a machine's first packets arrive.
