@@ -34,7 +34,7 @@ func (s dhcpSide) Choose(c dhcp.Client) (dhcp.Boot, error) {
 		boot.File = s.site.Load().base(n) + bootweb.ScriptPath + "?mac=" + c.MAC.String() + "&uuid=${uuid}&platform=${platform}&version=${version}"
 	default:
 		var platform loaders.Platform
-		boot.File, platform = loaders.Choose(c.Architectures, loaders.Policy(m.Loader))
+		boot.File, platform = loaders.Choose(c.Architectures, m.Loader)
 		if boot.File == "" {
 			s.log.Warn("no loader for this machine; it gets an address only", "machine", c.MAC.String(), "platform", platform)
 		} else if c.HTTP {

@@ -99,8 +99,8 @@ type Route struct {
 type Boot struct {
 	Image      images.Ref
 	KernelArgs []string
-	Loader     string // a loaders.Policy; empty: the usual one
-	Rescue     bool   // open a shell on the console if the boot fails
+	Loader     loaders.Policy // empty: loaders.GRUB
+	Rescue     bool           // open a shell on the console if the boot fails
 }
 
 // Machine is one machine that the admin has named.
@@ -270,7 +270,7 @@ func (n Network) validate(bad func(string, ...any)) {
 }
 
 func (b Boot) validate(bad func(string, ...any)) {
-	if b.Loader != "" && !slices.Contains(loaders.Policies, loaders.Policy(b.Loader)) {
+	if b.Loader != "" && !slices.Contains(loaders.Policies, b.Loader) {
 		bad("loader %q: want one of %v", b.Loader, loaders.Policies)
 	}
 	// What would change the script around the kernel arguments is refused, and

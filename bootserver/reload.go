@@ -25,7 +25,7 @@ func (s *Server) Reload(cfg Config) error {
 	if err := s.haveImages(next); err != nil {
 		return err
 	}
-	if err := CheckKernels(cfg, s.catalogue); err != nil {
+	if err := CheckKernels(cfg, s.catalogue.Get); err != nil {
 		return err
 	}
 	if err := s.dhcp.Reload(next.dhcpNetworks()); err != nil {

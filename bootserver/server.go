@@ -90,7 +90,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	if err := s.haveLoaders(cfg.Loaders); err != nil {
 		return nil, err
 	}
-	if err := CheckKernels(cfg, offered); err != nil {
+	if err := CheckKernels(cfg, offered.Get); err != nil {
 		return nil, err
 	}
 	if s.tftp, err = tftp.New(tftp.Config{Dir: cfg.Loaders, Make: s.made, Log: log, Loading: s.loading}); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/bootserver"
 	"swarmboot/images"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,9 @@ exit status is 0, else 1.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := settings.Load(args[0], offered)
 			if err != nil {
+				return err
+			}
+			if err := bootserver.CheckKernels(cfg.Config, state.Folder(cfg.Config.State).Image); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: %s\n", args[0], summary(cfg.Config))

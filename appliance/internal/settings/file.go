@@ -7,6 +7,7 @@ import (
 
 	"swarmboot/appliance/internal/state"
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/loaders"
 )
 
 // File has the shape of the settings file. The tags are its keys, and the
@@ -85,10 +86,10 @@ type Machine struct {
 // Boot is what a machine inherits: from the defaults, its network, its rack, its
 // group, and its own entry; the later wins, but kernel arguments add up.
 type Boot struct {
-	Image      Image    `yaml:"image"`       // NAME@VERSION, or a name under images
-	KernelArgs []string `yaml:"kernel_args"` // kernel arguments, besides those from further out
-	Loader     string   `yaml:"loader"`      // which loader it gets; default: the usual one for its firmware
-	Rescue     *bool    `yaml:"rescue"`      // open a shell on the console if the boot fails; default: false
+	Image      Image          `yaml:"image"`       // NAME@VERSION, or a name under images
+	KernelArgs []string       `yaml:"kernel_args"` // kernel arguments, besides those from further out
+	Loader     loaders.Policy `yaml:"loader"`      // the first program that it loads; default: grub
+	Rescue     *bool          `yaml:"rescue"`      // open a shell on the console if the boot fails; default: false
 }
 
 // Image is NAME@VERSION, or a name under images.

@@ -174,6 +174,8 @@ func (c *checker) checkKernelArgs(path string, args []string) {
 			c.fail(path, "%s is set by the boot server; leave it out", arg)
 		case strings.ContainsAny(arg, " \t\r\n"):
 			c.fail(path, "%q holds a space; write each argument as an item of its own", arg)
+		case strings.ContainsAny(arg, `'"\`):
+			c.fail(path, "%q holds a quote or a backslash, which loaders pass on in ways of their own; leave it out", arg)
 		case arg == "||" || arg == "&&" || strings.Contains(arg, "${"):
 			c.fail(path, "%q means something to the loader's script; leave it out", arg)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/loaders"
 )
 
 // scalars read the single values of the file, one parser for each type. A list
@@ -33,6 +34,7 @@ var scalars = map[reflect.Type]func(text string) (any, error){
 	reflect.TypeFor[bootserver.Route]():   parseRoute,
 	reflect.TypeFor[bootserver.Policy]():  oneOf(bootserver.Deny, bootserver.Default, bootserver.Discover),
 	reflect.TypeFor[bootserver.Mode]():    oneOf(bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off),
+	reflect.TypeFor[loaders.Policy]():     oneOf(loaders.GRUB, loaders.SecureBoot, loaders.SNPOnly, loaders.IPXE),
 }
 
 func parseText(text string) (any, error) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/loaders"
 
 	"github.com/invopop/jsonschema"
 	validator "github.com/santhosh-tekuri/jsonschema/v6"
@@ -37,6 +38,7 @@ var single = map[reflect.Type]*jsonschema.Schema{
 	reflect.TypeFor[bootserver.Route]():  {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2} via ` + ipv4 + "$", Examples: []any{"10.80.0.0/16 via 10.77.0.254"}},
 	reflect.TypeFor[bootserver.Policy](): {Type: "string", Enum: []any{bootserver.Deny, bootserver.Default, bootserver.Discover}},
 	reflect.TypeFor[bootserver.Mode]():   {Type: "string", Enum: []any{bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off}},
+	reflect.TypeFor[loaders.Policy]():    {Type: "string", Enum: []any{loaders.GRUB, loaders.SecureBoot, loaders.SNPOnly, loaders.IPXE}},
 	reflect.TypeFor[Image]():             {Type: "string", Examples: []any{"lab@1"}},
 }
 

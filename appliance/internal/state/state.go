@@ -38,6 +38,18 @@ func (f Folder) Images() (list []*catalogue.Image, err error) {
 	return list, err
 }
 
+// Image finds one, likewise: catalogue.ErrNotFound.
+func (f Folder) Image(ref images.Ref) (image *catalogue.Image, err error) {
+	err = f.ifThere(func(c *catalogue.Catalogue) (err error) {
+		image, err = c.Get(ref)
+		return err
+	})
+	if err == nil && image == nil {
+		err = catalogue.ErrNotFound
+	}
+	return image, err
+}
+
 // Tags are the tags of the images, likewise.
 func (f Folder) Tags() (tags map[images.Ref]*catalogue.Image, err error) {
 	err = f.ifThere(func(c *catalogue.Catalogue) (err error) {
