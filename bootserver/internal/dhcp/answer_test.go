@@ -3,6 +3,7 @@ package dhcp
 import (
 	"encoding/hex"
 	"flag"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -95,6 +96,53 @@ func TestGoldenAnswers(t *testing.T) {
 		}
 		if got != string(want) {
 			t.Errorf("answer to %s =\n%swant\n%s%s", name, got, want, reply.Summary())
+		}
+	}
+}
+
+// What is said to the DHCP clients of operating systems and to relays, decoded.
+func TestDecodedAnswers(t *testing.T) {
+	captures, err := filepath.Glob("testdata/dh*.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, _ := filepath.Glob("testdata/udhcpc*.hex")
+	if captures = append(captures, more...); len(captures) < 8 {
+		t.Fatalf("captures: %v; want at least 8", captures)
+	}
+	n := lab
+	n.Domain, n.NTP, n.Routes = "rack.example", []netip.Addr{netip.MustParseAddr("10.77.0.54")}, []Route{{netip.MustParsePrefix("10.99.0.0/16"), netip.MustParseAddr("10.77.0.253")}}
+	for _, capture := range captures {
+		req, client, err := parse(readHex(t, filepath.Base(capture)))
+		if err != nil {
+			t.Errorf("%s: %v", capture, err)
+			continue
+		}
+		if client.Program != System {
+			t.Errorf("%s is taken for %s; want %s", capture, client.Program, System)
+		}
+		kind := dhcpv4.MessageTypeOffer
+		if req.MessageType() == dhcpv4.MessageTypeRequest {
+			kind = dhcpv4.MessageTypeAck
+		}
+		reply, err := answer(req, client, kind, n, netip.MustParseAddr("10.77.0.100"), Boot{Name: "m1"})
+		if err != nil {
+			t.Errorf("%s: %v", capture, err)
+			continue
+		}
+		got := fmt.Sprintf("to %s\n%s", routeOf(req, reply, arrival{port: serverPort}).to, reply.Summary())
+		golden := strings.TrimSuffix(capture, ".hex") + ".answer.txt"
+		if *update {
+			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("answer to %s =\n%s\nwant\n%s", capture, got, want)
 		}
 	}
 }

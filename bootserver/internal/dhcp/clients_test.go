@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/netip"
@@ -8,10 +9,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/mdlayher/packet"
+	"golang.org/x/sys/unix"
 )
 
 // showAll is the script of a DHCP client: it writes down what the client was told.
@@ -54,11 +58,16 @@ func TestClientsOfOneMachineGetOneAddress(t *testing.T) {
 	n.Routes = []Route{{netip.MustParsePrefix("10.99.0.0/16"), address(253)}}
 	s, _ := l.serve(everybody{}, n)
 	h := l.host("one", "br0")
+	var program atomic.Value
+	if *update {
+		l.capture(&program)
+	}
 	for client, words := range map[string][]string{
 		"dhclient": {"10.77.0.53", "10.77.0.54", "10.77.0.55", "rack.example", "16 10 99 10 77 0 253 0 10 77 0 254"},
 		"udhcpc":   {"10.77.0.53", "10.77.0.54", "rack.example", "10.99.0.0/16 10.77.0.253 0.0.0.0/0 10.77.0.254"},
 		"dhcpcd":   {"10.77.0.53", "10.77.0.54", "10.77.0.55", "rack.example", "10.99.0.0/16 10.77.0.253 0.0.0.0/0 10.77.0.254"},
 	} {
+		program.Store(client + map[string]string{"dhclient": "-4.4.3", "udhcpc": "-1.35.0", "dhcpcd": "-9.4.1"}[client])
 		told := h.lease(client)
 		for _, want := range append(words, s.Address(h.mac).String()) {
 			if !strings.Contains(told, want) {
@@ -90,6 +99,11 @@ func TestThroughARelay(t *testing.T) {
 	l.run("ip route add 10.88.0.0/24 via 10.77.0.2")
 	relay.run("ip route add default via 10.77.0.1")
 	l.start(relay.command("dhcrelay -4 -d -a -id eth1 -iu eth0 10.77.0.1"))
+	if *update {
+		var program atomic.Value
+		program.Store("dhclient-4.4.3-by-dhcrelay-4.4.3")
+		l.capture(&program)
+	}
 
 	far := wireNetwork(Full)
 	far.Name, far.Interface, far.Subnet = "far", "", netip.MustParsePrefix("10.88.0.0/24")
@@ -333,4 +347,47 @@ func TestReloadKeepsLeasesAndPorts(t *testing.T) {
 	} else {
 		w.close()
 	}
+}
+
+// capture writes what comes in at br0 to testdata, named after its sender: with
+// -update, so that the tests without privileges see what real clients send.
+func (l *lan) capture(sender *atomic.Value) {
+	ifi, err := net.InterfaceByName("br0")
+	if err != nil {
+		l.Fatal(err)
+	}
+	filter, err := overheard(true)
+	if err != nil {
+		l.Fatal(err)
+	}
+	tap, err := packet.Listen(ifi, packet.Datagram, unix.ETH_P_IP, &packet.Config{Filter: filter})
+	if err != nil {
+		l.Fatal(err)
+	}
+	l.Cleanup(func() { tap.Close() })
+	go func() {
+		seen, buf := map[string]bool{}, make([]byte, 4096)
+		for {
+			n, _, err := tap.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			d, ok := unwrap(buf[:n])
+			if !ok || d.to.Port() != serverPort {
+				continue
+			}
+			req, _, err := parse(d.payload)
+			if err != nil {
+				continue
+			}
+			name := fmt.Sprintf("%s.%s.hex", sender.Load(), strings.ToLower(req.MessageType().String()))
+			if kind := req.MessageType(); seen[name] || kind != dhcpv4.MessageTypeDiscover && kind != dhcpv4.MessageTypeRequest {
+				continue
+			}
+			seen[name] = true
+			if err := os.WriteFile(filepath.Join("testdata", name), []byte(wrap(hex.EncodeToString(d.payload))), 0o644); err != nil {
+				l.Error(err)
+			}
+		}
+	}()
 }
