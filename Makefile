@@ -83,7 +83,7 @@ e2e-firmware: build loaders ## boot a machine of each kind of firmware to its lo
 	SWARMBOOT_E2E=1 SWARMBOOT_FIRMWARE=1 go test -count=1 -timeout 120m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestFirmware' ./appliance/e2e
 
 # -timeout: as above.
-e2e-web: programs ## the admin pages in Chromium, with 2 000 simulated machines; screenshots in build/e2e
+e2e-web: programs loaders ## the admin pages in Chromium, with 2 000 simulated machines; screenshots in build/e2e
 	@mkdir -p build/e2e
 	SWARMBOOT_E2E=1 go test -count=1 -timeout 15m -v -artifacts -outputdir $(CURDIR)/build/e2e -run TestPages ./appliance/e2e
 

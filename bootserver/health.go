@@ -106,7 +106,7 @@ func remedy(at stage.Stage) string {
 	case at.Index() <= stage.Kernel.Index():
 		return "It tries again by itself. If the reason is about its image, 'swarmboot image list' tells what this server has; the log has more."
 	case at.Index() <= stage.Network.Index():
-		return "It tries again by itself. Check its cable and its switch port; its console has more."
+		return "It tries again by itself. Its console tells what it could not fetch, read or verify; if that is nothing, check its cable and switch port."
 	}
 	return "It tries again by itself. If other machines with this image are well, look at its cable and memory; its console has more."
 }

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,10 +21,9 @@ import (
 // A hall is a boot server with many simulated machines (cmd/simulate): real
 // packets and reports, but nothing boots. It is for what is about numbers.
 type hall struct {
-	t      *testing.T
-	lan    *vm.LAN
-	dir    string
-	server *exec.Cmd
+	t   *testing.T
+	lan *vm.LAN
+	dir string
 }
 
 var hallNetwork = netip.MustParsePrefix("10.77.0.1/16")
@@ -51,6 +48,7 @@ func newHall(t *testing.T, machines int) *hall {
 		for card in all br0 machines0; do
 			echo 1 > /proc/sys/net/ipv4/conf/$card/accept_local
 			echo 0 > /proc/sys/net/ipv4/conf/$card/rp_filter
+			echo 8 > /proc/sys/net/ipv4/conf/$card/arp_ignore # no address is in use yet
 		done`)
 	h.addImages()
 	h.serve(machines)
@@ -119,7 +117,7 @@ const adminURL = "http://127.0.0.1:8470"
 func (h *hall) serve(machines int) {
 	h.t.Helper()
 	var text strings.Builder
-	fmt.Fprintf(&text, "server: {state: state, loaders: loaders, initramfs: initramfs}\n")
+	fmt.Fprintf(&text, "server: {state: state, loaders: %s, initramfs: initramfs}\n", filepath.Join(cache(h.t), "loaders"))
 	fmt.Fprintf(&text, "networks: {hall: {interface: br0, address: %s, pool: 10.77.64.0-10.77.79.255}}\nracks:\n", hallNetwork)
 	count := (machines + 39) / 40
 	for r := range count {
@@ -130,53 +128,29 @@ func (h *hall) serve(machines int) {
 		first, last := r*40, min(machines, r*40+40)-1
 		fmt.Fprintf(&text, "  - {name: 'r%02d-n[01-%02d]', rack: r%02d, mac: '%s-%s'}\n", r+1, last-first+1, r+1, mac(first), mac(last))
 	}
-	for name, data := range map[string]string{"swarmboot.yaml": text.String(), "initramfs": "initramfs", "loaders/undionly.kpxe": "loader", "loaders/snponly.efi": "loader"} {
-		path := filepath.Join(h.dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			h.t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(data), 0o644); err != nil {
+	for name, data := range map[string]string{"swarmboot.yaml": text.String(), "initramfs": "initramfs"} {
+		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(data), 0o644); err != nil {
 			h.t.Fatal(err)
 		}
 	}
-	log, err := os.Create(filepath.Join(h.dir, "server.log"))
-	if err != nil {
+	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
+	defer cancel()
+	answers := func(ctx context.Context) error {
+		return h.lan.Command(ctx, "curl", "-sf", "-o", "/dev/null", adminURL+"/api/v1/machines").Run()
+	}
+	if _, err := h.lan.Serve(ctx, answers, filepath.Join(h.dir, "server.log"), swarmbootProgram(h.t), "serve", "--config", filepath.Join(h.dir, "swarmboot.yaml")); err != nil {
 		h.t.Fatal(err)
 	}
-	defer log.Close()
-	h.server = h.start(log, swarmbootProgram(h.t), "serve", "--config", filepath.Join(h.dir, "swarmboot.yaml"))
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		if h.lan.Command(h.t.Context(), "curl", "-sf", "-o", "/dev/null", adminURL+"/api/v1/machines").Run() == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			h.t.Fatal("the admin pages do not answer")
-		}
-	}
-}
-
-// start runs a program in the hall until the test ends.
-func (h *hall) start(out *os.File, name string, args ...string) *exec.Cmd {
-	h.t.Helper()
-	cmd := h.lan.Command(context.Background(), name, args...)
-	cmd.Stdout, cmd.Stderr = out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		h.t.Fatal(err)
-	}
-	go cmd.Wait() // ended by the LAN
-	return cmd
 }
 
 // powerOn starts the machines. Each takes boot to its login and reports every
 // second.
 func (h *hall) powerOn(machines int, boot, spread time.Duration, failing int) {
 	h.t.Helper()
-	log, err := os.Create(filepath.Join(h.dir, "machines.log"))
+	running := func(context.Context) error { return nil }
+	_, err := h.lan.Serve(h.t.Context(), running, filepath.Join(h.dir, "machines.log"), built(h.t, "bin/simulate"),
+		"-server", "10.77.0.1", "-machines", fmt.Sprint(machines), "-boot", boot.String(), "-spread", spread.String(), "-failing", fmt.Sprint(failing))
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	defer log.Close()
-	h.start(log, built(h.t, "bin/simulate"), "-server", "10.77.0.1", "-machines", fmt.Sprint(machines),
-		"-boot", boot.String(), "-spread", spread.String(), "-failing", fmt.Sprint(failing))
 }

@@ -1,12 +1,13 @@
 // Simulate plays a hall of machines to a boot server, so that pages, API and
 // metrics can be seen and tested with thousands of them on one computer.
 //
-//	simulate --server ADDRESS --interface NAME --machines N [--seconds S] [--failing F]
+//	simulate --server ADDRESS --interface NAME --machines N [--boot TIME] [--spread TIME] [--failing F]
 //
 // Only the machines are made up: they speak DHCP on the interface, fetch their
 // scripts and kernels and send their reports over HTTP, each from its own
 // address, so the server cannot tell. The computer must route the addresses to
-// itself (ip route add local NETWORK dev lo).
+// itself (ip route add local NETWORK dev lo) and leave ARP for them unanswered
+// (sysctl net.ipv4.conf.all.arp_ignore=8): the server probes an address first.
 //
 // Machine n has the MAC address 52:54:00:XX:YY:ZZ with n in the last three
 // bytes. Of 1000 machines F fail, are stuck or go silent.

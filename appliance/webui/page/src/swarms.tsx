@@ -7,6 +7,8 @@ import { swarms } from "./live";
 import { Shares } from "./images";
 import { now, size } from "./words";
 
+const powers = Array.from({ length: 40 }, (_, i) => 2 ** i); // sizes are binary
+
 export function Swarms() {
   return (
     <>
@@ -34,13 +36,17 @@ function Chart({ data }: { data: Throughput }) {
   useEffect(() => {
     const draw = () => {
       plot.current?.destroy();
-      const colour = (name: string) => getComputedStyle(box.current!).getPropertyValue(name).trim();
+      // A canvas knows no variables: the browser works each out as our text colour.
+      const colour = (name: string) => {
+        box.current!.style.color = `var(${name})`;
+        return getComputedStyle(box.current!).color;
+      };
       const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
       const series = (label: string, name: string) => ({ label, stroke: colour(name), fill: colour(name + "-soft"), width: 1.5, points: { show: false }, value: (_: uPlot, v: number | null) => (v === null ? "" : size(v) + "/s") });
       plot.current = new uPlot({
         width: box.current!.clientWidth, height: 220, cursor: { drag: { x: false, y: false } },
         series: [{}, series("machines to machines", "--peers"), series("server", "--server")],
-        axes: [axis, { ...axis, size: 80, values: (_, all) => all.map(v => size(v) + "/s") }],
+        axes: [axis, { ...axis, size: 80, incrs: powers, values: (_, all) => all.map(v => size(v) + "/s") }],
         scales: { y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1024)] } },
       }, columns(data), box.current!);
     };

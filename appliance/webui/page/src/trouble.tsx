@@ -4,7 +4,7 @@ import type { Machine } from "./api";
 import { begun, machine, macs as all, nameOf } from "./live";
 import { ago, now, sign } from "./words";
 
-const first = 6; // shown at once; a rack without power is forty
+const first = 3; // shown at once; a rack without power is forty
 
 export function Trouble({ macs }: { macs: string[] }) {
   const [open, setOpen] = useState(false);

@@ -27,7 +27,7 @@ export function Waterfall({ boot, typical, sample, running }: { boot: Timeline; 
   const ticks = scale(end);
   return (
     <table class="waterfall">
-      <caption class="legend"><span class="mine">this boot</span>{typical ? <span class="usual">median of {sample} {sample === 1 ? "boot" : "boots"} of {boot.image}</span> : <span>no other whole boot of {boot.image} to compare with yet</span>}</caption>
+      <caption><div class="legend"><span class="mine">this boot</span>{typical ? <span class="usual">median of {sample} {sample === 1 ? "boot" : "boots"} of {boot.image}</span> : <span>no other whole boot of {boot.image} to compare with yet</span>}</div></caption>
       <thead>
         <tr><th scope="col">Stage</th><th scope="col" class="n">At</th><th scope="col" class="n">Took</th><th scope="col" class="n">Median</th>
           <th scope="col" class="axis" aria-label="Chart">{ticks.map(t => <span key={t} style={{ left: `${(t / end) * 100}%` }}>{tick(t)}</span>)}</th></tr>
