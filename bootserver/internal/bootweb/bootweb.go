@@ -16,7 +16,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
+	"path"
 	"strconv"
 	"time"
 
@@ -31,8 +33,8 @@ import (
 // Paths that the server itself names in scripts and DHCP answers.
 const (
 	ScriptPath    = "/boot.ipxe"
-	InitramfsPath = "/initramfs"
-	LoadersPath   = "/loaders/" // and the name of a loader
+	InitramfsPath = "/initramfs/" // and the architecture
+	LoadersPath   = "/loaders/"   // and the name of a loader
 	failedPath    = "/failed"
 )
 
@@ -90,12 +92,14 @@ type Server interface {
 
 // Config is what the handlers need besides the Server.
 type Config struct {
-	Initramfs string       // file: the common archive and the keys
-	Digest    string       // SHA-256 of it
-	Loaders   string       // folder of the loaders
-	Tracker   http.Handler // for announce.Path
+	Initramfs map[string]Initramfs // by architecture
+	Loaders   string               // folder of the loaders
+	Tracker   http.Handler         // for announce.Path
 	Log       *slog.Logger
 }
+
+// An Initramfs is a file with the common archive and the keys.
+type Initramfs struct{ File, Digest string } // Digest: SHA-256
 
 type web struct {
 	Config
@@ -111,13 +115,13 @@ func Handler(cfg Config, server Server) http.Handler {
 	mux.HandleFunc("GET "+GRUBConfigPath, w.grubConfig)
 	mux.HandleFunc("GET "+LoadersPath+"{file}", w.loader)
 	mux.HandleFunc("GET "+failedPath, w.failed)
-	mux.HandleFunc("GET "+InitramfsPath, w.initramfs)
+	mux.HandleFunc("GET "+InitramfsPath+"{arch}", w.initramfs)
 	mux.HandleFunc("GET /images/{digest}/{part}", w.part)
 	mux.HandleFunc("GET /describe/{mac}", w.describe)
 	mux.HandleFunc("POST "+stage.Path, w.report)
 	mux.HandleFunc("POST "+inventory.Path, w.inventory)
 	mux.Handle("GET "+announce.Path, cfg.Tracker)
-	return paced(w.heard(mux))
+	return paced(w.heard(straight(mux)))
 }
 
 // Serve answers on l until ctx is done. Transfers that run then are cut after a
@@ -159,6 +163,19 @@ func (s *web) heard(next http.Handler) http.Handler {
 			s.server.Heard(mac)
 		}
 		s.Log.Debug("request", "peer", r.RemoteAddr, "method", r.Method, "url", r.URL)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// straight cleans paths: shim asks for /loaders//grubx64.efi, and firmware does
+// not follow the redirection that a ServeMux would answer with.
+func straight(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if clean := path.Clean(r.URL.Path); clean != r.URL.Path {
+			asked := *r
+			asked.URL = &url.URL{Path: clean, RawQuery: r.URL.RawQuery}
+			r = &asked
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -283,7 +300,12 @@ func (s *web) failed(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *web) initramfs(w http.ResponseWriter, r *http.Request) {
-	f, err := os.Open(s.Initramfs)
+	archive, ok := s.Initramfs[r.PathValue("arch")]
+	if !ok {
+		http.Error(w, "no initramfs for this architecture", http.StatusNotFound)
+		return
+	}
+	f, err := os.Open(archive.File)
 	if err != nil {
 		s.Log.Error("initramfs cannot be read", "err", err)
 		http.Error(w, "initramfs cannot be read", http.StatusInternalServerError)
@@ -291,7 +313,7 @@ func (s *web) initramfs(w http.ResponseWriter, r *http.Request) {
 	}
 	defer f.Close()
 	w.Header().Set("Cache-Control", "no-cache")
-	send(w, r, f, s.Digest)
+	send(w, r, f, archive.Digest)
 }
 
 func (s *web) part(w http.ResponseWriter, r *http.Request) {
