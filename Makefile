@@ -37,6 +37,9 @@ programs: $(PAGE)
 $(INITRAMFS): $(INITRAMFS_SOURCES)
 	go run ./initramfs/cmd/mkinitramfs -o $@
 
+build/initramfs-arm64.cpio.zst: $(INITRAMFS_SOURCES)
+	go run ./initramfs/cmd/mkinitramfs -arch arm64 -o $@
+
 loaders: programs
 	build/bin/swarmboot loaders fetch --dir $(LOADERS)
 
@@ -77,8 +80,8 @@ e2e: build loaders ## the machine tests: firmware, boots, faults (20 minutes wit
 		./bootserver/internal/dhcp ./peerd/cmd/peerd ./images/builder ./appliance/e2e/...
 
 # -timeout: as above.
-e2e-firmware: build loaders ## boot a machine of each kind of firmware to its login prompt
-	scripts/lab-images $(STATE) lab
+e2e-firmware: build build/initramfs-arm64.cpio.zst loaders ## boot a machine of each kind of firmware to its login prompt
+	scripts/lab-images $(STATE) lab arm64
 	@mkdir -p build/e2e
 	SWARMBOOT_E2E=1 SWARMBOOT_FIRMWARE=1 go test -count=1 -timeout 120m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestFirmware' ./appliance/e2e
 

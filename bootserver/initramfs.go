@@ -1,33 +1,65 @@
 package bootserver
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/images"
 	"swarmboot/initramfs"
 	"swarmboot/initramfs/envelope"
 )
 
-// composeInitramfs appends the keys that machines trust to the common archive,
+// architectures of machines that can be booted.
+var architectures = []string{"amd64", "arm64"}
+
+// composeInitramfs makes the archives of all architectures whose common one is
+// there: that for amd64, which the config names and which must be, and beside it
+// one with the name of its architecture before the first dot.
+func composeInitramfs(common, state string, trusted []envelope.PublicKey) (map[string]bootweb.Initramfs, error) {
+	made := map[string]bootweb.Initramfs{}
+	for _, arch := range architectures {
+		name, file := filepath.Join(state, "initramfs"), common
+		if arch != "amd64" {
+			name, file = name+"-"+arch, beside(common, arch)
+			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+		}
+		digest, err := compose(file, name, trusted)
+		if err != nil {
+			return nil, fmt.Errorf("initramfs: %w", err)
+		}
+		made[arch] = bootweb.Initramfs{File: name, Digest: digest}
+	}
+	return made, nil
+}
+
+// beside is dir/initramfs-arm64.cpio.zst for dir/initramfs.cpio.zst.
+func beside(common, arch string) string {
+	dir, name := filepath.Split(common)
+	stem, end, _ := strings.Cut(name, ".")
+	return dir + stem + "-" + arch + "." + end
+}
+
+// compose appends the keys that machines trust to the common archive,
 // writes that to a file in the state folder, so that it can go by sendfile, and
-// returns the file's name and SHA-256.
-func composeInitramfs(common, state string, trusted []envelope.PublicKey) (name, digest string, err error) {
+// returns its SHA-256.
+func compose(common, name string, trusted []envelope.PublicKey) (digest string, err error) {
 	data, err := os.ReadFile(common)
 	if err != nil {
-		return "", "", fmt.Errorf("initramfs: %w; build it with initramfs/cmd/mkinitramfs", err)
+		return "", fmt.Errorf("%w; build it with initramfs/cmd/mkinitramfs", err)
 	}
 	keys, err := initramfs.KeySegment(trusted)
 	if err != nil {
-		return "", "", fmt.Errorf("initramfs: %w", err)
+		return "", err
 	}
 	// The kernel finds the next archive only at a multiple of Align.
 	data = append(data, make([]byte, -len(data)&(initramfs.Align-1))...)
 	data = append(data, keys...)
-	name = filepath.Join(state, "initramfs")
-	if err := writeFile(name, data); err != nil {
-		return "", "", fmt.Errorf("initramfs: %w", err)
-	}
-	return name, images.Digest(data), nil
+	return images.Digest(data), writeFile(name, data)
 }

@@ -79,11 +79,11 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	if err := os.MkdirAll(cfg.State, 0o755); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
-	name, digest, err := composeInitramfs(cfg.Initramfs, cfg.State, append([]envelope.PublicKey{key.Public()}, offered.Trusted()...))
+	archives, err := composeInitramfs(cfg.Initramfs, cfg.State, append([]envelope.PublicKey{key.Public()}, offered.Trusted()...))
 	if err != nil {
 		return nil, err
 	}
-	s.web = bootweb.Config{Initramfs: name, Digest: digest, Loaders: cfg.Loaders, Tracker: s.tracker, Log: log}
+	s.web = bootweb.Config{Initramfs: archives, Loaders: cfg.Loaders, Tracker: s.tracker, Log: log}
 	if s.profiles, err = openProfiles(filepath.Join(cfg.State, "profiles")); err != nil {
 		return nil, err
 	}

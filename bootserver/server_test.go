@@ -311,7 +311,7 @@ func TestABootOverTheWire(t *testing.T) {
 		t.Errorf("kernel = %q", kernel)
 	}
 	at(stage.Kernel)
-	if _, archive := m.do("GET", "/initramfs", ""); !strings.HasPrefix(archive, "odd\x00070701") || !strings.Contains(archive, "BEGIN PUBLIC KEY") {
+	if _, archive := m.do("GET", "/initramfs/amd64", ""); !strings.HasPrefix(archive, "odd\x00070701") || !strings.Contains(archive, "BEGIN PUBLIC KEY") {
 		t.Errorf("initramfs = %.40q...; want the archive, padding and a cpio with the key", archive)
 	}
 	_, sealed := m.do("GET", bootargs.DescriptionPath(l.Machines[0].MAC), "")

@@ -1,6 +1,7 @@
 package initramfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ const MaxSize = 8 << 20
 // Options say what Build makes.
 type Options struct {
 	Output string // the file to write, when all has gone well
+	Arch   string // GOARCH of the machines; empty: amd64
 }
 
 // Sizes are those of an archive in bytes.
@@ -55,7 +57,7 @@ func Build(ctx context.Context, o Options) (Sizes, error) {
 	}
 	defer os.RemoveAll(tmp)
 	raw := filepath.Join(tmp, "initramfs.cpio")
-	if err := makeArchive(raw, tmp); err != nil {
+	if err := makeArchive(raw, tmp, cmp.Or(o.Arch, "amd64")); err != nil {
 		return Sizes{}, fmt.Errorf("build initramfs: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
@@ -64,11 +66,11 @@ func Build(ctx context.Context, o Options) (Sizes, error) {
 	return pack(raw, o.Output)
 }
 
-func makeArchive(raw, tmp string) error {
+func makeArchive(raw, tmp, arch string) error {
 	quiet := llog.New(slog.LevelWarn, llog.WritePrintf(os.Stderr))
 	return uimage.Create(quiet,
 		// goshsmall: the shell without completion, which would bring a terminal library.
-		uimage.WithReplaceEnv(golang.Default(golang.DisableCGO(), golang.WithBuildTag("goshsmall"))),
+		uimage.WithReplaceEnv(golang.Default(golang.DisableCGO(), golang.WithGOARCH(arch), golang.WithBuildTag("goshsmall"))),
 		uimage.WithBaseArchive(uimage.DefaultRamfs()),
 		uimage.WithCPIOOutput(raw),
 		uimage.WithTempDir(tmp),

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,39 +16,113 @@ import (
 
 // TestFirmware boots a machine of each kind of firmware to the login prompt, and
 // tells how long each stage took. make e2e-firmware runs all of them, make e2e
-// those that are quick and not elsewhere.
+// only Secure Boot: the others are slow, or TestBoot does nearly the same.
 func TestFirmware(t *testing.T) {
 	for i, c := range []struct {
-		name     string
+		name     string // is part of a socket's path
 		firmware vm.Firmware
-		loads    []string // in the server's log
-		slow     bool
-		then     func(*testing.T, *vm.Machine)
+		loader   string
+		loads    []string // words of the server's log
 	}{
-		{"BIOS", vm.BIOS, []string{"boot.ipxe"}, true, nil},
-		{"SecureBoot", vm.SecureBoot, []string{"load=shimx64.efi", "file=shimx64.efi", "file=grubx64.efi", "file=/grub/grub.cfg"}, false, isLockedDown},
-		{"UEFIHTTP", vm.UEFIHTTP, []string{"load=http://10.77.0.1/loaders/shimx64.efi"}, true, nil},
+		{"SecureBoot", vm.SecureBoot, "secure-boot", []string{"load=shimx64.efi", "file=grubx64.efi", "file=/grub/grub.cfg", "version=GRUB"}},
+		{"BIOS", vm.BIOS, "", []string{"load=http://10.77.0.1/boot.ipxe", "platform=pcbios"}},
+		{"UEFI-iPXE", vm.UEFI, "snponly", []string{"file=snponly.efi", "load=http://10.77.0.1/boot.ipxe", "platform=efi"}},
+		{"UEFI-HTTP", vm.UEFIHTTP, "", []string{"load=http://10.77.0.1/loaders/shimx64.efi", "version=GRUB"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if c.slow && os.Getenv("SWARMBOOT_FIRMWARE") != "1" {
-				t.Skip("slow; make e2e-firmware runs it")
+			if i > 0 {
+				needsPatience(t)
 			}
-			wanted := machine{Name: "firmware", MAC: "52:54:00:77:05:0" + string(rune('0'+i)), Image: "lab@1"}
+			wanted := machine{Name: "firmware", MAC: fmt.Sprintf("52:54:00:77:05:%02x", i), Image: "lab@1", Loader: c.loader}
 			rack := newRack(t, wanted)
 			m := rack.powerOn(vm.MachineConfig{Name: "firmware", MAC: wanted.MAC, Firmware: c.firmware})
-			login(t, m)
-			status := rack.server.wait(t, wanted.MAC, stage.Ready)
-			t.Log(stageTimes(status))
+			bootsToLogin(t, rack, m, wanted)
 			for _, words := range c.loads {
 				rack.server.logged(t, words)
 			}
-			if root := run(t, m.Console, "findmnt --noheadings --output FSTYPE /"); root != "overlay" {
-				t.Errorf("/ is %q; want overlay", root)
-			}
-			if c.then != nil {
-				c.then(t, m)
+			if c.firmware == vm.SecureBoot {
+				isLockedDown(t, m)
 			}
 		})
+	}
+}
+
+// TestFirmwareBeside boots machines on a network whose addresses dnsmasq gives:
+// the boot server only says what to load.
+func TestFirmwareBeside(t *testing.T) {
+	needsPatience(t)
+	for i, firmware := range []vm.Firmware{vm.BIOS, vm.UEFI} {
+		t.Run(string(firmware), func(t *testing.T) {
+			wanted := machine{Name: "beside", MAC: fmt.Sprintf("52:54:00:77:06:%02x", i), Image: "lab@1"}
+			rack := newRackBeside(t, wanted)
+			m := rack.powerOn(vm.MachineConfig{Name: "beside", MAC: wanted.MAC, Firmware: firmware})
+			bootsToLogin(t, rack, m, wanted)
+			rack.server.logged(t, "proxy dhcp", "machine="+wanted.MAC)
+			if address := run(t, m.Console, "ip -4 -o address show scope global"); !strings.Contains(address, " 10.77.0.5") && !strings.Contains(address, " 10.77.0.6") &&
+				!strings.Contains(address, " 10.77.0.7") && !strings.Contains(address, " 10.77.0.8") && !strings.Contains(address, " 10.77.0.9") {
+				t.Errorf("it has %q; want an address of dnsmasq's, 10.77.0.50 to 99", address)
+			}
+		})
+	}
+}
+
+// TestFirmwareRefuses has a machine with Secure Boot on load an iPXE that nobody
+// has signed.
+func TestFirmwareRefuses(t *testing.T) {
+	needsPatience(t)
+	wanted := machine{Name: "strict", MAC: "52:54:00:77:07:01", Image: "lab@1", Loader: "snponly"}
+	rack := newRack(t, wanted)
+	m := rack.powerOn(vm.MachineConfig{Name: "strict", MAC: wanted.MAC, Firmware: vm.SecureBoot, Memory: 512})
+	rack.server.logged(t, "file=snponly.efi")
+	expect(t, m, "Access Denied")
+	if s := rack.server.machine(t, wanted.MAC); !s.Times[stage.Script].IsZero() {
+		t.Error("it has asked for a script; want the loader not to run")
+	}
+}
+
+// TestFirmwareARM64 boots a machine with another processor, through shim and
+// GRUB made for it, into an image of a busybox.
+func TestFirmwareARM64(t *testing.T) {
+	needsPatience(t)
+	for file, remedy := range map[string]string{
+		vm.ARMCode: "package qemu-efi-aarch64", built(t, "initramfs-arm64.cpio.zst"): "make e2e-firmware makes it",
+		filepath.Join(cache(t), "lab-state", "images", "refs", "arm64"): "make e2e-firmware makes it",
+	} {
+		if _, err := os.Stat(file); err != nil {
+			t.Skipf("needs %s: %s", file, remedy)
+		}
+	}
+	if _, err := exec.LookPath(vm.ARMProgram); err != nil {
+		t.Skipf("needs %s (package qemu-system-arm)", vm.ARMProgram)
+	}
+	wanted := machine{Name: "arm", MAC: "52:54:00:77:08:01", Image: "arm64@1", KernelArgs: "console=ttyAMA0"}
+	rack := newRack(t, wanted)
+	m := rack.powerOn(vm.MachineConfig{Name: "arm", MAC: wanted.MAC, Firmware: vm.ARM64})
+	bootsToLogin(t, rack, m, wanted)
+	rack.server.logged(t, "file=grubaa64.efi")
+	if kind := run(t, m.Console, "uname -m"); kind != "aarch64" {
+		t.Errorf("its processor is %q; want aarch64", kind)
+	}
+}
+
+func needsPatience(t *testing.T) {
+	t.Helper()
+	needs(t)
+	if os.Getenv("SWARMBOOT_FIRMWARE") != "1" {
+		t.Skip("slow; make e2e-firmware runs it")
+	}
+}
+
+// bootsToLogin waits for the login prompt and looks at what the machine stands on.
+func bootsToLogin(t *testing.T, r *rack, m *vm.Machine, wanted machine) {
+	t.Helper()
+	login(t, m)
+	t.Log(stageTimes(r.server.machine(t, wanted.MAC)))
+	if root := run(t, m.Console, "grep ' / ' /proc/mounts"); !strings.Contains(root, "overlay") {
+		t.Errorf("/ is %q; want an overlay", root)
+	}
+	if backing := run(t, m.Console, "cat /sys/block/loop0/loop/backing_file"); backing == "" {
+		t.Error("no loop device holds the root")
 	}
 }
 
@@ -61,14 +138,12 @@ func isLockedDown(t *testing.T, m *vm.Machine) {
 	t.Logf("the kernel says:\n%s", said)
 }
 
-// stageTimes tells when each stage was reached, in seconds since the first
-// packet.
+// stageTimes tells when each stage was reached, since the first packet.
 func stageTimes(m bootserver.MachineStatus) string {
 	var b strings.Builder
-	begun := m.Times[stage.DHCP]
 	for _, s := range stage.All {
 		if at, ok := m.Times[s]; ok {
-			b.WriteString(string(s) + " " + at.Sub(begun).Round(100*time.Millisecond).String() + "  ")
+			fmt.Fprintf(&b, "%s %v  ", s, at.Sub(m.Times[stage.DHCP]).Round(100*time.Millisecond))
 		}
 	}
 	return strings.TrimSpace(b.String())

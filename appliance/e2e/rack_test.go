@@ -96,6 +96,7 @@ func swarmboot(t *testing.T, args ...string) (output string, status int) {
 type machine struct {
 	Name, MAC, Image string
 	KernelArgs       string // besides those that make it talk on the serial port
+	Loader           string // empty: the usual one
 }
 
 // A rack is a boot server and its machines on a network of their own.
@@ -103,6 +104,7 @@ type rack struct {
 	t      *testing.T
 	lan    *vm.LAN
 	dir    string
+	proxy  bool // another DHCP server gives the addresses
 	server *server
 	powers map[string]*vm.Machine // by MAC
 }
@@ -114,11 +116,29 @@ var racks atomic.Int32
 func newRack(t *testing.T, machines ...machine) *rack {
 	t.Helper()
 	needs(t)
+	return newRackOf(t, labState(t), machines...)
+}
+
+// newRackBeside is the same on a network where dnsmasq gives the addresses.
+func newRackBeside(t *testing.T, machines ...machine) *rack {
+	t.Helper()
+	needs(t)
+	folder := labState(t)
+	r := emptyRack(t, folder)
+	r.proxy = true
+	r.dnsmasq()
+	r.server = r.serve(folder, machines)
+	return r
+}
+
+// labState makes a state folder with the lab's keys and images.
+func labState(t *testing.T) string {
+	t.Helper()
 	folder := newState(t)
 	if err := os.Symlink(filepath.Join(cache(t), "lab-state", "images"), filepath.Join(folder, "images")); err != nil {
 		t.Fatal(err)
 	}
-	return newRackOf(t, folder, machines...)
+	return folder
 }
 
 // newState makes a state folder with the lab's keys, and no images.
@@ -137,6 +157,15 @@ func newState(t *testing.T) string {
 // newRackOf starts a boot server on a state folder.
 func newRackOf(t *testing.T, folder string, machines ...machine) *rack {
 	t.Helper()
+	r := emptyRack(t, folder)
+	r.server = r.serve(folder, machines)
+	return r
+}
+
+// emptyRack is a network without a boot server, whose files will lie beside its
+// state folder.
+func emptyRack(t *testing.T, folder string) *rack {
+	t.Helper()
 	r := &rack{t: t, dir: filepath.Dir(folder), powers: map[string]*vm.Machine{}}
 	lan, err := vm.NewLAN(vm.TempName(lanPrefix, int(racks.Add(1))), network, filepath.Join(r.dir, "lan"))
 	if err != nil {
@@ -144,8 +173,32 @@ func newRackOf(t *testing.T, folder string, machines ...machine) *rack {
 	}
 	r.lan = lan
 	t.Cleanup(r.end)
-	r.server = r.serve(folder, machines)
 	return r
+}
+
+// dnsmasq starts another DHCP server, which knows nothing of booting, on a card
+// of its own on the same wire.
+func (r *rack) dnsmasq() {
+	r.t.Helper()
+	if _, err := exec.LookPath("dnsmasq"); err != nil {
+		r.t.Skip("needs dnsmasq (package dnsmasq-base)")
+	}
+	const card = "dns"
+	if err := r.lan.Attach(card, netip.MustParsePrefix("10.77.0.2/24")); err != nil {
+		r.t.Fatal(err)
+	}
+	ready := func(context.Context) error {
+		if log, _ := os.ReadFile(filepath.Join(r.dir, "dnsmasq.log")); !strings.Contains(string(log), "started") {
+			return errors.New("dnsmasq has not started")
+		}
+		return nil
+	}
+	if _, err := r.lan.Serve(r.t.Context(), ready, filepath.Join(r.dir, "dnsmasq.log"), "dnsmasq",
+		"--keep-in-foreground", "--log-facility=-", "--log-dhcp", "--conf-file=/dev/null", "--user=root", "--pid-file=", "--port=0",
+		"--interface="+card, "--bind-interfaces", "--no-ping", "--dhcp-authoritative",
+		"--dhcp-leasefile="+filepath.Join(r.dir, "dnsmasq.leases"), "--dhcp-range=10.77.0.50,10.77.0.99,1h"); err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // end stops everything, and keeps what tells why the test has failed.
@@ -191,7 +244,11 @@ networks:
   lab:
     interface: {{.Interface}}
     address: {{.Network}}
+{{- if .Proxy}}
+    mode: proxy
+{{- else}}
     pool: 10.77.0.100-10.77.0.199
+{{- end}}
 defaults:
   # loglevel=4: only what is wrong; the console is slow where it is emulated.
   kernel_args: console=ttyS0 loglevel=4 mitigations=off
@@ -201,6 +258,9 @@ machines:
     name: {{.Name}}
     image: {{.Image}}
     kernel_args: {{.KernelArgs}}
+{{- with .Loader}}
+    loader: {{.}}
+{{- end}}
 {{- end}}
 `))
 
@@ -209,7 +269,7 @@ func (r *rack) serve(folder string, machines []machine) *server {
 	r.t.Helper()
 	var text bytes.Buffer
 	if err := settings.Execute(&text, map[string]any{
-		"Interface": vm.Bridge, "Network": network, "Machines": machines,
+		"Interface": vm.Bridge, "Network": network, "Proxy": r.proxy, "Machines": machines,
 		"State": folder, "Loaders": filepath.Join(cache(r.t), "loaders"), "Initramfs": initramfsFile(r.t),
 	}); err != nil {
 		r.t.Fatal(err)

@@ -91,11 +91,14 @@ func takeKernel(dir, want, kernel string) (release, modules string, err error) {
 func addKernel(ctx context.Context, o Options, from source, work, root string) (release string, err error) {
 	other := filepath.Join(work, "root")
 	want := o.Kernel
+	if err := os.Mkdir(work, 0o711); err != nil {
+		return "", err
+	}
 	if from.kind == "debian" {
 		want = ""
 		err = extractKernel(ctx, o, from.place, other)
 	} else {
-		err = errors.Join(os.Mkdir(work, 0o711), from.unpack(ctx, o, filepath.Join(work, "unpack"), other))
+		err = from.unpack(ctx, o, filepath.Join(work, "unpack"), other)
 	}
 	if err != nil {
 		return "", err

@@ -1,6 +1,9 @@
 package vm
 
-import "fmt"
+import (
+	"fmt"
+	"net/netip"
+)
 
 // plug connects a machine to the bridge and returns the name of its tap device.
 //
@@ -31,6 +34,28 @@ func (l *LAN) plug(name, rate string) (tap string, err error) {
 		}
 	}
 	return tap, l.SetRate(name, rate)
+}
+
+// Attach gives the LAN's namespace one more card on the bridge, with an address
+// of its own, for a program that is to be another computer to the machines.
+func (l *LAN) Attach(name string, address netip.Prefix) error {
+	for _, step := range [][]string{
+		{"link", "add", name, "type", "veth", "peer", "name", name + "-s"},
+		{"link", "set", name + "-s", "master", Bridge, "up"},
+		{"addr", "add", address.String(), "dev", name},
+		{"link", "set", name, "up"},
+	} {
+		if err := l.ip(step...); err != nil {
+			return fmt.Errorf("attach %s: %w", name, err)
+		}
+	}
+	// Each card answers for its own address alone, although one kernel has both.
+	for _, setting := range []string{"arp_ignore=1", "arp_announce=2"} {
+		if err := run("ip", "netns", "exec", l.name, "sysctl", "-qw", "net.ipv4.conf.all."+setting); err != nil {
+			return fmt.Errorf("attach %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // unplug removes what plug made.

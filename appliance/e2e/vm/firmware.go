@@ -28,7 +28,7 @@ const (
 	ovmfVars   = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 	secureCode = "/usr/share/OVMF/OVMF_CODE_4M.ms.fd"
 	secureVars = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd" // with Microsoft's keys enrolled
-	armCode    = "/usr/share/AAVMF/AAVMF_CODE.fd"
+	ARMCode    = "/usr/share/AAVMF/AAVMF_CODE.fd"
 	armVars    = "/usr/share/AAVMF/AAVMF_VARS.fd"
 	biosROM    = "/usr/lib/ipxe/qemu/pxe-virtio.rom"
 )
@@ -87,7 +87,7 @@ func (f Firmware) arguments(nic, mac string) ([]string, error) {
 		case SecureBoot:
 			code, vars = secureCode, secureVars
 		case ARM64:
-			code, vars = armCode, armVars
+			code, vars = ARMCode, armVars
 		}
 		args := append(flash(code, vars),
 			// Without a ROM the firmware's own PXE client boots, as on real servers.

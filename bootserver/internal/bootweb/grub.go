@@ -66,7 +66,7 @@ echo "Swarmboot: stage kernel: $part failed; GRUB tells why above"
 source "%s%s?%s&part=$part"
 `, plain(p.title()), image.Manifest.Ref(),
 		part(catalogue.Kernel), strings.Join(args, " "),
-		device, InitramfsPath, part(catalogue.Modules),
+		device, InitramfsPath+image.Manifest.Arch, part(catalogue.Modules),
 		device, failedPath, report)
 }
 

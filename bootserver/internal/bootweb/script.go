@@ -41,7 +41,7 @@ func (ipxe) boot(p Plan, base string, attempt int) string {
 	b.WriteString("set part kernel\n")
 	fmt.Fprintf(&b, "kernel --name kernel %s %s || goto failed\n", part(catalogue.Kernel), strings.Join(args, " "))
 	b.WriteString("set part initramfs\n")
-	fmt.Fprintf(&b, "initrd --name initramfs %s%s || goto failed\n", base, InitramfsPath)
+	fmt.Fprintf(&b, "initrd --name initramfs %s%s || goto failed\n", base, InitramfsPath+image.Manifest.Arch)
 	b.WriteString("set part modules\n")
 	fmt.Fprintf(&b, "initrd --name modules %s || goto failed\n", part(catalogue.Modules))
 	b.WriteString("set part start\n")

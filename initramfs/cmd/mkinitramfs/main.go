@@ -36,11 +36,12 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("mkinitramfs", flag.ExitOnError)
 	output := flags.String("o", "initramfs.cpio.zst", "write the archive to `FILE`")
+	arch := flags.String("arch", "amd64", "make it for machines with this `PROCESSOR`: amd64 or arm64")
 	_ = flags.Parse(args) // ExitOnError
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	sizes, err := initramfs.Build(ctx, initramfs.Options{Output: *output})
+	sizes, err := initramfs.Build(ctx, initramfs.Options{Output: *output, Arch: *arch})
 	if err != nil {
 		return err
 	}
