@@ -122,6 +122,17 @@ type NetworkStatus struct {
 	PoolSize  int        `json:"pool_size"`      // addresses in it
 	PoolUsed  int        `json:"pool_used"`      // of these, given out
 	Unknown   Policy     `json:"unknown"`
+
+	OtherServers []OtherServer `json:"other_servers"` // DHCP servers that were heard there
+}
+
+// OtherServer is a DHCP server, not ours, that was heard in the last half hour. In
+// mode proxy there should be one, in mode full there must be none.
+type OtherServer struct {
+	Address netip.Addr `json:"address"`
+	MAC     string     `json:"mac"`
+	File    string     `json:"file,omitempty"` // what it tells machines to boot
+	Heard   time.Time  `json:"heard"`
 }
 
 // Lease is an address that a machine has been given.
@@ -134,17 +145,22 @@ type Lease struct {
 
 // Networks tells of the networks in the order of the config.
 func (s *Server) Networks() []NetworkStatus {
-	leases := s.dhcp.Leases()
+	leases, others := s.dhcp.Leases(), s.dhcp.Rivals()
 	now := time.Now()
 	all := []NetworkStatus{}
 	for _, n := range s.site.Load().Networks {
-		status := NetworkStatus{Name: n.Name, Interface: n.Interface, Server: n.Server, Subnet: n.Subnet.String(), Mode: n.Mode, Unknown: n.Unknown}
+		status := NetworkStatus{Name: n.Name, Interface: n.Interface, Server: n.Server, Subnet: n.Subnet.String(), Mode: n.Mode, Unknown: n.Unknown, OtherServers: []OtherServer{}}
 		if n.Pool.First.IsValid() {
 			status.Pool, status.PoolSize = n.Pool.String(), n.Pool.size()
 		}
 		for _, l := range leases {
 			if n.Pool.Contains(l.Address) && l.Expires.After(now) {
 				status.PoolUsed++
+			}
+		}
+		for _, o := range others {
+			if o.Network == n.Name {
+				status.OtherServers = append(status.OtherServers, OtherServer{Address: o.Address, MAC: o.MAC.String(), File: o.File, Heard: o.Heard})
 			}
 		}
 		all = append(all, status)
@@ -157,6 +173,9 @@ func (r Range) size() int {
 	first, last := r.First.As4(), r.Last.As4()
 	return int(binary.BigEndian.Uint32(last[:])-binary.BigEndian.Uint32(first[:])) + 1
 }
+
+// DHCP counts the packets of DHCP.
+func (s *Server) DHCP() dhcp.Stats { return s.dhcp.Stats() }
 
 // Leases are the addresses that were given out, in their order.
 func (s *Server) Leases() []Lease {

@@ -89,6 +89,13 @@ func (s serverStatus) print(w io.Writer, now time.Time) error {
 	if err := table.Networks(w, s.Networks); err != nil {
 		return err
 	}
+	for _, n := range s.Networks {
+		for _, other := range n.OtherServers {
+			if n.Mode == bootserver.Full {
+				fmt.Fprintf(w, "network %s: another DHCP server answers too, %s (card %s); stop it, or set the network's mode to proxy or reservations\n", n.Name, other.Address, other.MAC)
+			}
+		}
+	}
 	fmt.Fprintln(w)
 	if err := table.Stages(w, s.Machines); err != nil {
 		return err
