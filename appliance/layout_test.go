@@ -50,7 +50,7 @@ var homes = map[string][]string{
 	"github.com/ulikunitz/xz":               {"images/builder", "images/internal/decompress"},
 	"github.com/vbauerster/mpb":             {"appliance/cmd/swarmboot"},
 	"github.com/vishvananda/netlink":        {"initramfs/internal/netup"},
-	"go.etcd.io/bbolt":                      {"bootserver/..."},
+	"go.etcd.io/bbolt":                      {"bootserver/internal/leasestore"},
 	"go.yaml.in/yaml":                       {"appliance/internal/settings"},
 }
 

@@ -26,6 +26,7 @@ import (
 
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/bootserver/internal/leasestore"
 	"swarmboot/bootserver/internal/ra"
 	"swarmboot/bootserver/internal/seeder"
 	"swarmboot/bootserver/internal/tftp"
@@ -47,6 +48,7 @@ type Server struct {
 	meter     *meter
 	profiles  *profiles
 	dhcp      *dhcp.Server
+	leases    leasestore.Store
 	tftp      *tftp.Server
 	tracker   *tracker.Tracker
 	web       bootweb.Config
@@ -96,8 +98,12 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	if s.tftp, err = tftp.New(tftp.Config{Dir: cfg.Loaders, Make: s.made, Log: log, Loading: s.loading}); err != nil {
 		return nil, err
 	}
-	s.dhcp, err = dhcp.New(dhcp.Config{Networks: s.site.Load().dhcpNetworks(), Leases: filepath.Join(cfg.State, "leases.db"), Log: log}, dhcpSide{s})
+	if s.leases, err = leasestore.Open(filepath.Join(cfg.State, "leases.db"), log); err != nil {
+		return nil, err
+	}
+	s.dhcp, err = dhcp.New(dhcp.Config{Networks: s.site.Load().dhcpNetworks(), Leases: s.leases, Log: log}, dhcpSide{s})
 	if err != nil {
+		s.leases.Close()
 		return nil, err
 	}
 	return s, nil
@@ -131,6 +137,7 @@ type service struct {
 // returns after all have ended. A requested stop is not an error. It can be
 // called once.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.leases.Close()
 	defer s.dhcp.Close()
 	services, err := s.open(ctx)
 	if err != nil {

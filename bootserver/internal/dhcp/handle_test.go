@@ -2,7 +2,6 @@ package dhcp
 
 import (
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,11 +16,10 @@ func serverWith(t testing.TB, mode Mode) (*Server, *text) {
 	n := lab
 	n.Mode, n.First, n.Last = mode, address(100), address(110)
 	log := &text{}
-	s, err := New(Config{Networks: []Network{n}, Leases: filepath.Join(t.TempDir(), "leases.db"), Log: logTo(log)}, everybody{map[MAC]string{{0x52, 0x54, 0, 0x77, 0, 2}: "m2"}})
+	s, err := New(Config{Networks: []Network{n}, Leases: openStore(t, logTo(log)), Log: logTo(log)}, everybody{map[MAC]string{{0x52, 0x54, 0, 0x77, 0, 2}: "m2"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	runStore(t, s)
 	return s, log
 }
 

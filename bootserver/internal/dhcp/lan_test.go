@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -182,7 +181,7 @@ func wireNetwork(mode Mode) Network {
 func (l *lan) serve(chooser Chooser, networks ...Network) (*Server, *text) {
 	l.Helper()
 	log := &text{}
-	s, err := New(Config{Networks: networks, Leases: filepath.Join(l.TempDir(), "leases.db"), Log: logTo(log)}, chooser)
+	s, err := New(Config{Networks: networks, Leases: openStore(l, logTo(log)), Log: logTo(log)}, chooser)
 	if err != nil {
 		l.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"swarmboot/bootserver/internal/leasestore"
 )
 
 const (
@@ -37,8 +39,8 @@ type Pool struct {
 // A lease binds an address to a machine. A machine keeps its address after the
 // lease has ended for as long as nobody else needs it.
 type lease struct {
-	MAC     MAC       `json:"mac"`
-	Expires time.Time `json:"expires"` // zero: only offered so far
+	MAC     MAC
+	Expires time.Time // zero: only offered so far
 
 	held   time.Time // end of the offer; in memory only
 	unseen bool      // nobody has looked yet whether another computer uses it; in memory only
@@ -48,7 +50,8 @@ type lease struct {
 // answered from memory; what machines have been promised is on disk before they
 // hear of it.
 type leases struct {
-	store *store
+	name  string // of the pool in the store
+	store leasestore.Store
 
 	mu          sync.Mutex
 	pool        Pool                     // guarded by mu
@@ -60,8 +63,8 @@ type leases struct {
 
 // newLeases begins with what is known from before. Addresses of other networks
 // among it are left to those.
-func newLeases(pool Pool, known map[netip.Addr]lease, st *store) *leases {
-	l := &leases{store: st, byMAC: map[MAC]netip.Addr{}, byAddress: known, quarantined: map[netip.Addr]time.Time{}}
+func newLeases(name string, pool Pool, known map[netip.Addr]lease, st leasestore.Store) *leases {
+	l := &leases{name: name, store: st, byMAC: map[MAC]netip.Addr{}, byAddress: known, quarantined: map[netip.Addr]time.Time{}}
 	l.setPool(pool)
 	return l
 }
@@ -204,11 +207,9 @@ func (l *leases) free(mac MAC, address netip.Addr, now time.Time) bool {
 func (l *leases) bind(address netip.Addr, entry lease) {
 	if before, ok := l.byMAC[entry.MAC]; ok && before != address {
 		delete(l.byAddress, before)
-		l.store.put(change{address: before})
 	}
 	if owner, ok := l.byAddress[address]; ok && owner.MAC != entry.MAC {
 		delete(l.byMAC, owner.MAC)
-		l.store.put(change{address: address})
 	}
 	l.byMAC[entry.MAC], l.byAddress[address] = address, entry
 }
@@ -222,13 +223,37 @@ func (l *leases) claim(ctx context.Context, mac MAC, address netip.Addr, now tim
 		l.mu.Unlock()
 		return false, nil
 	}
+	before := l.byAddress[address]
+	running := before.MAC == mac && before.Expires.After(now)
 	entry := lease{MAC: mac, Expires: now.Add(l.pool.Lease)}
 	l.bind(address, entry)
+	free := now.Add(-l.pool.Lease / 10) // as in the method free
+	_, reserved := l.pool.Reserved[mac]
+	if reserved {
+		free = entry.Expires.AddDate(100, 0, 0) // the admin has decided
+	}
 	l.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
-	return true, l.store.write(ctx, address, entry)
+	err := l.store.Claim(ctx, l.stored(address, entry), free)
+	switch {
+	case errors.Is(err, leasestore.ErrTaken):
+		// What is stored knows more than we: another server's lease, perhaps. The
+		// machine is to be offered something else.
+		l.decline(mac, address, now)
+		return false, nil
+	case err != nil && (reserved || running):
+		// Nobody else can get the address. A full disk must not stop machines
+		// that are known; the store says in the log what is wrong with it.
+		return true, nil
+	}
+	return true, err
+}
+
+// stored is the entry as the store keeps it.
+func (l *leases) stored(address netip.Addr, entry lease) leasestore.Lease {
+	return leasestore.Lease{Pool: l.name, Address: address, MAC: entry.MAC, Expires: entry.Expires}
 }
 
 // learn notes an address that another server has given to mac.
@@ -240,7 +265,7 @@ func (l *leases) learn(mac MAC, address netip.Addr, now time.Time) {
 	}
 	entry := lease{MAC: mac, Expires: now.Add(l.pool.Lease)}
 	l.bind(address, entry)
-	l.store.put(change{address: address, lease: &entry})
+	l.store.Note(l.stored(address, entry))
 }
 
 // touch extends the lease of a machine that was heard in another way, when half
@@ -255,7 +280,7 @@ func (l *leases) touch(mac MAC, now time.Time) {
 	}
 	entry.Expires = now.Add(l.pool.Lease)
 	l.byAddress[address] = entry
-	l.store.put(change{address: address, lease: &entry})
+	l.store.Note(l.stored(address, entry))
 }
 
 // release ends a lease that its machine gives back.
@@ -265,7 +290,7 @@ func (l *leases) release(mac MAC, address netip.Addr, now time.Time) {
 	if entry := l.byAddress[address]; entry.MAC == mac && entry.Expires.After(now) {
 		entry.Expires = now
 		l.byAddress[address] = entry
-		l.store.put(change{address: address, lease: &entry})
+		l.store.Note(l.stored(address, entry))
 	}
 }
 
@@ -280,7 +305,8 @@ func (l *leases) decline(mac MAC, address netip.Addr, now time.Time) bool {
 	l.quarantined[address] = now.Add(quarantineTime)
 	delete(l.byMAC, mac)
 	delete(l.byAddress, address)
-	l.store.put(change{address: address})
+	// In the store the lease has ended so long ago that the address is anybody's.
+	l.store.Note(l.stored(address, lease{MAC: mac, Expires: now.Add(-l.pool.Lease)}))
 	return true
 }
 

@@ -5,11 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"os"
 	"path/filepath"
-	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"swarmboot/bootserver/internal/leasestore"
 )
 
 var (
@@ -24,23 +25,20 @@ func small() Pool {
 	return Pool{First: address(10), Last: address(12), Except: []netip.Addr{address(1)}, Reserved: map[MAC]netip.Addr{m3: address(12)}, Lease: time.Hour}
 }
 
-// open opens leases whose writer runs until the test or stop ends.
+// open opens leases on a file, until stop or the end of the test.
 func open(t *testing.T, path string, pool Pool) (l *leases, stop func()) {
 	t.Helper()
-	st, err := openStore(path, slog.New(slog.DiscardHandler))
+	st, err := leasestore.Open(path, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { st.run(ctx); close(done) }()
-	stop = func() { cancel(); <-done; st.close() }
+	stop = sync.OnceFunc(func() { st.Close() })
 	t.Cleanup(stop)
-	known, err := st.load()
+	known, err := load(st)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newLeases(pool, known, st), stop
+	return newLeases("lab", pool, known, st), stop
 }
 
 func grant(t *testing.T, l *leases, mac MAC, now time.Time) netip.Addr {
@@ -184,22 +182,49 @@ func TestDeclineAndRelease(t *testing.T) {
 	}
 }
 
-func TestADamagedFileIsMovedAside(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "leases.db")
-	if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 2000)), 0o600); err != nil {
+// TestTheStoreKnowsBetter: an address that is stored for another machine, by
+// another server perhaps, is not given away, and the machine gets another one.
+func TestTheStoreKnowsBetter(t *testing.T) {
+	l, _ := open(t, filepath.Join(t.TempDir(), "leases.db"), small())
+	a, _, err := l.offer(m1, netip.Addr{}, noon)
+	if err != nil {
 		t.Fatal(err)
 	}
-	l, _ := open(t, path, small())
-	grant(t, l, m1, noon)
-	if aside, _ := filepath.Glob(path + ".damaged-*"); len(aside) != 1 {
-		t.Errorf("files moved aside: %v; want one", aside)
+	if err := l.store.Claim(t.Context(), leasestore.Lease{Pool: "lab", Address: a, MAC: m2, Expires: noon.Add(time.Hour)}, noon); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := l.claim(t.Context(), m1, a, noon); ok || err != nil {
+		t.Errorf("claim of another machine's address = %v, %v; want a refusal", ok, err)
+	}
+	if b := grant(t, l, m1, noon); b == a {
+		t.Errorf("m1 got %s, which is another machine's", a)
 	}
 }
 
-func TestTwoServersCannotShareTheFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "leases.db")
-	open(t, path, small())
-	if _, err := openStore(path, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "another swarmboot") {
-		t.Errorf("second openStore = %v; want it to name the other server", err)
+// TestFullDisk: machines that are known boot although nothing can be written.
+func TestFullDisk(t *testing.T) {
+	l, _ := open(t, filepath.Join(t.TempDir(), "leases.db"), small())
+	a := grant(t, l, m1, noon)
+	full := errors.New("no space left on device")
+	l.store = brokenStore{l.store, full}
+	for mac, address := range map[MAC]netip.Addr{m1: a, m3: address(12)} {
+		if ok, err := l.claim(t.Context(), mac, address, noon.Add(time.Minute)); !ok || err != nil {
+			t.Errorf("claim by %s, which is known = %v, %v; want yes", mac, ok, err)
+		}
+	}
+	b, _, err := l.offer(m2, netip.Addr{}, noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.claim(t.Context(), m2, b, noon); !errors.Is(err, full) {
+		t.Errorf("claim of a new address = %v; want %v", err, full)
 	}
 }
+
+// brokenStore cannot write.
+type brokenStore struct {
+	leasestore.Store
+	err error
+}
+
+func (s brokenStore) Claim(context.Context, leasestore.Lease, time.Time) error { return s.err }

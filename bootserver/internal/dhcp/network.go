@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"swarmboot/bootserver/internal/leasestore"
 )
 
 // Mode is how far the server is a network's DHCP server.
@@ -68,7 +71,7 @@ type networks []*network
 
 // merge makes the networks that follow on from before. Leases of new ones come
 // from the store.
-func (before networks) merge(next []Network, st *store) (networks, error) {
+func (before networks) merge(next []Network, st leasestore.Store) (networks, error) {
 	var all networks
 	var known map[netip.Addr]lease // read once, if needed
 	for _, n := range next {
@@ -81,15 +84,30 @@ func (before networks) merge(next []Network, st *store) (networks, error) {
 		}
 		if known == nil {
 			var err error
-			if known, err = st.load(); err != nil {
+			if known, err = load(st); err != nil {
 				return nil, err
 			}
 		}
 		own := maps.Clone(known)
 		maps.DeleteFunc(own, func(a netip.Addr, _ lease) bool { return !n.Subnet.Contains(a) })
-		all = append(all, &network{n, newLeases(n.pool(), own, st)})
+		all = append(all, &network{n, newLeases(n.Subnet.String(), n.pool(), own, st)})
 	}
 	return all, nil
+}
+
+// load reads all that is stored, IPv6 left out.
+func load(st leasestore.Store) (map[netip.Addr]lease, error) {
+	all, err := st.All(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[netip.Addr]lease, len(all))
+	for _, l := range all {
+		if l.Address.Is4() && l.MAC != (MAC{}) {
+			known[l.Address] = lease{MAC: l.MAC, Expires: l.Expires}
+		}
+	}
+	return known, nil
 }
 
 // containing finds the network of an address.

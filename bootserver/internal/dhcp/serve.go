@@ -6,7 +6,7 @@
 // A packet comes in at a port (port.go), waits for its worker (queue.go), and is
 // read by parse (client.go), which says who asks. handle (handle.go) decides: by
 // the network that the machine is on (network.go, relay.go), by the leases there
-// (lease.go, store.go). answer (answer.go) builds the reply, and send.go says
+// (lease.go). answer (answer.go) builds the reply, and send.go says
 // which way it goes. An address that is new to its machine is first looked for
 // on the wire (probe.go). rivals.go watches for other servers.
 //
@@ -25,6 +25,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"swarmboot/bootserver/internal/leasestore"
 )
 
 // ErrDenied says that a machine is none of ours and gets no answer.
@@ -43,7 +45,7 @@ type Chooser interface {
 // Config says where the server answers and from what.
 type Config struct {
 	Networks []Network // with different subnets and interfaces
-	Leases   string    // file that keeps the leases
+	Leases   leasestore.Store
 	Log      *slog.Logger
 }
 
@@ -51,7 +53,7 @@ type Config struct {
 type Server struct {
 	log      *slog.Logger
 	chooser  Chooser
-	store    *store
+	store    leasestore.Store
 	networks atomic.Pointer[networks]
 	queue    *queue
 	prober   *prober
@@ -70,18 +72,13 @@ type serving struct {
 	wg  sync.WaitGroup
 }
 
-// New opens the lease file. Close the server when it is no longer needed.
+// New reads the leases. Close the server when it is no longer needed.
 func New(cfg Config, chooser Chooser) (*Server, error) {
-	st, err := openStore(cfg.Leases, cfg.Log)
+	nets, err := networks(nil).merge(cfg.Networks, cfg.Leases)
 	if err != nil {
 		return nil, err
 	}
-	nets, err := networks(nil).merge(cfg.Networks, st)
-	if err != nil {
-		st.close()
-		return nil, err
-	}
-	s := &Server{log: cfg.Log, chooser: chooser, store: st, ports: map[string]*port{}, quiet: quiet{every: time.Minute}}
+	s := &Server{log: cfg.Log, chooser: chooser, store: cfg.Leases, ports: map[string]*port{}, quiet: quiet{every: time.Minute}}
 	s.networks.Store(&nets)
 	s.queue = newQueue(s)
 	s.prober = newProber(func(v verdict, in inbound) error { return in.on.ask(v) }, s.queue.put, s.log, &s.counters)
@@ -89,14 +86,13 @@ func New(cfg Config, chooser Chooser) (*Server, error) {
 	return s, nil
 }
 
-// Close closes the lease file, and ports that Serve has not taken over.
-func (s *Server) Close() error {
+// Close closes ports that Serve has not taken over.
+func (s *Server) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range s.ports {
 		p.close()
 	}
-	return s.store.close()
 }
 
 // Owner is the machine that has been given address.
@@ -210,10 +206,6 @@ func (s *Server) start(p *port) {
 // Serve answers until ctx is done, on the ports that Listen has opened and
 // Reload may change. It can be called once.
 func (s *Server) Serve(ctx context.Context) error {
-	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
-	var storing sync.WaitGroup
-	storing.Go(func() { s.store.run(storeCtx) })
-
 	run := &serving{ctx: ctx}
 	s.queue.start(run)
 	s.mu.Lock()
@@ -230,8 +222,6 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.mu.Unlock()
 	s.prober.stop()
 	run.wg.Wait()
-	stopStore()
-	storing.Wait()
 	return nil
 }
 

@@ -2,7 +2,6 @@ package dhcp
 
 import (
 	"bytes"
-	"context"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
+
+	"swarmboot/bootserver/internal/leasestore"
 )
 
 // chooser is a Chooser that knows no machine but OVMF's.
@@ -33,20 +34,22 @@ func newServer(t testing.TB) (*Server, *chooser, *bytes.Buffer) {
 	c := &chooser{}
 	n := lab
 	n.First, n.Last = address(100), address(110)
-	s, err := New(Config{Networks: []Network{n}, Leases: filepath.Join(t.TempDir(), "leases.db"), Log: slog.New(slog.NewTextHandler(&text, nil))}, c)
+	log := slog.New(slog.NewTextHandler(&text, nil))
+	s, err := New(Config{Networks: []Network{n}, Leases: openStore(t, log), Log: log}, c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	runStore(t, s)
 	return s, c, &text
 }
 
-// runStore runs the part of Serve that needs no sockets.
-func runStore(t testing.TB, s *Server) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { s.store.run(ctx); close(done) }()
-	t.Cleanup(func() { cancel(); <-done; s.Close() })
+func openStore(t testing.TB, log *slog.Logger) leasestore.Store {
+	t.Helper()
+	st, err := leasestore.Open(filepath.Join(t.TempDir(), "leases.db"), log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	return st
 }
 
 func logTo(x *text) *slog.Logger {
@@ -154,14 +157,14 @@ func TestOtherServersAndNetworksAreLeftAlone(t *testing.T) {
 // go to another machine.
 func TestNoACKBeforeTheLeaseIsOnDisk(t *testing.T) {
 	s, _, text := newServer(t)
-	if err := s.store.db.Close(); err != nil {
+	if err := s.store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	request := changed(t, "ovmf-2022.11.request.hex", func(p *dhcpv4.DHCPv4) { p.UpdateOption(dhcpv4.OptRequestedIPAddress(ip(address(105)))) })
 	if reply, _ := ask(t, s, request); reply != nil {
 		t.Errorf("answer without a lease file = %v; want none", reply)
 	}
-	if !strings.Contains(text.String(), "leases were not written") {
+	if !strings.Contains(text.String(), "leases cannot be stored") {
 		t.Errorf("log lacks the reason:\n%s", text)
 	}
 }

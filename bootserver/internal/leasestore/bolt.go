@@ -48,9 +48,8 @@ type Bolt struct {
 // change is one lease to write.
 type change struct {
 	Lease
-	free   time.Time  // see Claim
-	extend bool       // only if the machine has it
-	done   chan error // nil: nobody waits
+	free time.Time  // see Claim
+	done chan error // nil: nobody waits
 }
 
 // queueLen changes wait for the disk; more machines than that are told to ask
@@ -115,10 +114,10 @@ func (b *Bolt) slow(ctx context.Context) error {
 	return fmt.Errorf("%w: the disk under %s does not keep up: %w", ErrUnavailable, b.db.Path(), context.Cause(ctx))
 }
 
-// Renew implements Store.
-func (b *Bolt) Renew(l Lease) {
+// Note implements Store.
+func (b *Bolt) Note(l Lease) {
 	select {
-	case b.changes <- change{Lease: l, extend: true}:
+	case b.changes <- change{Lease: l}:
 	default:
 	}
 }
@@ -209,7 +208,7 @@ func apply(tx *bbolt.Tx, c change) error {
 		// One that makes no sense binds nobody.
 		if before, err := parse(key, value); err == nil {
 			other := before.MAC != c.MAC
-			if other && (c.extend || !before.Expires.Before(c.free)) {
+			if other && !before.Expires.Before(c.free) {
 				return fmt.Errorf("%s: %w", c.Address, ErrTaken)
 			}
 			if other || before.Pool != c.Pool {
@@ -218,8 +217,6 @@ func apply(tx *bbolt.Tx, c change) error {
 				}
 			}
 		}
-	} else if c.extend {
-		return nil
 	}
 	if c.MAC != [6]byte{} {
 		index := machineKey(c.Lease)

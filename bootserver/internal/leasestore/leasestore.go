@@ -46,9 +46,10 @@ type Store interface {
 	// ErrTaken; if the disk does not take it until ctx is done, ErrUnavailable.
 	Claim(ctx context.Context, l Lease, free time.Time) error
 
-	// Renew changes when a lease ends that its machine has already. Nobody waits
-	// for it, and it may get lost: the machine will ask again before its end.
-	Renew(l Lease)
+	// Note stores a lease that nobody waits for, such as one that was extended. It
+	// takes no address from another machine, and it may get lost: the machine will
+	// be heard of again.
+	Note(l Lease)
 
 	// Healthy is why leases cannot be stored at present; nil if they can.
 	Healthy() error

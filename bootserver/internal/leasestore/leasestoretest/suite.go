@@ -42,7 +42,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 		"of many claims at once one wins":                    race,
 		"many machines at once all get theirs":               storm,
 		"an address can be set aside":                        aside,
-		"renewing changes only the end of one's own lease":   renew,
+		"a note takes no address from another machine":       note,
 		"an ended wait is told":                              patience,
 		"a closed store refuses":                             closed,
 	} {
@@ -170,16 +170,16 @@ func aside(t *testing.T, open Open) {
 	}
 }
 
-func renew(t *testing.T, open Open) {
+func note(t *testing.T, open Open) {
 	s := open(t)
 	claim(t, s, lease(a, 1, time.Hour), begin)
-	s.Renew(lease(a, 1, 5*time.Hour))
-	s.Renew(lease(a, 2, 9*time.Hour)) // not its own
-	s.Renew(lease(b, 3, 9*time.Hour)) // nobody's
+	s.Note(lease(a, 1, 5*time.Hour))
+	s.Note(lease(a, 2, 9*time.Hour)) // another machine's
+	s.Note(lease(b, 3, 9*time.Hour)) // nobody's
 	shut(t, s)
 	s = open(t)
 	defer shut(t, s)
-	has(t, s, lease(a, 1, 5*time.Hour))
+	has(t, s, lease(a, 1, 5*time.Hour), lease(b, 3, 9*time.Hour))
 }
 
 func patience(t *testing.T, open Open) {
@@ -202,7 +202,7 @@ func closed(t *testing.T, open Open) {
 	if err := s.Claim(t.Context(), lease(a, 1, time.Hour), begin); !errors.Is(err, leasestore.ErrUnavailable) {
 		t.Errorf("Claim in a closed store = %v; want %v", err, leasestore.ErrUnavailable)
 	}
-	s.Renew(lease(a, 1, time.Hour)) // does not block
+	s.Note(lease(a, 1, time.Hour)) // does not block
 }
 
 func claim(t *testing.T, s leasestore.Store, l leasestore.Lease, free time.Time) {
