@@ -40,6 +40,7 @@ var homes = map[string][]string{
 	"github.com/mdlayher/ndp":               {"bootserver/internal/ra"},
 	"github.com/mdlayher/packet":            {"bootserver/internal/dhcp"},
 	"github.com/pin/tftp":                   {"bootserver/internal/tftp"},
+	"github.com/prometheus/client_golang":   {"appliance/internal/metrics"},
 	"github.com/santhosh-tekuri/jsonschema": {"appliance/internal/settings"}, // its test alone
 	"github.com/secure-systems-lab":         {"initramfs/envelope"},
 	"github.com/spf13/cobra":                {"appliance/cmd/..."},

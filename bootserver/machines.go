@@ -39,6 +39,7 @@ type registry struct {
 	machines  map[string]*machineState // guarded by mu; by MAC
 	changes   uint64                   // guarded by mu; counts the changes of all machines
 	fromPeers map[string]int64         // guarded by mu; bytes that machines had from each other, by image
+	stays     map[stage.Stage]*Stays   // guarded by mu
 }
 
 type machineState struct {
@@ -49,7 +50,7 @@ type machineState struct {
 }
 
 func newRegistry() *registry {
-	return &registry{machines: map[string]*machineState{}, fromPeers: map[string]int64{}}
+	return &registry{machines: map[string]*machineState{}, fromPeers: map[string]int64{}, stays: map[stage.Stage]*Stays{}}
 }
 
 // touch notes that m has changed. The caller holds mu.
@@ -160,6 +161,7 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 		news = m.Stage != stage.Failed || m.At != said.At || m.Reason != said.Reason
 		if m.Stage != stage.Failed {
 			m.Since = now
+			r.stay(said.At).Failures++
 		}
 		m.Stage, m.At, m.Reason = stage.Failed, said.At, said.Reason
 		return news
@@ -180,6 +182,9 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 	m.reached = index
 	if m.Stage == said.Stage {
 		return false
+	}
+	if m.Stage.Index() >= 0 {
+		r.stay(m.Stage).add(now.Sub(m.Since))
 	}
 	m.Stage, m.Since, m.At, m.Reason = said.Stage, now, "", ""
 	return true

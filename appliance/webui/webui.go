@@ -1,10 +1,11 @@
 // Package webui is the admin's listener: the pages that show racks, machines,
-// images, swarms and networks, and beside them the API that the pages ask.
+// images, swarms and networks, and beside them the API that the pages ask, and
+// metrics.
 //
 // The pages are written in TypeScript under page/, built into dist/ by 'make
 // page' and embedded here; they load nothing from anywhere else. A request
 // travels guard (guard.go), which refuses what no admin's browser or program
-// sends, then either the API's handler or files (below). cmd/swarmboot is the
+// sends, then the handler of another package or files (below). cmd/swarmboot is the
 // only caller.
 package webui
 
@@ -32,8 +33,9 @@ import (
 //go:embed all:dist
 var dist embed.FS
 
-// Handler serves the pages, and below apiPrefix the API.
-func Handler(apiPrefix string, api http.Handler, names []string) (http.Handler, error) {
+// Handler serves the pages, and what else there is for admins: handlers by the
+// pattern of their paths.
+func Handler(others map[string]http.Handler, names []string) (http.Handler, error) {
 	pages, err := fs.Sub(dist, "dist")
 	if err != nil {
 		return nil, err
@@ -43,7 +45,9 @@ func Handler(apiPrefix string, api http.Handler, names []string) (http.Handler, 
 		return nil, fmt.Errorf("built-in pages: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.Handle(apiPrefix+"/", api)
+	for pattern, handler := range others {
+		mux.Handle(pattern, handler)
+	}
 	mux.Handle("/", files)
 	return guard(mux, names), nil
 }

@@ -10,7 +10,7 @@ import (
 
 func TestGuard(t *testing.T) {
 	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("api " + r.Method)) })
-	handler, err := Handler("/api/v1", api, []string{"boot.example"})
+	handler, err := Handler(map[string]http.Handler{"/api/v1/": api}, []string{"boot.example"})
 	if err != nil {
 		t.Fatal(err)
 	}
