@@ -103,8 +103,27 @@ func (s *Server) report(r stage.Report) {
 			log.Info("machine reached a stage")
 		}
 	}
+	if len(r.Files) > 0 {
+		s.recordTrace(r)
+	}
 	if r.Stage == stage.Ready && len(r.Touched) > 0 {
 		s.recordProfile(r)
+	}
+}
+
+// recordTrace keeps which files a machine has opened, for 'image build
+// --optimize'.
+func (s *Server) recordTrace(r stage.Report) {
+	for _, o := range s.offered() {
+		if o.Manifest.Ref().String() != r.Image {
+			continue
+		}
+		log := s.log.With("machine", r.Machine, "image", r.Image)
+		if err := s.profiles.recordFiles(o.Digest, r.Files); err != nil {
+			log.Error("trace of a boot was not kept", "err", err)
+		} else {
+			log.Info("boot traced", "files", len(r.Files))
+		}
 	}
 }
 
@@ -115,11 +134,11 @@ func (s *Server) recordProfile(r stage.Report) {
 		if o.Manifest.Ref().String() != r.Image {
 			continue
 		}
-		kept, err := s.profiles.record(o.Digest, r.Image, o.Manifest.Pieces.Count(), r.Touched)
+		boots, err := s.profiles.record(o.Digest, r.Image, o.Manifest.Pieces.Count(), r.Touched)
 		if err != nil {
 			s.log.Error("read log was not kept; later boots fetch in no good order", "machine", r.Machine, "image", r.Image, "err", err)
-		} else if kept {
-			s.log.Info("boot profile recorded", "machine", r.Machine, "image", r.Image, "pieces", len(r.Touched))
+		} else {
+			s.log.Info("boot profile recorded", "machine", r.Machine, "image", r.Image, "pieces", len(r.Touched), "boots", boots)
 		}
 	}
 }

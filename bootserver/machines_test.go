@@ -1,7 +1,6 @@
 package bootserver
 
 import (
-	"slices"
 	"testing"
 	"time"
 
@@ -143,36 +142,4 @@ func TestStrangersAreNotListed(t *testing.T) {
 	if got := s.list(); len(got) != 1 {
 		t.Errorf("list = %+v; want m1 alone", got)
 	}
-}
-
-func TestProfiles(t *testing.T) {
-	p, err := openProfiles(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	get := func(want ...int) {
-		t.Helper()
-		if got, err := p.get("digest", 20); err != nil || !slices.Equal(got, want) {
-			t.Errorf("get = %v, %v; want %v", got, err, want)
-		}
-	}
-	get(0, 12, 13, 14, 15, 16, 17, 18, 19)
-	if got, _ := p.get("digest", 3); !slices.Equal(got, []int{0, 1, 2}) {
-		t.Errorf("get of a small image = %v; want all its pieces once", got)
-	}
-	if kept, err := p.record("digest", "lab@1", 20, []stage.Touch{{Piece: 99}}); kept || err != nil {
-		t.Errorf("record of what is no piece = %v, %v; want it left out", kept, err)
-	}
-	touched := []stage.Touch{{Piece: 7, Millis: 30}, {Piece: 0, Millis: 1}, {Piece: 7, Millis: 40}, {Piece: 20, Millis: 2}, {Piece: 19, Millis: 3}}
-	if kept, err := p.record("digest", "lab@1", 20, touched); !kept || err != nil {
-		t.Fatalf("record = %v, %v", kept, err)
-	}
-	get(0, 19, 7)
-	if kept, _ := p.record("digest", "lab@1", 20, []stage.Touch{{Piece: 5}}); kept {
-		t.Error("a second read log replaced the first")
-	}
-	if p, err = openProfiles(p.dir); err != nil {
-		t.Fatal(err)
-	}
-	get(0, 19, 7)
 }

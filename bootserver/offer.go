@@ -141,7 +141,7 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 	}
 	profile, err := s.profiles.get(o.Digest, o.Manifest.Pieces.Count())
 	if err != nil {
-		return nil, err
+		s.log.Error("no boot profile; the machine fetches in no good order", "machine", mac, "image", ref, "err", err)
 	}
 	site := s.site.Load()
 	base := site.base(n)

@@ -1,6 +1,7 @@
 package bootserver
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,46 +9,117 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
+	"swarmboot/initramfs/envelope"
 	"swarmboot/initramfs/stage"
 )
 
-// profiles keeps, for each image, which pieces a boot reads and in which order:
-// the read log of the first machine that has reached its login. Later machines
-// fetch these pieces first.
+// profiles keeps, for each image, which pieces a boot reads and in which order,
+// merged from the boots of all machines. Later machines fetch these pieces
+// first.
 type profiles struct {
-	dir string
+	dir     string
+	key     envelope.Signer
+	trusted []envelope.PublicKey
 
 	mu    sync.Mutex
-	known map[string][]int // guarded by mu; by the image's digest
+	known map[string]profile // guarded by mu; by the image's digest
 }
 
-// profile is the file of one image.
+// A profile is the file of one image, in an envelope: whoever changes it could
+// slow down every boot.
 type profile struct {
-	Image  string `json:"image"`
-	Pieces []int  `json:"pieces"` // in the order of their first reads
+	Version int     `json:"version"`
+	Image   string  `json:"image"`
+	Boots   int     `json:"boots"` // that it was merged from
+	Reads   []reads `json:"reads"` // by piece
 }
 
-func openProfiles(dir string) (*profiles, error) {
+// reads tells when boots have first read a piece.
+type reads struct {
+	Piece int     `json:"piece"`
+	Boots int     `json:"boots"` // that have read it
+	Mean  float64 `json:"ms"`    // of their first reads, milliseconds since the root was mounted
+}
+
+const (
+	profileVersion = 1
+
+	// seldom is the share of boots below which a piece is left out: one machine
+	// in four has it in common.
+	seldom = 0.25
+
+	// maxBoots is when a profile forgets half of what it knows, so that it
+	// follows a fleet that changes.
+	maxBoots = 64
+)
+
+// merge adds the read log of one boot of an image with count pieces.
+func (p profile) merge(touched []stage.Touch, count int) profile {
+	all := map[int]reads{}
+	for _, r := range p.Reads {
+		all[r.Piece] = r
+	}
+	p.Boots++
+	seen := map[int]bool{}
+	for _, touch := range touched {
+		if touch.Piece < 0 || touch.Piece >= count || seen[touch.Piece] {
+			continue
+		}
+		seen[touch.Piece] = true
+		r := all[touch.Piece]
+		r.Piece = touch.Piece
+		r.Boots++
+		r.Mean += (float64(touch.Millis) - r.Mean) / float64(r.Boots)
+		all[touch.Piece] = r
+	}
+	halve := p.Boots >= maxBoots
+	if halve {
+		p.Boots /= 2
+	}
+	p.Reads = nil
+	for _, r := range all {
+		if halve {
+			r.Boots /= 2
+		}
+		if r.Boots > 0 {
+			p.Reads = append(p.Reads, r)
+		}
+	}
+	slices.SortFunc(p.Reads, func(a, b reads) int { return a.Piece - b.Piece })
+	return p
+}
+
+// order is the pieces that boots read, the earliest first.
+func (p profile) order() (pieces []int) {
+	byTime := slices.DeleteFunc(slices.Clone(p.Reads), func(r reads) bool { return float64(r.Boots) < seldom*float64(p.Boots) })
+	slices.SortStableFunc(byTime, func(a, b reads) int { return cmp.Compare(a.Mean, b.Mean) })
+	for _, r := range byTime {
+		pieces = append(pieces, r.Piece)
+	}
+	return pieces
+}
+
+func openProfiles(dir string, key envelope.Signer, trusted []envelope.PublicKey) (*profiles, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("profiles: %w", err)
 	}
-	return &profiles{dir: dir, known: map[string][]int{}}, nil
+	return &profiles{dir: dir, key: key, trusted: trusted, known: map[string]profile{}}, nil
 }
 
 func (p *profiles) path(digest string) string { return filepath.Join(p.dir, digest+".json") }
 
-// get is the profile of an image with count pieces. Without a recorded one it is
-// what mounting a squashfs reads: the superblock, and the tables at its end.
+// get is the order in which boots read an image with count pieces. Without a
+// recorded boot it is what mounting a squashfs reads: the superblock, and the
+// tables at its end. So it is if the record cannot be read or trusted, and then
+// the error tells why.
 func (p *profiles) get(digest string, count int) ([]int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	recorded, err := p.recorded(digest)
-	if err != nil {
-		return nil, err
-	}
-	if pieces := within(recorded, count); len(pieces) > 0 {
+	if pieces := within(recorded.order(), count); len(pieces) > 0 {
 		return pieces, nil
 	}
 	const tables = 8
@@ -55,63 +127,92 @@ func (p *profiles) get(digest string, count int) ([]int, error) {
 	for piece := max(1, count-tables); piece < count; piece++ {
 		pieces = append(pieces, piece)
 	}
-	return pieces, nil
+	return pieces, err
 }
 
-// hot counts the pieces of a recorded profile; 0 where there is none.
+// hot counts the pieces that boots of an image read; 0 where none was recorded.
 func (p *profiles) hot(digest string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pieces, _ := p.recorded(digest)
-	return len(pieces)
+	recorded, _ := p.recorded(digest)
+	return len(recorded.order())
 }
 
-// recorded needs mu. It is nil if nothing has been recorded yet.
-func (p *profiles) recorded(digest string) ([]int, error) {
-	if pieces, ok := p.known[digest]; ok {
-		return pieces, nil
+// recorded needs mu. It is zero if nothing has been recorded yet.
+func (p *profiles) recorded(digest string) (profile, error) {
+	if known, ok := p.known[digest]; ok {
+		return known, nil
 	}
 	data, err := os.ReadFile(p.path(digest))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return profile{}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("profile: %w", err)
+		return profile{}, fmt.Errorf("profile: %w", err)
 	}
-	var file profile
-	if err := json.Unmarshal(data, &file); err != nil {
-		return nil, fmt.Errorf("profile %s (remove it, and the next boot records it anew): %w", p.path(digest), err)
+	read, err := openProfile(p.trusted, data)
+	if err != nil {
+		return profile{}, fmt.Errorf("%s is not used; the next boot records it anew: %w", p.path(digest), err)
 	}
-	p.known[digest] = file.Pieces
-	return file.Pieces, nil
+	p.known[digest] = read
+	return read, nil
 }
 
-// record keeps the read log of an image unless there is one. It tells whether
-// it was kept.
-func (p *profiles) record(digest, image string, count int, touched []stage.Touch) (bool, error) {
+func openProfile(trusted []envelope.PublicKey, data []byte) (p profile, err error) {
+	payload, err := envelope.Open(trusted, envelope.ProfileType, data)
+	if err != nil {
+		return profile{}, err
+	}
+	if err := json.Unmarshal(payload, &p); err != nil {
+		return profile{}, err
+	}
+	if p.Version != profileVersion {
+		return profile{}, fmt.Errorf("profile of version %d; this program reads %d", p.Version, profileVersion)
+	}
+	return p, nil
+}
+
+// record merges the read log of a boot into the profile of its image, and tells
+// from how many boots that now is.
+func (p *profiles) record(digest, image string, count int, touched []stage.Touch) (boots int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if before, err := p.recorded(digest); err == nil && len(before) > 0 {
-		return false, nil
+	before, _ := p.recorded(digest) // one that cannot be read is replaced
+	merged := before.merge(touched, count)
+	merged.Version, merged.Image = profileVersion, image
+	if len(merged.Reads) == 0 {
+		return 0, nil
 	}
-	touched = slices.Clone(touched)
-	slices.SortStableFunc(touched, func(a, b stage.Touch) int { return int(a.Millis - b.Millis) })
-	pieces := make([]int, len(touched))
-	for i, touch := range touched {
-		pieces[i] = touch.Piece
+	p.known[digest] = merged
+	// A hall of machines is ready at once, and each further boot tells less. So
+	// the file is written after 1, 2, 4, 8 boots and so on.
+	if merged.Boots&(merged.Boots-1) != 0 {
+		return merged.Boots, nil
 	}
-	if pieces = within(pieces, count); len(pieces) == 0 {
-		return false, nil
-	}
-	data, err := json.Marshal(profile{image, pieces})
+	payload, err := json.Marshal(merged)
 	if err != nil {
-		return false, fmt.Errorf("profile of %s: %w", image, err)
+		return 0, fmt.Errorf("profile of %s: %w", image, err)
 	}
-	if err := writeFile(p.path(digest), data); err != nil {
-		return false, fmt.Errorf("profile of %s: %w", image, err)
+	data, err := envelope.Sign(p.key, envelope.ProfileType, payload)
+	if err == nil {
+		err = writeFile(p.path(digest), data)
 	}
-	p.known[digest] = pieces
-	return true, nil
+	if err != nil {
+		return 0, fmt.Errorf("profile of %s: %w", image, err)
+	}
+	return merged.Boots, nil
+}
+
+// recordFiles keeps which files a traced boot of an image has opened: one in
+// each line, in the order of opening.
+func (p *profiles) recordFiles(digest string, files []string) error {
+	var text strings.Builder
+	for _, name := range files {
+		if !strings.Contains(name, "\n") {
+			text.WriteString(name + "\n")
+		}
+	}
+	return writeFile(filepath.Join(p.dir, digest+".files"), []byte(text.String()))
 }
 
 // within leaves out what is no piece of the image, and repetitions.

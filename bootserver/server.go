@@ -86,7 +86,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 		return nil, err
 	}
 	s.web = bootweb.Config{Initramfs: archives, Loaders: cfg.Loaders, Tracker: s.tracker, Log: log}
-	if s.profiles, err = openProfiles(filepath.Join(cfg.State, "profiles")); err != nil {
+	if s.profiles, err = openProfiles(filepath.Join(cfg.State, "profiles"), key, offered.Trusted()); err != nil {
 		return nil, err
 	}
 	if err := s.haveLoaders(cfg.Loaders); err != nil {

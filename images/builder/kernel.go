@@ -90,12 +90,15 @@ func takeKernel(dir, want, kernel string) (release, modules string, err error) {
 // addKernel puts the kernel and the modules of another source into root.
 func addKernel(ctx context.Context, o Options, from source, work, root string) (release string, err error) {
 	other := filepath.Join(work, "root")
+	if err := os.Mkdir(work, 0o711); err != nil {
+		return "", err
+	}
 	want := o.Kernel
 	if err := os.Mkdir(work, 0o711); err != nil {
 		return "", err
 	}
 	if from.kind == "debian" {
-		want = ""
+		want = "" // the package, alone
 		err = extractKernel(ctx, o, from.place, other)
 	} else {
 		err = from.unpack(ctx, o, filepath.Join(work, "unpack"), other)
@@ -165,7 +168,7 @@ func (o Options) debianKernel() string {
 	return o.Kernel
 }
 
-// index makes depmod's lists where a package was only unpacked.
+// indexModules makes depmod's lists where a package was only unpacked.
 func indexModules(ctx context.Context, o Options, root, modules string) error {
 	if _, err := os.Stat(filepath.Join(modules, "modules.dep")); !errors.Is(err, fs.ErrNotExist) {
 		return err

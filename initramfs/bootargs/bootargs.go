@@ -27,6 +27,10 @@ type Args struct {
 	// Prefetch (swarmboot.prefetch) has the whole image fetched before it is
 	// started, for systems that must not meet a slow read.
 	Prefetch bool
+
+	// Trace (swarmboot.trace) has the machine tell which files its system opens
+	// as it starts.
+	Trace bool
 }
 
 const prefix = "swarmboot."
@@ -45,6 +49,9 @@ func (a Args) String() string {
 	}
 	if a.Prefetch {
 		s += " " + prefix + "prefetch"
+	}
+	if a.Trace {
+		s += " " + prefix + "trace"
 	}
 	return s
 }
@@ -84,6 +91,8 @@ func Parse(cmdline string) (Args, error) {
 			a.Discover = value == "" || value == "1"
 		case "prefetch":
 			a.Prefetch = value == "" || value == "1"
+		case "trace":
+			a.Trace = value == "" || value == "1"
 		default:
 			errs = append(errs, fmt.Errorf("%s: unknown argument", field))
 		}

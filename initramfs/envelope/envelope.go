@@ -2,11 +2,11 @@
 // the machine: DSSE envelopes (https://github.com/secure-systems-lab/dsse) with
 // ed25519 keys.
 //
-// Two documents travel in envelopes, each with a payload type of its own, so
-// that one can never be passed off as the other: the image manifest
-// (images.Manifest, signed by the builder) and the boot description
-// (bootargs.Description, signed by the boot server). Both ends use this
-// package: builder and bootweb sign, init and peerd verify.
+// Three documents are in envelopes, each with a payload type of its own, so that
+// one can never be passed off as another: the image manifest (images.Manifest,
+// signed by the builder), the boot description (bootargs.Description, signed by
+// the boot server) and the boot profile, which the boot server keeps. Both ends
+// use this package: builder and bootserver sign, init and peerd verify.
 package envelope
 
 import (
@@ -31,6 +31,7 @@ import (
 const (
 	ManifestType    = "application/vnd.swarmboot.manifest+json"
 	DescriptionType = "application/vnd.swarmboot.description+json"
+	ProfileType     = "application/vnd.swarmboot.profile+json"
 )
 
 // ErrNotTrusted says that no trusted key has signed the document.

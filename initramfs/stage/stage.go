@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"path"
 	"slices"
 )
 
@@ -57,6 +58,7 @@ type Report struct {
 	Reason   string    `json:"reason,omitempty"`   // why it failed, for people
 	Progress *Progress `json:"progress,omitempty"` // from peerd
 	Touched  []Touch   `json:"touched,omitempty"`  // the read log, sent once with Ready
+	Files    []string  `json:"files,omitempty"`    // of a boot that was traced: those that it opened, in order
 }
 
 // Progress counts what peerd has and where it came from. Bytes are payload
@@ -126,6 +128,11 @@ func Decode(data []byte) (Report, error) {
 	for _, t := range r.Touched {
 		if t.Piece < 0 || t.Millis < 0 {
 			return Report{}, fmt.Errorf("report: negative touch %+v", t)
+		}
+	}
+	for _, name := range r.Files {
+		if !path.IsAbs(name) || path.Clean(name) != name {
+			return Report{}, fmt.Errorf("report: %q is no path in a root", name)
 		}
 	}
 	return r, nil

@@ -170,7 +170,7 @@ const maxKernelArgs = 1600
 func (c *checker) checkKernelArgs(path string, args []string) {
 	for _, arg := range args {
 		switch {
-		case strings.HasPrefix(arg, "swarmboot.") && arg != "swarmboot.prefetch":
+		case strings.HasPrefix(arg, "swarmboot.") && arg != "swarmboot.prefetch" && arg != "swarmboot.trace":
 			c.fail(path, "%s is set by the boot server; leave it out", arg)
 		case strings.ContainsAny(arg, " \t\r\n"):
 			c.fail(path, "%q holds a space; write each argument as an item of its own", arg)

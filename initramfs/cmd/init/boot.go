@@ -97,6 +97,11 @@ func (b *boot) attempt(ctx context.Context) error {
 	b.next = stage.SwitchRoot
 	b.console.Say("root mounted; starting the init of %s", b.image)
 	b.reached(ctx, stage.SwitchRoot)
+	if b.args.Trace {
+		if err := startTracer(b.args, b.image, root.Path()); err != nil {
+			b.console.Say("this boot is not traced: %v", err)
+		}
+	}
 	if err := peerd.Ended(); err != nil {
 		return errors.Join(err, root.Unmount())
 	}

@@ -12,6 +12,7 @@
 //	swarmboot.mac=MAC      the NIC that the machine boots from
 //	swarmboot.discover     tell the server what the machine is, and wait until
 //	                       somebody has adopted it
+//	swarmboot.trace        tell the boot server which files the system opens as it starts
 //	swarmboot.prefetch     start the image only when all of it is here
 //	swarmboot.rescue       after a failure open a shell on the console;
 //	                       when it ends, the boot is tried again

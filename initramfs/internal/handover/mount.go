@@ -62,6 +62,9 @@ func (r *Root) mount(m mount) error {
 	return nil
 }
 
+// Path is where the root is mounted until Switch.
+func (r *Root) Path() string { return r.path }
+
 // Unmount takes the root apart again, after a failure.
 func (r *Root) Unmount() error {
 	var errs []error

@@ -3,6 +3,7 @@
 //
 //	peerd root --description FILE --keys DIR --dir DIR --loop DEVICE --server URL [flags]
 //	peerd engine
+//	peerd trace --root DIR --server URL --machine MAC --image NAME@VERSION
 //	peerd status [-o text|json]
 //
 // # peerd root
@@ -27,6 +28,13 @@
 //
 // The swarm engine. Only the root server starts it, with its link on file
 // descriptor 3 and the image file on 4. It ends when the link is closed.
+//
+// # peerd trace
+//
+// The tracer of a machine with the kernel argument swarmboot.trace. init starts
+// it before it enters the root at DIR, and waits for its line "ready" on file
+// descriptor 3. It tells the boot server which files the system has opened until
+// a few seconds after its login, and ends.
 //
 // # peerd status
 //
@@ -69,17 +77,19 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("want a command: root, engine or status")
+		return errors.New("want a command: root, engine, trace or status")
 	}
 	switch command, args := args[0], args[1:]; command {
 	case "root":
 		return runRoot(ctx, args)
 	case "engine":
 		return runEngine(ctx, args)
+	case "trace":
+		return runTrace(ctx, args)
 	case "status":
 		return runStatus(ctx, args, out)
 	default:
-		return fmt.Errorf("unknown command %q; want root, engine or status", command)
+		return fmt.Errorf("unknown command %q; want root, engine, trace or status", command)
 	}
 }
 
