@@ -28,7 +28,10 @@ func start(t *testing.T, content []byte) (address string, loading chan string) {
 		t.Fatal(err)
 	}
 	loading = make(chan string, 16)
-	s, err := New(Config{Dir: dir, Log: slog.New(slog.DiscardHandler), Loading: func(machine netip.Addr, file string) {
+	made := func(server netip.Addr, name string) ([]byte, bool) {
+		return []byte("made at " + server.String()), name == "grub/grub.cfg"
+	}
+	s, err := New(Config{Dir: dir, Make: made, Log: slog.New(slog.DiscardHandler), Loading: func(machine netip.Addr, file string) {
 		loading <- machine.String() + " " + file
 	}})
 	if err != nil {
@@ -173,6 +176,66 @@ func TestClean(t *testing.T) {
 			t.Errorf("clean(%q) = %q; want %q", name, got, want)
 		}
 	}
+}
+
+// What is no file is made for the address that was asked, however the name is
+// written.
+func TestNamesMadeOnTheFly(t *testing.T) {
+	address, _ := start(t, noise(10))
+	c, err := client.NewClient(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/grub/grub.cfg", `grub\grub.cfg`, "grub//grub.cfg"} {
+		r, err := c.Receive(name, "octet")
+		if err != nil {
+			t.Fatalf("Receive(%q): %v", name, err)
+		}
+		var got bytes.Buffer
+		if _, err := r.WriteTo(&got); err != nil || got.String() != "made at 127.0.0.1" {
+			t.Errorf("Receive(%q) = %q, %v", name, got.String(), err)
+		}
+	}
+}
+
+// RFC 2347: an option that was not asked for is not answered; then the first
+// block comes at once, of 512 bytes.
+func TestPlainRequestGetsPlainBlocks(t *testing.T) {
+	address, _ := start(t, noise(3000))
+	rom := newROM(t)
+	data, from := rom.exchange("\x00\x01snponly.efi\x00octet\x00", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address)))
+	if !strings.HasPrefix(data, "\x00\x03\x00\x01") || len(data) != 4+512 {
+		t.Errorf("answer of %d bytes begins %.4q; want block 1 of 512 bytes", len(data), data)
+	}
+	rom.WriteToUDP([]byte("\x00\x05\x00\x00enough\x00"), from)
+}
+
+// RFC 2348: what is granted fits one Ethernet frame, whatever was asked for.
+func TestBlocksFitAFrame(t *testing.T) {
+	address, _ := start(t, noise(3000))
+	for asked, granted := range map[string]string{"512": "512", "1428": "1428", "8192": "1468", "65464": "1468"} {
+		rom := newROM(t)
+		oack, from := rom.exchange("\x00\x01snponly.efi\x00octet\x00blksize\x00"+asked+"\x00", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address)))
+		if oack != "\x00\x06blksize\x00"+granted+"\x00" {
+			t.Errorf("blksize %s: answer %q; want %s", asked, oack, granted)
+		}
+		rom.WriteToUDP([]byte("\x00\x05\x00\x00enough\x00"), from)
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	for _, seed := range []string{"snponly.efi", `\\a\b`, "../x", "a\x00b", "\xff", "/grub/x86_64-efi/command.lst", "a?mac=52:54:00:77:00:01&x=%2e%2e"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		got := clean(name)
+		if strings.HasPrefix(got, "/") || strings.Contains(got, "\x00") || strings.Contains(got, "\xff") || strings.Contains(got, `\`) || got == ".." || strings.HasPrefix(got, "../") {
+			t.Errorf("clean(%q) = %q leads outside", name, got)
+		}
+		if got != "" && clean(got) != got {
+			t.Errorf("clean(%q) = %q is not clean", name, got)
+		}
+	})
 }
 
 func TestOneMachineCannotTakeAllTransfers(t *testing.T) {
