@@ -18,30 +18,37 @@ type dhcpSide struct{ *Server }
 
 // Choose tells what a machine loads next: a loader, or with any iPXE its script.
 func (s dhcpSide) Choose(c dhcp.Client) (dhcp.Boot, error) {
-	m, n, listed, ok := s.site.Load().asking(c)
+	boot, platform, err := s.site.Load().choose(c)
+	switch {
+	case err != nil && c.Program != dhcp.System:
+		s.strangers.heard(c, time.Now())
+	case err == nil && c.Program == dhcp.Firmware && boot.File == "":
+		s.log.Warn("no loader for this machine; it gets an address only", "machine", c.MAC.String(), "platform", platform)
+	}
+	return boot, err
+}
+
+// choose does so from the config alone.
+func (s *site) choose(c dhcp.Client) (dhcp.Boot, loaders.Platform, error) {
+	m, n, listed, ok := s.asking(c)
 	if !ok {
-		if c.Program != dhcp.System {
-			s.strangers.heard(c, time.Now())
-		}
-		return dhcp.Boot{}, dhcp.ErrDenied
+		return dhcp.Boot{}, "", dhcp.ErrDenied
 	}
 	boot := dhcp.Boot{Name: m.Name, Listed: listed}
-	switch {
-	case c.Program == dhcp.System:
+	var platform loaders.Platform
+	switch c.Program {
+	case dhcp.System:
 		// it has booted, or our init runs: an address is all it wants
-	case c.Program == dhcp.IPXE:
+	case dhcp.IPXE:
 		// iPXE fills in its own settings; they only end up in the log.
-		boot.File = s.site.Load().base(n) + bootweb.ScriptPath + "?mac=" + c.MAC.String() + "&uuid=${uuid}&platform=${platform}&version=${version}"
+		boot.File = s.base(n) + bootweb.ScriptPath + "?mac=" + c.MAC.String() + "&uuid=${uuid}&platform=${platform}&version=${version}"
 	default:
-		var platform loaders.Platform
 		boot.File, platform = loaders.Choose(c.Architectures, m.Loader)
-		if boot.File == "" {
-			s.log.Warn("no loader for this machine; it gets an address only", "machine", c.MAC.String(), "platform", platform)
-		} else if c.HTTP {
-			boot.File = s.site.Load().base(n) + bootweb.LoadersPath + boot.File
+		if boot.File != "" && c.HTTP {
+			boot.File = s.base(n) + bootweb.LoadersPath + boot.File
 		}
 	}
-	return boot, nil
+	return boot, platform, nil
 }
 
 // Answered notes the first sign of a boot.

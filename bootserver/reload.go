@@ -41,6 +41,9 @@ func (s *Server) Reload(cfg Config) error {
 	return nil
 }
 
+// InForce is the config in force.
+func (s *Server) InForce() Config { return s.site.Load().Config }
+
 // needsRestart names what differs and cannot change while sockets are open and
 // files are mapped.
 func needsRestart(now, next *site) error {

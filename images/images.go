@@ -38,5 +38,13 @@ func (r Ref) String() string { return r.Name + "@" + r.Version }
 // MarshalText is String: in JSON logs too an image is one word.
 func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
+// UnmarshalText reads what MarshalText has written; no text is the zero Ref.
+func (r *Ref) UnmarshalText(text []byte) (err error) {
+	if s := string(text); s != (Ref{}).String() && s != "" {
+		*r, err = ParseRef(s)
+	}
+	return err
+}
+
 // IsZero tells whether r names nothing.
 func (r Ref) IsZero() bool { return r == Ref{} }

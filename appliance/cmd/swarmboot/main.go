@@ -4,6 +4,8 @@
 //	swarmboot key new | list | trust | distrust
 //	swarmboot image list | show | tag | untag | diff | verify | rm | gc | export | import
 //	swarmboot check FILE
+//	swarmboot diff FILE
+//	swarmboot explain MAC --config FILE [--arch N] [--http]
 //	swarmboot schema
 //	swarmboot serve --config FILE [--log-format text|json] [--verbose]
 //	swarmboot status [-o json]
@@ -85,7 +87,7 @@ Four commands are all it takes:
 		return fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), schemaCommand(), serveCommand(), statusCommand(), machineCommand(), loadersCommand(), versionCommand())
+	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), diffCommand(), explainCommand(), schemaCommand(), serveCommand(), statusCommand(), machineCommand(), loadersCommand(), versionCommand())
 	return root
 }
 

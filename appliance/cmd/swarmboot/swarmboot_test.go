@@ -113,6 +113,7 @@ func (oneMachine) Machines() []bootserver.MachineStatus {
 func (oneMachine) Config() control.Config {
 	return control.Config{File: "lab.yaml", Loaded: time.Now(), Refused: time.Now(), Problem: "lab.yaml:1:1: one\nlab.yaml:2:1: two"}
 }
+func (oneMachine) InForce() bootserver.Config { return bootserver.Config{} }
 func (oneMachine) Strangers() []bootserver.Stranger {
 	return []bootserver.Stranger{{MAC: "52:54:00:77:00:09", Platform: "BIOS", Last: time.Now(), Inventory: &inventory.Inventory{
 		Vendor: "QEMU", Product: "Standard PC", Serial: "S17", CPUs: 4, Memory: 1 << 30, Disks: []inventory.Disk{{Bytes: 1 << 40}, {Bytes: 1 << 30}},

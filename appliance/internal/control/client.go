@@ -51,6 +51,12 @@ func (c *Client) Machines(ctx context.Context) (list []bootserver.MachineStatus,
 	return list, err
 }
 
+// InForce is the whole config in force.
+func (c *Client) InForce(ctx context.Context) (config bootserver.Config, err error) {
+	err = c.get(ctx, inForcePath, &config)
+	return config, err
+}
+
 // Strangers tells which machines asked for a boot and are not listed.
 func (c *Client) Strangers(ctx context.Context) (list []bootserver.Stranger, err error) {
 	err = c.get(ctx, unknownPath, &list)

@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"swarmboot/bootserver"
+	"swarmboot/images"
 	"swarmboot/initramfs/stage"
 )
 
 // answers is a Source of what it holds.
 type answers struct {
 	config   Config
+	inForce  bootserver.Config
 	networks []bootserver.NetworkStatus
 	machines []bootserver.MachineStatus
 	swarms   []bootserver.SwarmStatus
@@ -26,6 +28,7 @@ type answers struct {
 func (a answers) Config() Config                       { return a.config }
 func (a answers) Networks() []bootserver.NetworkStatus { return a.networks }
 func (a answers) Machines() []bootserver.MachineStatus { return a.machines }
+func (a answers) InForce() bootserver.Config           { return a.inForce }
 func (a answers) Strangers() []bootserver.Stranger     { return nil }
 func (a answers) Swarms() []bootserver.SwarmStatus     { return a.swarms }
 
@@ -49,6 +52,18 @@ func start(t *testing.T, socket string, source Source) (*Client, func()) {
 func TestAskAndAnswer(t *testing.T) {
 	want := answers{
 		Config{File: "/etc/swarmboot.yaml", Loaded: time.Unix(1800000000, 0).UTC(), Problem: "a\nb"},
+		bootserver.Config{
+			Networks: []bootserver.Network{{
+				Name: "lab", Server: netip.MustParseAddr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/24"), Lease: time.Hour,
+				Pool:   bootserver.Range{First: netip.MustParseAddr("10.77.0.2"), Last: netip.MustParseAddr("10.77.0.9")},
+				Routes: []bootserver.Route{{To: netip.MustParsePrefix("10.80.0.0/16"), Via: netip.MustParseAddr("10.77.0.254")}},
+			}},
+			Machines: []bootserver.Machine{{
+				MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, Name: "r1-n01", Network: "lab",
+				Boot: bootserver.Boot{Image: images.Ref{Name: "lab", Version: "1"}, KernelArgs: []string{"quiet"}},
+			}},
+			State: "/s",
+		},
 		[]bootserver.NetworkStatus{{Name: "lab", Server: netip.MustParseAddr("10.77.0.1"), Mode: bootserver.Full}},
 		[]bootserver.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01", Stage: stage.Failed, At: stage.Root, Reason: "disk full",
 			Since: time.Unix(1800000000, 0).UTC(), Progress: &stage.Progress{Pieces: 4, Have: 2}}},
@@ -63,6 +78,10 @@ func TestAskAndAnswer(t *testing.T) {
 	config, err := client.Config(t.Context())
 	if err != nil || config != want.config {
 		t.Errorf("Config() = %+v, %v; want %+v", config, err, want.config)
+	}
+	inForce, err := client.InForce(t.Context())
+	if err != nil || !reflect.DeepEqual(inForce, want.inForce) {
+		t.Errorf("InForce() = %+v, %v; want %+v", inForce, err, want.inForce)
 	}
 	networks, err := client.Networks(t.Context())
 	if err != nil || !reflect.DeepEqual(networks, want.networks) {

@@ -18,12 +18,13 @@ import (
 	"swarmboot/bootserver"
 )
 
-// The questions: each is answered in JSON, all but the config by an array.
+// The questions: each is answered in JSON, most by an array.
 const (
 	configPath   = "/v1/config"   // a Config
 	networksPath = "/v1/networks" // of bootserver.NetworkStatus
 	machinesPath = "/v1/machines" // of bootserver.MachineStatus
 	swarmsPath   = "/v1/swarms"   // of bootserver.SwarmStatus
+	inForcePath  = "/v1/in-force" // a bootserver.Config
 	unknownPath  = "/v1/unknown"  // of bootserver.Stranger
 )
 
@@ -33,6 +34,7 @@ type Source interface {
 	Networks() []bootserver.NetworkStatus
 	Machines() []bootserver.MachineStatus
 	Swarms() []bootserver.SwarmStatus
+	InForce() bootserver.Config
 	Strangers() []bootserver.Stranger
 }
 
@@ -73,6 +75,7 @@ func Serve(ctx context.Context, l net.Listener, source Source) error {
 	mux.HandleFunc("GET "+machinesPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Machines()) })
 	mux.HandleFunc("GET "+swarmsPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Swarms()) })
 	mux.HandleFunc("GET "+unknownPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Strangers()) })
+	mux.HandleFunc("GET "+inForcePath, func(w http.ResponseWriter, _ *http.Request) { answer(w, source.InForce()) })
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()

@@ -39,7 +39,8 @@ type Settings struct {
 	Admin   Admin
 	file    File
 	decoder *decoder
-	places  map[string]place // of listed machines, by MAC
+	places  map[string]place      // of listed machines, by MAC
+	refs    map[string]images.Ref // what image values stand for, by path
 }
 
 func parse(path string, data []byte, offered Offered) (*Settings, error) {
@@ -62,6 +63,7 @@ func parse(path string, data []byte, offered Offered) (*Settings, error) {
 	s.Admin = s.file.Admin
 	c := &checker{decoder: s.decoder, file: &s.file, settings: s}
 	c.check(offered)
+	s.refs = c.refs
 	if problems := s.decoder.problems; len(problems) > 0 {
 		problems.sort()
 		return nil, problems

@@ -97,3 +97,8 @@ func plain(s string) string {
 	}
 	return b.String()
 }
+
+// Scripts are what iPXE and GRUB are told for p on their first attempt.
+func Scripts(p Plan, base string) (forIPXE, forGRUB string) {
+	return ipxe{}.boot(p, base, 0), grub{}.boot(p, base, 0)
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"swarmboot/appliance/internal/control"
+	"swarmboot/appliance/internal/settings"
+	"swarmboot/appliance/internal/state"
+	"swarmboot/bootserver"
+
+	"github.com/spf13/cobra"
+)
+
+func explainCommand() *cobra.Command {
+	var q bootserver.Question
+	var config string
+	cmd := &cobra.Command{
+		Use:   "explain MAC --config FILE",
+		Short: "Tell what a machine would get at each step of its boot, and why",
+		Long: `Tell what the machine MAC would get at each step of its boot under the settings in
+FILE, and why: the values that it inherits and the lines they stand in, the DHCP
+answers to its firmware and to iPXE, the scripts, and the kernel's arguments.
+
+The functions that answer machines make all of that; no server need run, and
+nothing is changed. An address from a pool is shown as the pool's first.
+
+Without --arch the machine is a BIOS. The usual numbers, of DHCP option 93, are 0
+for BIOS, 7 for UEFI on x86-64 and 11 for UEFI on ARM64; with --http 16 and 19.`,
+		Example: `  swarmboot explain 52:54:00:77:00:01 --config swarmboot.yaml
+  swarmboot explain 52:54:00:77:00:01 --config swarmboot.yaml --arch 16 --http`,
+		Args: operand("MAC"),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if q.MAC, err = net.ParseMAC(args[0]); err != nil || len(q.MAC) != 6 {
+				return fmt.Errorf("%q is no MAC address; want six hex bytes such as 52:54:00:12:34:56", args[0])
+			}
+			if config == "" {
+				return errors.New("under which settings? name the file with --config FILE")
+			}
+			s, err := settings.Load(config, offered)
+			if err != nil {
+				return err
+			}
+			catalogue, err := state.Folder(s.State).Catalogue()
+			if err != nil {
+				return err
+			}
+			e, err := bootserver.Explain(s.Config, q, catalogue)
+			if err != nil {
+				return err
+			}
+			printExplanation(cmd.OutOrStdout(), config, e, s.Values(q.MAC, e.Network.Name))
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&config, "config", "", "settings `FILE`")
+	cmd.Flags().Uint16Var(&q.Architecture, "arch", 0, "`NUMBER` of its firmware's architecture")
+	cmd.Flags().BoolVar(&q.HTTP, "http", false, "its firmware boots by HTTP")
+	cmd.Flags().StringVar(&q.Network, "network", "", "`NAME` of the network that it asks on (default its own)")
+	return cmd
+}
+
+func printExplanation(w io.Writer, config string, e bootserver.Explanation, values []settings.Value) {
+	m, n := e.Machine, e.Network
+	part := func(title, text string) {
+		if text != "" {
+			fmt.Fprintf(w, "\n%s\n  %s\n", title, strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  "))
+		}
+	}
+	switch {
+	case e.Listed:
+		fmt.Fprintf(w, "machine %s %s: listed", m.MAC, m.Name)
+	default:
+		fmt.Fprintf(w, "a machine that is not listed (unknown: %s)", n.Unknown)
+	}
+	fmt.Fprintf(w, ", on network %s (%v, mode %s), served by %v\n", n.Name, n.Subnet, n.Mode, n.Server)
+	var lines []string
+	for _, v := range values {
+		line := fmt.Sprintf("%s:%d: %s: %s", config, v.Line, v.Path, v.Text)
+		if v.Over {
+			line += " (overruled below)"
+		}
+		lines = append(lines, line)
+	}
+	part("what the settings say it boots, the innermost last", strings.Join(lines, "\n"))
+	if e.Refused != "" {
+		part("it gets no answer", e.Refused)
+		return
+	}
+	part("DHCP offer to its firmware, "+e.Platform, e.Firmware)
+	part("DHCP offer to iPXE", e.IPXE)
+	part("it cannot be booted", e.Image)
+	part("what GRUB is told", e.GRUB)
+	part("what iPXE is told", e.Script)
+	part("kernel arguments", e.Kernel)
+}
+
+func diffCommand() *cobra.Command {
+	var folder state.Folder
+	cmd := &cobra.Command{
+		Use:   "diff FILE",
+		Short: "Tell what would change if the running server took up a settings file",
+		Long: `Compare the settings file FILE with what the running server has in force, after
+everything that machines inherit, and tell what would change for which machines.
+
+Nothing is changed. The exit status is 0 whether there are differences or not, and
+1 if FILE has mistakes, which are told as check does, or if no server answers.`,
+		Example: "  swarmboot diff swarmboot.yaml",
+		Args:    operand("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			next, err := settings.Load(args[0], offered)
+			if err != nil {
+				return err
+			}
+			if folder == "" {
+				folder = state.Folder(next.State)
+			}
+			now, err := control.NewClient(folder.Socket()).InForce(cmd.Context())
+			if err != nil {
+				return err
+			}
+			printDiff(cmd.OutOrStdout(), settings.Diff(now, next.Config))
+			return nil
+		},
+	}
+	cmd.Flags().StringVar((*string)(&folder), "state", "", "state folder `DIR` of the running server (default that of FILE)")
+	return cmd
+}
+
+func printDiff(w io.Writer, changes []settings.Change) {
+	if len(changes) == 0 {
+		fmt.Fprintln(w, "nothing would change")
+	}
+	for _, c := range changes {
+		switch len(c.Machines) {
+		case 0:
+			fmt.Fprintln(w, c.What)
+		case 1:
+			fmt.Fprintf(w, "machine %s: %s\n", c.Machines[0], c.What)
+		default:
+			fmt.Fprintf(w, "%d machines: %s\n  %s\n", len(c.Machines), c.What, strings.Join(c.Machines, " "))
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package settings
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestDiff(t *testing.T) {
+	load := func(text string) *Settings {
+		t.Helper()
+		s, err := parse("f.yaml", []byte(text), lab)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	const before = small + `groups: {web: {image: lab@1}}
+machines:
+  - {mac: 52:54:00:77:00:01-52:54:00:77:00:03, name: 'n[1-3]', group: web}
+  - {mac: 52:54:00:77:00:04, image: lab@1}
+`
+	after := strings.NewReplacer("web: {image: lab@1}", "web: {image: lab12@1, kernel_args: quiet}", "52:54:00:77:00:04", "52:54:00:77:00:05",
+		"10.77.0.199}", "10.77.0.150, dns: [9.9.9.9]}").Replace(before) + "server: {http: 8080}\n"
+	want := []Change{
+		{What: "network lab: pool 10.77.0.100-10.77.0.199 -> 10.77.0.100-10.77.0.150; dns none -> 9.9.9.9"},
+		{What: "server, after a restart: http_port 80 -> 8080"},
+		{What: `image lab@1 -> lab12@1; kernel_args "" -> "quiet"`, Machines: []string{"n1", "n2", "n3"}},
+		{What: "added", Machines: []string{"52:54:00:77:00:05"}},
+		{What: "removed", Machines: []string{"52:54:00:77:00:04"}},
+	}
+	if got := Diff(load(before).Config, load(after).Config); !reflect.DeepEqual(got, want) {
+		t.Errorf("Diff =\n%q; want\n%q", got, want)
+	}
+	if got := Diff(load(before).Config, load(before).Config); len(got) != 0 {
+		t.Errorf("Diff of the same = %q; want none", got)
+	}
+}
+
+func TestValues(t *testing.T) {
+	s, err := Load("testdata/full.yaml", lab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := func(mac []byte, network string) (all []string) {
+		for _, v := range s.Values(mac, network) {
+			all = append(all, fmt.Sprintf("%s: %s, %v", v.Path, v.Text, v.Over))
+		}
+		return all
+	}
+	want := []string{
+		"defaults.image: stable, which is lab@1, true",
+		"defaults.kernel_args: console=ttyS0, false",
+		"networks.hall.kernel_args: net=hall, false",
+		"racks.r1.kernel_args: rack=1, false",
+		"racks.r1.rescue: true, true",
+		"groups.web.image: new, which is lab12@1, false",
+		"groups.web.kernel_args: quiet loglevel=3, false",
+		"machines[0].rescue: false, false",
+	}
+	if got := told([]byte{0x52, 0x54, 0, 0x77, 0, 1}, ""); !reflect.DeepEqual(got, want) {
+		t.Errorf("Values =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if got := told([]byte{2, 0, 0, 0, 0, 9}, "hall"); len(got) != 3 {
+		t.Errorf("Values of a machine that is not listed = %q; want the defaults and its network's", got)
+	}
+	if v := s.Values([]byte{0x52, 0x54, 0, 0x77, 0, 1}, "")[0]; v.Line == 0 || v.Key != "image" {
+		t.Errorf("Values = %+v; want its line", v)
+	}
+}

@@ -1,0 +1,50 @@
+package settings
+
+import (
+	"fmt"
+	"net"
+	"strings"
+)
+
+// A Value is one thing that the file says about what a machine boots.
+type Value struct {
+	Key  string // image, kernel_args, loader or rescue
+	Text string // as it is meant
+	Path string // where it stands, such as groups.web.image
+	Line int
+	Over bool // something further in says otherwise
+}
+
+// Values are all that the file says about what mac boots, the outermost first:
+// its defaults, its network, its rack, its group, its own entry. For a machine
+// that is not listed, network is the one that it asks on.
+func (s *Settings) Values(mac net.HardwareAddr, network string) []Value {
+	where, listed := s.places[mac.String()]
+	if !listed {
+		where = place{network: network, entry: noEntry}
+	}
+	var all []Value
+	add := func(key, path, text string) {
+		at := path + "." + key
+		if text == "" || !s.decoder.has(at) {
+			return
+		}
+		for i := range all {
+			all[i].Over = all[i].Over || all[i].Key == key && key != "kernel_args" // which add up
+		}
+		all = append(all, Value{Key: key, Text: text, Path: at, Line: s.decoder.place(at).Line})
+	}
+	for _, l := range s.file.levels(where) {
+		image := string(l.Image)
+		if ref := s.refs[l.path+".image"]; !ref.IsZero() && ref.String() != image {
+			image += ", which is " + ref.String()
+		}
+		add("image", l.path, image)
+		add("kernel_args", l.path, strings.Join(l.KernelArgs, " "))
+		add("loader", l.path, string(l.Loader))
+		if l.Rescue != nil {
+			add("rescue", l.path, fmt.Sprint(*l.Rescue))
+		}
+	}
+	return all
+}

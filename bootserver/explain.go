@@ -1,0 +1,101 @@
+package bootserver
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"swarmboot/bootserver/internal/bootweb"
+	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/images/catalogue"
+)
+
+// A Question asks what a machine would get at each step of its boot.
+type Question struct {
+	MAC          net.HardwareAddr
+	Network      string // name of the network that it asks on; empty: its own, or the first
+	Architecture uint16 // of its firmware, by the numbers of DHCP option 93
+	HTTP         bool   // its firmware boots by HTTP instead of TFTP
+}
+
+// An Explanation is what it would get, and in words why where it gets nothing.
+type Explanation struct {
+	Machine Machine // as the config has it, after inheritance
+	Listed  bool
+	Network Network
+
+	Refused  string // why it gets no answer at all; empty: it gets one
+	Platform string // what its firmware is
+	Firmware string // the offer to its firmware, decoded
+	IPXE     string // the offer to iPXE
+	GRUB     string // what GRUB is told, if that can be made
+	Script   string // what iPXE is told
+	Image    string // why kernel and scripts cannot be made; empty: they can
+	Kernel   string // the kernel's arguments
+}
+
+// Explain answers q from a config alone, with the functions that answer
+// machines. No server need run, and nothing is changed; of leases it knows
+// nothing.
+func Explain(cfg Config, q Question, images *catalogue.Catalogue) (Explanation, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.Validate(); err != nil {
+		return Explanation{}, fmt.Errorf("config: %w", err)
+	}
+	mac, ok := dhcp.ToMAC(q.MAC)
+	if !ok {
+		return Explanation{}, fmt.Errorf("%v is no Ethernet address", q.MAC)
+	}
+	s := newSite(cfg)
+	var e Explanation
+	_, e.Listed = s.machines[q.MAC.String()]
+	e.Network = s.Networks[0]
+	if e.Listed && q.Network == "" {
+		q.Network = s.machines[q.MAC.String()].Network
+	}
+	if q.Network != "" {
+		if e.Network, ok = s.network(q.Network); !ok {
+			return Explanation{}, fmt.Errorf("there is no network %q", q.Network)
+		}
+	}
+	if e.Machine, ok = s.machine(q.MAC, e.Network.Server); !ok {
+		e.Refused = dhcp.ErrDenied.Error()
+		return e, nil
+	}
+	var address netip.Addr
+	if e.Machine.Network == e.Network.Name {
+		address = e.Machine.Address
+	}
+
+	client := dhcp.Client{MAC: mac, Program: dhcp.Firmware, Architectures: []uint16{q.Architecture}, HTTP: q.HTTP, Network: e.Network.Name}
+	e.Platform = string(platform(client))
+	choose := func(c dhcp.Client) (dhcp.Boot, error) {
+		boot, _, err := s.choose(c)
+		return boot, err
+	}
+	var network dhcp.Network
+	for _, n := range s.dhcpNetworks() {
+		if n.Name == e.Network.Name {
+			network = n
+		}
+	}
+	var err, errIPXE error
+	e.Firmware, err = dhcp.Rehearse(client, network, address, choose)
+	client.Program, client.HTTP = dhcp.IPXE, false
+	e.IPXE, errIPXE = dhcp.Rehearse(client, network, address, choose)
+	if err := errors.Join(err, errIPXE); err != nil {
+		e.Refused = err.Error()
+		return e, nil
+	}
+	args := s.kernelArgs(e.Machine, e.Network)
+	image, err := images.Get(e.Machine.Image)
+	if err != nil {
+		e.Image = err.Error()
+		return e, nil
+	}
+	e.Script, e.GRUB = bootweb.Scripts(bootweb.Plan{MAC: q.MAC, Name: e.Machine.Name, Image: image, KernelArgs: args}, s.base(e.Network))
+	e.Kernel = strings.Join(args, " ")
+	return e, nil
+}
