@@ -94,9 +94,6 @@ func addKernel(ctx context.Context, o Options, from source, work, root string) (
 		return "", err
 	}
 	want := o.Kernel
-	if err := os.Mkdir(work, 0o711); err != nil {
-		return "", err
-	}
 	if from.kind == "debian" {
 		want = "" // the package, alone
 		err = extractKernel(ctx, o, from.place, other)
