@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 
+	"swarmboot/appliance/internal/access"
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/metrics"
 	"swarmboot/appliance/internal/settings"
+	"swarmboot/appliance/internal/state"
 	"swarmboot/appliance/webui"
 )
 
@@ -19,18 +22,50 @@ type adminSource interface {
 	metrics.Source
 }
 
-// serveAdmin serves the admin pages and the API until ctx is done.
-func serveAdmin(ctx context.Context, cfg settings.Admin, source adminSource, log *slog.Logger) error {
+// serveAdmin serves the admin pages and the API until ctx is done. On loopback
+// whoever has a login on this computer sees them; anywhere else they speak TLS
+// and ask for a token.
+func serveAdmin(ctx context.Context, cfg settings.Admin, folder state.Folder, source adminSource, log *slog.Logger) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen.String())
 	if err != nil {
 		return fmt.Errorf("admin pages cannot listen: %w (admin.listen names another address)", err)
 	}
-	handler, err := webui.Handler(map[string]http.Handler{
+	all := map[string]http.Handler{
 		api.Prefix + "/":      api.Handler(source, version()),
 		"GET " + metrics.Path: metrics.Handler(source),
-	}, cfg.Names)
+	}
+	if !cfg.Listen.Addr().IsLoopback() {
+		certificate, err := adminCertificate(cfg, folder)
+		if err != nil {
+			l.Close()
+			return err
+		}
+		log.Info("admin pages need a token", "url", adminURL(cfg), "certificate", access.Fingerprint(certificate))
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}})
+		gate := access.NewGate(access.Tokens(folder.Tokens()), log)
+		all[api.Prefix+"/"] = gate.Require(all[api.Prefix+"/"], access.Read)
+		all["GET "+metrics.Path] = gate.Require(all["GET "+metrics.Path], access.Read, access.Metrics)
+		all["POST /login"] = http.HandlerFunc(gate.Login)
+		all["POST /logout"] = http.HandlerFunc(gate.Logout)
+	}
+	handler, err := webui.Handler(all, cfg.Names)
 	if err != nil {
+		l.Close()
 		return err
 	}
 	return webui.Serve(ctx, l, handler, log)
+}
+
+func adminURL(cfg settings.Admin) string {
+	if cfg.Listen.Addr().IsLoopback() {
+		return "http://" + cfg.Listen.String()
+	}
+	return "https://" + cfg.Listen.String()
+}
+
+func adminCertificate(cfg settings.Admin, folder state.Folder) (tls.Certificate, error) {
+	if cfg.Certificate != "" {
+		return access.Certificate(cfg.Certificate, cfg.Key)
+	}
+	return access.OwnCertificate(folder.AdminCertificate(), cfg.Listen.Addr(), cfg.Names)
 }

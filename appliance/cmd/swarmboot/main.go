@@ -13,6 +13,7 @@
 //	swarmboot machine unknown [-o json]
 //	swarmboot machine adopt MAC --name NAME [--rack R] [--group G]
 //	swarmboot loaders fetch|list|verify [--dir FOLDER]
+//	swarmboot token new NAME [--scope read|metrics] | list | revoke NAME
 //	swarmboot version
 //
 // Each command stands in the file of its name; swarmboot COMMAND --help is its
@@ -87,7 +88,7 @@ Four commands are all it takes:
 		return fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), diffCommand(), explainCommand(), schemaCommand(), serveCommand(), statusCommand(), machineCommand(), loadersCommand(), versionCommand())
+	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), diffCommand(), explainCommand(), schemaCommand(), serveCommand(), statusCommand(), machineCommand(), loadersCommand(), tokenCommand(), versionCommand())
 	return root
 }
 

@@ -102,7 +102,7 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 			netip.AddrPortFrom(n.Server, cfg.HTTPPort), netip.AddrPortFrom(n.Server, cfg.SwarmPort))
 	}
 	fmt.Fprintf(out, "  control     %s\n", folder.Socket())
-	fmt.Fprintf(out, "  pages, API  http://%s\n", cfg.Admin.Listen)
+	fmt.Fprintf(out, "  pages, API  %s\n", adminURL(cfg.Admin))
 	fmt.Fprintf(out, "See the machines with: swarmboot machine list --watch --state %s\n", folder)
 
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -116,7 +116,7 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 		server.Run,
 		func(ctx context.Context) error { return control.Serve(ctx, socket, daemon) },
 		func(ctx context.Context) error { return daemon.follow(ctx, hup) },
-		func(ctx context.Context) error { return serveAdmin(ctx, cfg.Admin, server, log) },
+		func(ctx context.Context) error { return serveAdmin(ctx, cfg.Admin, folder, server, log) },
 	} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {

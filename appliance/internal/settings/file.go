@@ -34,10 +34,12 @@ type Server struct {
 }
 
 // Admin is the listener of the admin pages and the API, apart from what machines
-// talk to.
+// talk to. Off loopback it speaks TLS and asks for a token.
 type Admin struct {
-	Listen netip.AddrPort `yaml:"listen"` // address and TCP port; default: 127.0.0.1:8470
-	Names  []string       `yaml:"names"`  // host names that browsers reach it by, besides localhost and its addresses
+	Listen      netip.AddrPort `yaml:"listen"`      // address and TCP port; default: 127.0.0.1:8470
+	Names       []string       `yaml:"names"`       // host names that browsers reach it by, besides localhost and its addresses
+	Certificate string         `yaml:"certificate"` // file of a TLS certificate (PEM); default: one that the server makes
+	Key         string         `yaml:"key"`         // file of the certificate's private key
 }
 
 // Network is one network of machines. It has either a card of this server, with

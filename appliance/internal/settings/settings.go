@@ -61,6 +61,14 @@ func parse(path string, data []byte, offered Offered) (*Settings, error) {
 		State: server.State, Loaders: server.Loaders, Initramfs: server.Initramfs,
 	}
 	s.Admin = s.file.Admin
+	for _, name := range []*string{&s.Admin.Certificate, &s.Admin.Key} {
+		if *name != "" && !filepath.IsAbs(*name) {
+			*name = filepath.Join(dir, *name)
+		}
+	}
+	if (s.Admin.Certificate == "") != (s.Admin.Key == "") {
+		s.decoder.fail("admin", "has one of certificate and key; name both, or none")
+	}
 	c := &checker{decoder: s.decoder, file: &s.file, settings: s}
 	c.check(offered)
 	s.refs = c.refs

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
@@ -23,6 +22,13 @@ const Default = "/var/lib/swarmboot"
 
 // Folder is the path of a state folder.
 type Folder string
+
+// Tokens is the file of the admins' tokens.
+func (f Folder) Tokens() string { return filepath.Join(string(f), "keys", "tokens.json") }
+
+// AdminCertificate is the file of the certificate that the server makes for the
+// admin pages, with its key.
+func (f Folder) AdminCertificate() string { return filepath.Join(string(f), "keys", "admin.pem") }
 
 // Socket is where the running server answers package control.
 func (f Folder) Socket() string { return filepath.Join(string(f), "control.sock") }
@@ -58,19 +64,6 @@ func (f Folder) Tags() (tags map[images.Ref]*catalogue.Image, err error) {
 		return err
 	})
 	return tags, err
-}
-
-// Trace is which files a traced boot of the image with that digest has opened,
-// in its order. The boot server keeps it.
-func (f Folder) Trace(digest string) ([]string, error) {
-	text, err := os.ReadFile(filepath.Join(string(f), "profiles", digest+".files"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.New("no boot of it was traced yet; give one machine that boots it the kernel argument swarmboot.trace")
-	}
-	if err != nil {
-		return nil, err
-	}
-	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n"), nil
 }
 
 func (f Folder) ifThere(do func(*catalogue.Catalogue) error) error {

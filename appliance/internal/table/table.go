@@ -15,6 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"swarmboot/appliance/internal/access"
 	"swarmboot/bootserver"
 	"swarmboot/images"
 	"swarmboot/initramfs/stage"
@@ -167,6 +168,19 @@ func Keys(w io.Writer, list []KeyRow) error {
 		rows[i] = []string{k.ID, use, k.File}
 	}
 	return write(w, []string{"KEY", "USE", "FILE"}, rows)
+}
+
+// Tokens writes a line for each token: for whom, for what, until when.
+func Tokens(w io.Writer, list []access.Token) error {
+	rows := make([][]string, len(list))
+	for i, t := range list {
+		expires := "never"
+		if !t.Expires.IsZero() {
+			expires = t.Expires.Format(time.DateTime)
+		}
+		rows[i] = []string{t.Name, string(t.Scope), t.Made.Format(time.DateTime), expires}
+	}
+	return write(w, []string{"NAME", "SCOPE", "MADE", "EXPIRES"}, rows)
 }
 
 // write aligns the cells; an empty one becomes a dash, so that columns can be

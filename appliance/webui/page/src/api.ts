@@ -1,4 +1,5 @@
 // What the boot server says, in the words of docs/openapi.json.
+import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import type { components } from "./openapi";
 
@@ -16,10 +17,15 @@ export type Condition = Machine["condition"];
 
 export const prefix = "/api/v1";
 
+// stranger: the server wants to know who asks.
+export const stranger = signal(false);
+export const refused = (response: Response) => { stranger.value = response.status === 401; };
+
 // ask gets one answer. An error holds the server's own words.
 export async function ask<T>(path: string): Promise<T> {
   const response = await fetch(prefix + path);
   if (!response.ok) {
+    refused(response);
     const problem = await response.json().catch(() => ({}));
     throw new Error(problem.detail ?? `the boot server answered ${response.status}`);
   }

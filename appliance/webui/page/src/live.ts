@@ -4,7 +4,7 @@
 // slot alone is drawn anew. Counts and the list of machines that need somebody
 // are kept while events are read, so no page ever walks through all machines.
 import { batch, signal, type Signal } from "@preact/signals";
-import { prefix, type Condition, type Machine, type Network, type Stranger, type Swarm } from "./api";
+import { prefix, refused, type Condition, type Machine, type Network, type Stranger, type Swarm } from "./api";
 
 export const conditions: Condition[] = ["failed", "stuck", "silent", "booting", "up", "unseen"];
 const ill: Condition[] = ["failed", "stuck", "silent"];
@@ -78,7 +78,10 @@ export function listen() {
   const source = new EventSource(prefix + "/events");
   let first = true;
   source.onopen = () => { first = true; connected.value = true; };
-  source.onerror = () => { connected.value = false; };
+  source.onerror = () => {
+    connected.value = false;
+    if (source.readyState === EventSource.CLOSED) fetch(prefix + "/networks").then(refused, () => {}).finally(() => setTimeout(listen, 3000));
+  };
   const on = <T>(name: string, take: (data: T) => void) =>
     source.addEventListener(name, e => batch(() => take(JSON.parse((e as MessageEvent<string>).data))));
   on<Machine[]>("machines", list => { take(list, first); first = false; begun.value = true; });

@@ -5,7 +5,9 @@ import { useEffect } from "preact/hooks";
 import { signal } from "@preact/signals";
 import "./style.css";
 import { begun, connected, counts, listen, strangers } from "./live";
+import { stranger } from "./api";
 import { path } from "./route";
+import { Login, Logout } from "./login";
 import { Racks } from "./racks";
 import { Machines } from "./machines";
 import { MachinePage } from "./machine";
@@ -30,13 +32,18 @@ theme.subscribe(t => {
 });
 const nextTheme = () => { theme.value = themes[(themes.indexOf(theme.value) + 1) % themes.length]!; };
 
+let arrived = false;
+
 function Page() {
   const at = path.value;
   const known = pages.find(p => p.at === at);
   const mac = at.startsWith("/machines/") ? decodeURIComponent(at.slice("/machines/".length)) : "";
   useEffect(() => {
     document.title = `${known?.name ?? mac} · Swarmboot`;
-    document.querySelector<HTMLElement>("main")?.focus({ preventScroll: true });
+    // What reads the page aloud goes on with the new content. On arrival Tab
+    // begins at the top as on every page.
+    if (arrived) document.querySelector<HTMLElement>("main")?.focus({ preventScroll: true });
+    arrived = true;
   }, [at]);
   if (mac) return <MachinePage mac={mac} key={mac} />;
   if (known) return <known.page />;
@@ -61,9 +68,10 @@ function App() {
           ))}
         </nav>
         <span class={connected.value ? "live" : "live lost"} role="status">{connected.value ? "live" : begun.value ? "connection lost; trying again" : "connecting"}</span>
+        {location.protocol === "https:" && begun.value && <Logout />}
         <button class="theme" onClick={nextTheme} title="Colours: as the system, light, dark">{{ auto: "◑ auto", light: "○ light", dark: "● dark" }[theme.value]}</button>
       </header>
-      <main id="main" tabIndex={-1}><Page /></main>
+      <main id="main" tabIndex={-1}>{stranger.value ? <Login /> : <Page />}</main>
     </>
   );
 }

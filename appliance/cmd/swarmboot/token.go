@@ -1,0 +1,91 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"swarmboot/appliance/internal/access"
+	"swarmboot/appliance/internal/table"
+
+	"github.com/spf13/cobra"
+)
+
+func tokenCommand() *cobra.Command {
+	cmd := group("token", "Let admins and programs to the pages and the API",
+		`Make, list and revoke the tokens that open the admin pages, the API and /metrics.
+They are asked for where admin.listen is not on loopback. Only a hash of each is
+kept, in the state folder. What is changed here counts at once, also for a server
+that runs.`,
+		`  swarmboot token new anna --expires 2160h
+  swarmboot token new prometheus --scope metrics
+  curl -H "Authorization: Bearer $TOKEN" https://boot.example.org:8470/api/v1/machines`)
+	folder := stateFlag(cmd)
+	tokens := func() access.Tokens { return access.Tokens(folder.Tokens()) }
+	cmd.AddCommand(tokenNewCommand(tokens), tokenListCommand(tokens), tokenRevokeCommand(tokens))
+	return cmd
+}
+
+func tokenNewCommand(tokens func() access.Tokens) *cobra.Command {
+	var scope string
+	var expires time.Duration
+	cmd := &cobra.Command{
+		Use:   "new NAME",
+		Short: "Make a token and print it, this once",
+		Long: `Make a token for NAME and print it. It cannot be shown again. NAME stands in the
+log when the token is used to log in.
+
+  --scope read      opens all that there is to see
+  --scope metrics   opens /metrics alone`,
+		Example: "  swarmboot token new anna --expires 2160h",
+		Args:    operand("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			secret, err := tokens().New(args[0], access.Scope(scope), expires)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), secret)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&scope, "scope", string(access.Read), "`SCOPE`: read or metrics")
+	cmd.Flags().DurationVar(&expires, "expires", 0, "end after this `TIME`, such as 2160h; 0: never")
+	return cmd
+}
+
+func tokenListCommand(tokens func() access.Tokens) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the tokens",
+		Long:    "List the tokens: for whom each is, what it opens, and until when.",
+		Example: "  swarmboot token list",
+		Args:    cobra.NoArgs,
+	}
+	wantsJSON := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		asJSON, err := wantsJSON()
+		if err != nil {
+			return err
+		}
+		list, err := tokens().List()
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
+		}
+		return table.Tokens(cmd.OutOrStdout(), list)
+	}
+	return cmd
+}
+
+func tokenRevokeCommand(tokens func() access.Tokens) *cobra.Command {
+	return &cobra.Command{
+		Use:     "revoke NAME",
+		Short:   "End a token, and the logins made with it",
+		Long:    "End the token of NAME, and the logins made with it, at once.",
+		Example: "  swarmboot token revoke anna",
+		Args:    operand("NAME"),
+		RunE:    func(_ *cobra.Command, args []string) error { return tokens().Revoke(args[0]) },
+	}
+}
