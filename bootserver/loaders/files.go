@@ -10,11 +10,8 @@ type File struct {
 	About   string // for people
 }
 
-// Version is what the iPXE among the Files calls itself.
-const Version = "1.21.1+git20250501.dad20602+dfsg-1"
-
-// Names of loaders that machines ask for. Shim asks for GRUB, GRUB for nothing,
-// and MokManager is what shim starts to enrol a key.
+// Loaders that a machine is told of. Shim itself asks for GRUB and, to enrol a
+// key, for MokManager.
 const (
 	undionly  = "undionly.kpxe"
 	ipxePXE   = "ipxe.pxe"

@@ -22,7 +22,7 @@ const grubScriptPath = "/boot.grub"
 func GRUBConfig(base string) string {
 	return fmt.Sprintf(`smbios --type 1 --get-uuid 8 --set uuid
 while true; do
-	source "%s%s?mac=$net_default_mac&uuid=$uuid&platform=$grub_cpu-$grub_platform&version=GRUB-$grub_version"
+	source "%s%s?mac=$net_default_mac&uuid=$uuid&platform=$grub_cpu-$grub_platform&version=GRUB"
 	echo 'Swarmboot: trying again in %d s'
 	sleep %d
 done
