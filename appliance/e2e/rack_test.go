@@ -104,7 +104,8 @@ type rack struct {
 	t      *testing.T
 	lan    *vm.LAN
 	dir    string
-	proxy  bool // another DHCP server gives the addresses
+	proxy  bool    // another DHCP server gives the addresses
+	far    *vm.LAN // where the boot server is, if not on the machines' LAN: behind a relay
 	server *server
 	powers map[string]*vm.Machine // by MAC
 }
@@ -241,9 +242,21 @@ var settings = template.Must(template.New("settings").Parse(`server:
   loaders: {{.Loaders}}
   initramfs: {{.Initramfs}}
 networks:
+{{- if .Relayed}}
+  uplink:
+    interface: {{.Interface}}
+    address: 10.88.0.2/24
+    mode: "off"
+{{- end}}
   lab:
+{{- if .Relayed}}
+    subnet: 10.77.0.0/24
+    server: 10.88.0.2
+    router: 10.77.0.1
+{{- else}}
     interface: {{.Interface}}
     address: {{.Network}}
+{{- end}}
 {{- if .Proxy}}
     mode: proxy
 {{- else}}
@@ -257,6 +270,7 @@ machines:
   - mac: {{.MAC}}
     name: {{.Name}}
     image: {{.Image}}
+    network: lab
     kernel_args: {{.KernelArgs}}
 {{- with .Loader}}
     loader: {{.}}
@@ -269,7 +283,7 @@ func (r *rack) serve(folder string, machines []machine) *server {
 	r.t.Helper()
 	var text bytes.Buffer
 	if err := settings.Execute(&text, map[string]any{
-		"Interface": vm.Bridge, "Network": network, "Proxy": r.proxy, "Machines": machines,
+		"Interface": vm.Bridge, "Network": network, "Proxy": r.proxy, "Relayed": r.far != nil, "Machines": machines,
 		"State": folder, "Loaders": filepath.Join(cache(r.t), "loaders"), "Initramfs": initramfsFile(r.t),
 	}); err != nil {
 		r.t.Fatal(err)
@@ -282,7 +296,11 @@ func (r *rack) serve(folder string, machines []machine) *server {
 	s.client = control.NewClient(s.state.Socket())
 	answers := func(ctx context.Context) error { _, err := s.client.Machines(ctx); return err }
 	var err error
-	if s.Service, err = r.lan.Serve(r.t.Context(), answers, s.log, swarmbootProgram(r.t), "serve", "--config", config); err != nil {
+	lan := r.lan
+	if r.far != nil {
+		lan = r.far
+	}
+	if s.Service, err = lan.Serve(r.t.Context(), answers, s.log, swarmbootProgram(r.t), "serve", "--config", config); err != nil {
 		r.t.Fatal(err)
 	}
 	return s

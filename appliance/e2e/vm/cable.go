@@ -58,6 +58,23 @@ func (l *LAN) Attach(name string, address netip.Prefix) error {
 	return nil
 }
 
+// Join lays a cable from a card of this LAN's namespace to the bridge of another
+// LAN, and gives the card an address there: the namespace is then a router
+// between the two.
+func (l *LAN) Join(other *LAN, name string, address netip.Prefix) error {
+	for _, step := range [][]string{
+		{"-n", l.name, "link", "add", name, "type", "veth", "peer", "name", name + "-s", "netns", other.name},
+		{"-n", other.name, "link", "set", name + "-s", "master", Bridge, "up"},
+		{"-n", l.name, "addr", "add", address.String(), "dev", name},
+		{"-n", l.name, "link", "set", name, "up"},
+	} {
+		if err := run("ip", step...); err != nil {
+			return fmt.Errorf("join %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
 // unplug removes what plug made.
 func (l *LAN) unplug(name string) error {
 	for _, dev := range []string{name + "-s", name + "-b", name + "-t"} {
