@@ -43,6 +43,7 @@ type Options struct {
 	Customize  string   // program that gets the root folder as its argument before it is packed
 	Mirror     string   // URL; by default Debian's, with updates and security fixes
 	Arch       string   // GOARCH; by default this computer's
+	Hot        []string // files that a boot opens, in its order (absolute paths): they go to the front of the root file
 	Epoch      int64    // seconds; what a build writes counts as written then at the latest. 0: by the age of the source
 
 	Catalogue *catalogue.Catalogue
@@ -122,7 +123,7 @@ func build(ctx context.Context, o Options) (*catalogue.Image, error) {
 	if err := archiveModules(ctx, o.Log, moduleDir, modules); err != nil {
 		return nil, err
 	}
-	if err := makeSquashfs(ctx, o.Log, root, rootImg, o.Epoch, func(done, total int64) { o.Progress("squashfs", done, total) }); err != nil {
+	if err := makeSquashfs(ctx, o.Log, root, rootImg, o.Hot, o.Epoch, func(done, total int64) { o.Progress("squashfs", done, total) }); err != nil {
 		return nil, err
 	}
 	pieces, err := hash(ctx, o, rootImg, torrent)

@@ -3,10 +3,10 @@ package builder
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -27,11 +27,11 @@ var progressBar = regexp.MustCompile(`\] +(\d+)/(\d+) +\d+%`)
 
 // makeSquashfs packs the tree at root into the file out. The same tree and epoch
 // give the same file: what was changed after the epoch, in seconds, counts as
-// changed then.
-func makeSquashfs(ctx context.Context, log *slog.Logger, root, out string, epoch int64, progress func(done, total int64)) error {
+// changed then. The hot files come first, in their order.
+func makeSquashfs(ctx context.Context, log *slog.Logger, root, out string, hot []string, epoch int64, progress func(done, total int64)) error {
 	progress(0, 0)
 	order := out + ".order"
-	if err := writeOrder(order, root); err != nil {
+	if err := writeOrder(order, root, hot); err != nil {
 		return fmt.Errorf("order of files: %w", err)
 	}
 	defer os.Remove(order)
@@ -52,20 +52,38 @@ func makeSquashfs(ctx context.Context, log *slog.Logger, root, out string, epoch
 }
 
 // writeOrder writes a sort file of mksquashfs: files have priority 0, those with
-// less come later.
-func writeOrder(name, root string) error {
+// more come sooner, those with less later.
+func writeOrder(name, dir string, hot []string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
 	var lines strings.Builder
+	write := func(name string, priority int) {
+		// It has no way to write a name with a newline, and reads \ as the begin
+		// of an escape.
+		if !strings.Contains(name, "\n") {
+			fmt.Fprintf(&lines, "%s %d\n", strings.NewReplacer(`\`, `\\`, " ", `\ `).Replace(name), priority)
+		}
+	}
+	priority := 32767 // the highest
+	for _, name := range hot {
+		name = strings.TrimPrefix(name, "/")
+		// What a boot has written itself, or another version had, isn't there.
+		if info, err := root.Lstat(name); err != nil || !info.Mode().IsRegular() || priority == 0 {
+			continue
+		}
+		write(name, priority)
+		priority--
+	}
 	for _, pattern := range cold {
-		folders, err := filepath.Glob(filepath.Join(root, pattern))
+		folders, err := fs.Glob(root.FS(), pattern)
 		if err != nil {
 			return err
 		}
 		for _, folder := range folders {
-			relative, err := filepath.Rel(root, folder)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(&lines, "%s -1\n", relative)
+			write(folder, -1)
 		}
 	}
 	return os.WriteFile(name, []byte(lines.String()), 0o600)

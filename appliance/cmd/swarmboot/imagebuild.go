@@ -17,6 +17,7 @@ import (
 func imageBuildCommand(folder *state.Folder) *cobra.Command {
 	var o builder.Options
 	var verbose bool
+	var optimize string
 	cmd := &cobra.Command{
 		Use:   "build NAME@VERSION",
 		Short: "Make an image from a distribution's packages or from any root file system",
@@ -45,6 +46,12 @@ POSIX ACLs are lost, which squashfs does not know.
 The same source gives the same image, down to its digest. For debian: that means
 the same packages; with SOURCE_DATE_EPOCH set, on another day too.
 
+With --optimize the files that a boot of another image has opened stand together
+at the front, in the order of that boot, so that a machine needs fewer pieces
+until its login. That image may be an older version, or the one that this is made
+from: a machine that booted it with the kernel argument swarmboot.trace has told
+the boot server which files those are.
+
 It must run as root, and says which programs it lacks. An image never changes:
 another content is another version. A build that is interrupted leaves nothing
 behind.`,
@@ -53,6 +60,7 @@ behind.`,
     --package nginx --package openssh-server --customize ./site.sh
   swarmboot image build app@7 --from oci:registry.example.org/team/app:7 --kernel-from debian:trixie
   swarmboot image build golden@1 --from disk:golden.qcow2
+  swarmboot image build lab@2 --from image:lab@1 --optimize lab@1
   swarmboot image build old@1 --from tar:backup.tar.zst --kernel-from image:lab@1`,
 		Args: operand("NAME@VERSION"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -64,6 +72,15 @@ behind.`,
 			}
 			if o.Catalogue, err = folder.Catalogue(); err != nil {
 				return err
+			}
+			if optimize != "" {
+				_, traced, err := find(folder, optimize)
+				if err != nil {
+					return err
+				}
+				if o.Hot, err = folder.Trace(traced.Digest); err != nil {
+					return fmt.Errorf("optimize by the boot of %s: %w", traced.Manifest.Ref(), err)
+				}
 			}
 			if epoch, found := os.LookupEnv("SOURCE_DATE_EPOCH"); found {
 				if o.Epoch, err = strconv.ParseInt(epoch, 10, 64); err != nil || o.Epoch <= 0 {
@@ -90,6 +107,7 @@ behind.`,
 	flags.StringVar(&o.Arch, "arch", "", "`PROCESSOR`: amd64 or arm64 (default this computer's)")
 	flags.StringArrayVar(&o.Packages, "package", nil, "`PACKAGE` to install besides those that a machine needs to boot; of debian: only; may be repeated")
 	flags.StringVar(&o.Customize, "customize", "", "`PROGRAM` that is given the root folder before it is packed")
+	flags.StringVar(&optimize, "optimize", "", "order the files as a traced boot of the image `NAME@VERSION` opened them")
 	flags.StringVar(&o.Mirror, "mirror", "", "`URL` of the packages (default the distribution's own)")
 	flags.BoolVar(&verbose, "verbose", false, "show what the tools say")
 	return cmd

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
@@ -64,6 +65,19 @@ func (f Folder) Tags() (tags map[images.Ref]*catalogue.Image, err error) {
 		return err
 	})
 	return tags, err
+}
+
+// Trace is which files a traced boot of the image with that digest has opened,
+// in its order. The boot server keeps it.
+func (f Folder) Trace(digest string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(string(f), "profiles", digest+".files"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.New("no boot of it was traced yet; give one machine that boots it the kernel argument swarmboot.trace")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n"), nil
 }
 
 func (f Folder) ifThere(do func(*catalogue.Catalogue) error) error {

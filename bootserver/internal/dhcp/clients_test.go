@@ -199,6 +199,10 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 			if where == "another computer" {
 				waitFor(t, func() bool { return len(s.Rivals()) == 1 }, func() string { return "the other server to be heard" })
 			}
+			err := s.Reload([]Network{wireNetwork(Full)})
+			if refused := err != nil && strings.Contains(err.Error(), "another program had it"); refused != (where == "this computer") {
+				t.Errorf("Reload to full mode = %v; want it refused where dnsmasq has the port, and only there", err)
+			}
 			start.Process.Kill()
 		})
 	}

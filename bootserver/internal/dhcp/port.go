@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,22 +27,23 @@ const lookAgain = time.Second
 // vanishes it waits for one of the same name.
 type port struct {
 	server *Server
-	name   string // of the interface
-	mayTap bool   // all networks here are in proxy mode
-	first  *wire
+	name   string      // of the interface
+	mayTap atomic.Bool // all networks here are in proxy mode
+	wire   atomic.Pointer[wire]
 	cancel context.CancelFunc // nil until it runs
 	ended  chan struct{}
 }
 
 // openPort opens the sockets on an interface with the networks on.
 func openPort(s *Server, name string, on []*network) (*port, *ListenError) {
-	p := &port{server: s, name: name, mayTap: tapAllowed(on), ended: make(chan struct{})}
-	w, err := openWire(name, p.mayTap)
+	p := &port{server: s, name: name, ended: make(chan struct{})}
+	p.mayTap.Store(tapAllowed(on))
+	w, err := openWire(name, tapAllowed(on))
 	if err != nil {
 		err.Network = on[0].Name
 		return nil, err
 	}
-	p.first = w
+	p.wire.Store(w)
 	return p, nil
 }
 
@@ -51,10 +53,16 @@ func tapAllowed(on []*network) bool {
 	return !slices.ContainsFunc(on, func(n *network) bool { return n.Mode != Proxy })
 }
 
-// mustReopen tells whether the sockets do not fit the networks on any more.
-func (p *port) mustReopen(on []*network) bool { return p.mayTap && !tapAllowed(on) }
+// fits tells whether an open port can serve the networks on. Where another program
+// has port 67, it can serve networks in proxy mode only.
+func (p *port) fits(on []*network) *ListenError {
+	if !tapAllowed(on) && p.wire.Load().dhcp == nil {
+		return &ListenError{Network: on[0].Name, Port: serverPort, Err: fmt.Errorf("another program had it when this server began to listen beside it; stop that one and restart this one: %w", unix.EADDRINUSE)}
+	}
+	return nil
+}
 
-func (p *port) close() { p.first.close() }
+func (p *port) close() { p.wire.Load().close() }
 
 // stop ends the port and waits until its sockets are closed.
 func (p *port) stop() {
@@ -69,7 +77,7 @@ func (p *port) stop() {
 func (p *port) run(ctx context.Context) {
 	defer close(p.ended)
 	log := p.server.log.With("interface", p.name)
-	for w := p.first; ; {
+	for w := p.wire.Load(); ; {
 		if w.raw != nil {
 			log.Warn("no raw sockets (CAP_NET_RAW?): replies are broadcast, addresses are offered unseen, other servers are not noticed", "err", w.raw)
 		}
@@ -81,6 +89,7 @@ func (p *port) run(ctx context.Context) {
 		if w = p.reopen(ctx); w == nil {
 			return
 		}
+		p.wire.Store(w)
 		log.Info("interface is back")
 	}
 }
@@ -95,7 +104,7 @@ func (p *port) reopen(ctx context.Context) *wire {
 			return nil
 		case <-tick.C:
 		}
-		w, err := openWire(p.name, p.mayTap)
+		w, err := openWire(p.name, p.mayTap.Load())
 		if err == nil {
 			return w
 		}

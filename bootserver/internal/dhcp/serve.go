@@ -164,7 +164,10 @@ func (s *Server) open(nets networks) []*ListenError {
 	needed, errs := nets.listening(interfaceWith)
 	opened := map[string]*port{}
 	for name, on := range needed {
-		if p := s.ports[name]; p != nil && !p.mustReopen(on) {
+		if p := s.ports[name]; p != nil {
+			if err := p.fits(on); err != nil {
+				errs = append(errs, err)
+			}
 			continue
 		}
 		p, err := openPort(s, name, on)
@@ -181,7 +184,7 @@ func (s *Server) open(nets networks) []*ListenError {
 		return errs
 	}
 	for name, p := range s.ports {
-		if needed[name] == nil || opened[name] != nil {
+		if needed[name] == nil {
 			p.stop()
 			delete(s.ports, name)
 		}
@@ -189,6 +192,9 @@ func (s *Server) open(nets networks) []*ListenError {
 	for name, p := range opened {
 		s.ports[name] = p
 		s.start(p)
+	}
+	for name, p := range s.ports {
+		p.mayTap.Store(tapAllowed(needed[name]))
 	}
 	return nil
 }
