@@ -50,6 +50,10 @@ func TestImages(t *testing.T) {
 			shell(t, sources, swarmbootProgram(t), append(words[1:], "--state", folder)...)
 			got := unpack(t, folder, name, filepath.Join(t.TempDir(), "root"))
 			for _, change := range tree.Compare(want, got) {
+				onlyTime := strings.HasPrefix(change.What, "time ") && !strings.Contains(change.What, ";")
+				if onlyTime && slices.Contains(rewritten, change.Path) {
+					continue
+				}
 				if !slices.ContainsFunc(expected[name], func(prefix string) bool { return strings.HasPrefix(change.Path, prefix) }) {
 					t.Errorf("%+v", change)
 				}
@@ -88,6 +92,13 @@ var expected = map[string][]string{
 	"old@1":    {"boot"},
 	"golden@1": {"boot", "etc/fstab", "lost+found"},
 	"folder@1": {"boot"},
+}
+
+// rewritten are the paths that a build writes in each root. They have the time
+// of the newest file in the source, and of those this test has made some.
+var rewritten = []string{
+	".", "etc", "var", "usr/lib", "etc/machine-id", "etc/.updated", "var/.updated", "etc/systemd/system",
+	"etc/systemd/system/swarmboot-ssh-host-key.service",
 }
 
 // makeSources makes, in the folder dir, what the README's commands read.
