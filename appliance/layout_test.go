@@ -34,7 +34,7 @@ var homes = map[string][]string{
 	"github.com/foxboron/go-uefi":           {"bootserver/loaders"},
 	"github.com/google":                     {"images/importer", "appliance/e2e"}, // go-containerregistry
 	"github.com/hanwen/go-fuse":             {"peerd/internal/rootfs/..."},
-	"github.com/insomniacslk/dhcp":          {"bootserver/internal/dhcp", "initramfs/internal/netup"},
+	"github.com/insomniacslk/dhcp":          {"bootserver/internal/dhcp", "bootserver/internal/dhcp6", "initramfs/internal/netup"},
 	"github.com/invopop/jsonschema":         {"appliance/internal/settings"}, // its test alone
 	"github.com/klauspost/compress":         {"images/builder", "images/internal/decompress", "initramfs/..."},
 	"github.com/mdlayher/ndp":               {"bootserver/internal/ra"},

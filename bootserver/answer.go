@@ -3,6 +3,7 @@ package bootserver
 import (
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"swarmboot/bootserver/internal/bootweb"
@@ -51,6 +52,33 @@ func (s *site) choose(c dhcp.Client) (dhcp.Boot, loaders.Platform, error) {
 	return boot, platform, nil
 }
 
+// dhcp6Side is the Server as package dhcp6 sees it: all that a machine loads has
+// a URL there, at the server's IPv6 address.
+type dhcp6Side struct{ dhcpSide }
+
+// Choose tells what a machine loads next.
+func (s dhcp6Side) Choose(c dhcp.Client) (dhcp.Boot, error) {
+	boot, err := s.dhcpSide.Choose(c)
+	site := s.site.Load()
+	n, _ := site.network(c.Network)
+	if path, ours := strings.CutPrefix(boot.File, site.base(n)); ours {
+		boot.File = site.url(n.Server6) + path
+	} else if boot.File != "" {
+		boot.File = "tftp://[" + n.Server6.String() + "]/" + boot.File
+	}
+	return boot, err
+}
+
+// owner is the machine that has been given address.
+func (s *Server) owner(address netip.Addr) (dhcp.MAC, bool) {
+	for _, six := range s.dhcp6 {
+		if mac, ok := six.Owner(address); ok {
+			return mac, true
+		}
+	}
+	return s.dhcp.Owner(address)
+}
+
 // Answered notes the first sign of a boot.
 func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
 	mac, now := c.MAC.String(), time.Now()
@@ -82,7 +110,7 @@ func (s *Server) made(server netip.Addr, name string) (data []byte, ok bool) {
 
 // loading is told by package tftp which address fetches a loader.
 func (s *Server) loading(address netip.Addr, _ string) {
-	if mac, ok := s.dhcp.Owner(address); ok {
+	if mac, ok := s.owner(address); ok {
 		s.report(stage.Report{Machine: mac.String(), Stage: stage.Loader})
 	}
 }
@@ -189,7 +217,7 @@ func (s webSide) Image(digest string) (*catalogue.Image, bool) {
 }
 
 func (s webSide) Sender(address netip.Addr) (net.HardwareAddr, bool) {
-	mac, ok := s.dhcp.Owner(address)
+	mac, ok := s.owner(address)
 	return mac.HardwareAddr(), ok
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/bootserver/internal/dhcp6"
 )
 
 // asking finds the machine that a DHCP packet is from, on the network that the
@@ -15,6 +16,20 @@ func (s *site) asking(c dhcp.Client) (m Machine, n Network, listed bool, ok bool
 		m, ok = s.machine(c.MAC.HardwareAddr(), n.Server)
 	}
 	return m, n, listed, listed || ok
+}
+
+// dhcp6Network is n as package dhcp6 has it.
+func (s *site) dhcp6Network(n Network) dhcp6.Network {
+	six := dhcp6.Network{
+		Name: n.Name, Interface: n.Interface, Server: n.Server6, First: n.Pool6.First, Last: n.Pool6.Last,
+		Reserved: map[dhcp.MAC]netip.Addr{}, DNS: n.DNS, Lease: n.Lease,
+	}
+	for _, m := range s.Machines {
+		if mac, ok := dhcp.ToMAC(m.MAC); ok && m.Network == n.Name && m.Address6.IsValid() {
+			six.Reserved[mac] = m.Address6
+		}
+	}
+	return six
 }
 
 // dhcpNetworks are the networks as package dhcp has them.

@@ -26,6 +26,7 @@ import (
 
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/bootserver/internal/dhcp6"
 	"swarmboot/bootserver/internal/leasestore"
 	"swarmboot/bootserver/internal/ra"
 	"swarmboot/bootserver/internal/seeder"
@@ -49,6 +50,7 @@ type Server struct {
 	profiles  *profiles
 	dhcp      *dhcp.Server
 	leases    leasestore.Store
+	dhcp6     map[string]*dhcp6.Server // by network, of those with an IPv6 address
 	tftp      *tftp.Server
 	tracker   *tracker.Tracker
 	web       bootweb.Config
@@ -70,6 +72,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	s := &Server{
+		dhcp6:     map[string]*dhcp6.Server{},
 		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1),
 		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(), tracker: tracker.New(log),
 	}
@@ -105,6 +108,17 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	if err != nil {
 		s.leases.Close()
 		return nil, err
+	}
+	for _, n := range s.site.Load().Networks {
+		if !n.Server6.IsValid() {
+			continue
+		}
+		six, err := dhcp6.New(s.site.Load().dhcp6Network(n), s.leases, dhcp6Side{dhcpSide{s}}, log)
+		if err != nil {
+			s.leases.Close()
+			return nil, err
+		}
+		s.dhcp6[n.Name] = six
 	}
 	return s, nil
 }
@@ -202,6 +216,15 @@ func (s *Server) open(ctx context.Context) ([]service, error) {
 			services = append(services, service{"router advertisements", s.advertiser(n).Run})
 		}
 	}
+	for name, six := range s.dhcp6 {
+		n, _ := site.network(name)
+		if conn, err := six.Listen(ctx); err != nil {
+			fail("dhcpv6", "udp", netip.AddrPortFrom(n.Server6, 547), n, err)
+		} else {
+			services = append(services, service{"dhcpv6", func(ctx context.Context) error { return six.Serve(ctx, conn) }})
+			closers = append(closers, conn.Close)
+		}
+	}
 	for _, address := range site.addresses() {
 		n := site.networkOf(address)
 		at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(address, port) }
@@ -212,7 +235,7 @@ func (s *Server) open(ctx context.Context) ([]service, error) {
 			closers = append(closers, conn.Close)
 		}
 		var lc net.ListenConfig
-		if l, err := lc.Listen(ctx, "tcp4", at(site.HTTPPort).String()); err != nil {
+		if l, err := lc.Listen(ctx, "tcp", at(site.HTTPPort).String()); err != nil {
 			fail("http", "tcp", at(site.HTTPPort), n, err)
 		} else {
 			services = append(services, service{"http", func(ctx context.Context) error { return bootweb.Serve(ctx, l, handler, s.log) }})
@@ -247,6 +270,7 @@ func (s *Server) open(ctx context.Context) ([]service, error) {
 func (s *Server) advertiser(n Network) *ra.Server {
 	return ra.New(ra.Config{
 		Interface: n.Interface,
+		Prefix:    n.Subnet6,
 		Known: func(mac net.HardwareAddr) bool {
 			_, listed := s.site.Load().machines[mac.String()]
 			return listed || n.Unknown != Deny

@@ -41,7 +41,7 @@ func (s *site) machine(mac net.HardwareAddr, address netip.Addr) (Machine, bool)
 // networkOf finds the network of an address; for one of none, the first.
 func (s *site) networkOf(address netip.Addr) Network {
 	for _, n := range s.Networks {
-		if n.Subnet.Contains(address) {
+		if n.Subnet.Contains(address) || n.Subnet6.Contains(address) {
 			return n
 		}
 	}
@@ -52,8 +52,10 @@ func (s *site) networkOf(address netip.Addr) Network {
 func (s *site) addresses() []netip.Addr {
 	var all []netip.Addr
 	for _, n := range s.Networks {
-		if !slices.Contains(all, n.Server) {
-			all = append(all, n.Server)
+		for _, address := range []netip.Addr{n.Server, n.Server6} {
+			if address.IsValid() && !slices.Contains(all, address) {
+				all = append(all, address)
+			}
 		}
 	}
 	return all
@@ -64,7 +66,9 @@ func (s *site) base(n Network) string { return s.url(n.Server) }
 
 // url is the server's URL at one of its addresses, without a path.
 func (s *site) url(address netip.Addr) string {
-	if s.HTTPPort == 80 {
+	if s.HTTPPort == 80 && address.Is6() {
+		return "http://[" + address.String() + "]"
+	} else if s.HTTPPort == 80 {
 		return "http://" + address.String()
 	}
 	return "http://" + netip.AddrPortFrom(address, s.HTTPPort).String()

@@ -51,6 +51,8 @@ type Network struct {
 	Server    netip.Addr         `yaml:"server"`    // which of this server's addresses machines behind relays reach it by
 	Mode      bootserver.Mode    `yaml:"mode"`      // how far this server is the network's DHCP server; default: full
 	Pool      bootserver.Range   `yaml:"pool"`      // addresses for machines that have none of their own
+	Address6  Prefix6            `yaml:"address6"`  // this server's own IPv6 address there; machines then get IPv6 addresses besides
+	Pool6     Range6             `yaml:"pool6"`     // IPv6 addresses for the machines
 	Router    netip.Addr         `yaml:"router"`    // the machines' default route
 	DNS       []netip.Addr       `yaml:"dns"`       // name servers
 	NTP       []netip.Addr       `yaml:"ntp"`       // time servers
@@ -61,6 +63,12 @@ type Network struct {
 	Unknown   bootserver.Policy  `yaml:"unknown"`   // what machines get that are not listed; default: as for all networks
 	Boot      `yaml:",inline"`
 }
+
+// Prefix6 is an IPv6 address with its network.
+type Prefix6 struct{ netip.Prefix }
+
+// Range6 is a range of IPv6 addresses.
+type Range6 struct{ bootserver.Range }
 
 // Rack is a place where machines stand.
 type Rack struct {

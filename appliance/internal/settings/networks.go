@@ -54,10 +54,29 @@ func (c *checker) checkNetworks() {
 			c.checkOverlap(path, resolved)
 			c.checkAddresses(path, resolved)
 		}
+		c.checkIPv6(path, n, &resolved)
 		c.checkOptions(path, n)
 		c.checkUnknown(path, n, resolved)
 		c.settings.Networks = append(c.settings.Networks, resolved)
 	}
+}
+
+// checkIPv6 looks at what machines get of IPv6.
+func (c *checker) checkIPv6(path string, n Network, into *bootserver.Network) {
+	address, pool := n.Address6.Prefix, n.Pool6.Range
+	switch {
+	case !address.IsValid() && !pool.First.IsValid():
+		return
+	case !address.IsValid():
+		c.fail(path+".address6", "is missing; give the server's own IPv6 address, such as fd77::1/64")
+	case n.Interface == "":
+		c.fail(path+".address6", "is for a network with an interface; behind relays there is no IPv6")
+	case !pool.First.IsValid():
+		c.fail(path+".pool6", "is missing; give the addresses for the machines, such as fd77::100-fd77::1ff")
+	case !address.Contains(pool.First) || !address.Contains(pool.Last):
+		c.fail(path+".pool6", "%v is not all in the network %v", pool, address.Masked())
+	}
+	into.Server6, into.Subnet6, into.Pool6 = address.Addr(), address.Masked(), pool
 }
 
 // unknown is the network's own policy or that for all; where only listed

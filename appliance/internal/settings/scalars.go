@@ -31,6 +31,8 @@ var scalars = map[reflect.Type]func(text string) (any, error){
 	reflect.TypeFor[netip.AddrPort]():     parseAddrPort,
 	reflect.TypeFor[netip.Prefix]():       parsePrefix,
 	reflect.TypeFor[bootserver.Range]():   parseRange,
+	reflect.TypeFor[Prefix6]():            parsePrefix6,
+	reflect.TypeFor[Range6]():             parseRange6,
 	reflect.TypeFor[bootserver.Route]():   parseRoute,
 	reflect.TypeFor[bootserver.Policy]():  oneOf(bootserver.Deny, bootserver.Default, bootserver.Discover),
 	reflect.TypeFor[bootserver.Mode]():    oneOf(bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off),
@@ -114,6 +116,30 @@ func parseRange(text string) (any, error) {
 		return nil, fmt.Errorf("%q ends before it begins", text)
 	}
 	return bootserver.Range{First: first, Last: last}, nil
+}
+
+func parsePrefix6(text string) (any, error) {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil || !prefix.Addr().Is6() || prefix.Addr().Is4In6() || prefix.Addr().IsLinkLocalUnicast() {
+		return nil, fmt.Errorf("%q is no IPv6 address with its network; want one such as fd77::1/64", text)
+	}
+	if prefix.Bits() != 64 || prefix.Addr() == prefix.Masked().Addr() {
+		return nil, fmt.Errorf("%q: want the server's own address in a network of 64 bits, such as fd77::1/64", text)
+	}
+	return Prefix6{prefix}, nil
+}
+
+func parseRange6(text string) (any, error) {
+	from, to, _ := strings.Cut(text, "-")
+	first, err1 := netip.ParseAddr(strings.TrimSpace(from))
+	last, err2 := netip.ParseAddr(strings.TrimSpace(to))
+	if err1 != nil || err2 != nil || !first.Is6() || !last.Is6() || first.Zone()+last.Zone() != "" {
+		return nil, fmt.Errorf("%q is no range of IPv6 addresses; want one such as fd77::100-fd77::1ff", text)
+	}
+	if last.Less(first) {
+		return nil, fmt.Errorf("%q ends before it begins", text)
+	}
+	return Range6{bootserver.Range{First: first, Last: last}}, nil
 }
 
 func parseRoute(text string) (any, error) {

@@ -22,6 +22,7 @@ import (
 
 const (
 	ipv4 = `\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}`
+	ipv6 = `[0-9A-Fa-f:]{2,39}`
 	mac  = `[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}`
 )
 
@@ -35,6 +36,8 @@ var single = map[reflect.Type]*jsonschema.Schema{
 	reflect.TypeFor[netip.AddrPort]():    {Type: "string", Pattern: `^(` + ipv4 + `|\[[0-9a-fA-F:.]+\]):\d{1,5}$`, Examples: []any{"127.0.0.1:8470"}},
 	reflect.TypeFor[netip.Prefix]():      {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2}$`, Examples: []any{"10.77.0.1/24"}},
 	reflect.TypeFor[bootserver.Range]():  {Type: "string", Pattern: "^" + ipv4 + ` *- *` + ipv4 + "$", Examples: []any{"10.77.0.100-10.77.0.199"}},
+	reflect.TypeFor[Prefix6]():           {Type: "string", Pattern: "^" + ipv6 + "/64$", Examples: []any{"fd77::1/64"}},
+	reflect.TypeFor[Range6]():            {Type: "string", Pattern: "^" + ipv6 + " *- *" + ipv6 + "$", Examples: []any{"fd77::100-fd77::1ff"}},
 	reflect.TypeFor[bootserver.Route]():  {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2} via ` + ipv4 + "$", Examples: []any{"10.80.0.0/16 via 10.77.0.254"}},
 	reflect.TypeFor[bootserver.Policy](): {Type: "string", Enum: []any{bootserver.Deny, bootserver.Default, bootserver.Discover}},
 	reflect.TypeFor[bootserver.Mode]():   {Type: "string", Enum: []any{bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off}},

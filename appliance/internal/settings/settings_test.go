@@ -44,6 +44,7 @@ func TestLoad(t *testing.T) {
 		Networks: []bootserver.Network{{
 			Name: "hall", Interface: "br0", Server: addr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/24"), Mode: bootserver.Full,
 			Pool: bootserver.Range{First: addr("10.77.0.100"), Last: addr("10.77.0.199")}, Router: addr("10.77.0.254"),
+			Server6: addr("fd77::1"), Subnet6: netip.MustParsePrefix("fd77::/64"), Pool6: bootserver.Range{First: addr("fd77::100"), Last: addr("fd77::1ff")},
 			DNS: []netip.Addr{addr("9.9.9.9"), addr("10.77.0.254")}, NTP: []netip.Addr{addr("10.77.0.254")}, Log: []netip.Addr{addr("10.77.0.253")},
 			Domain: "hall.example.org", Routes: []bootserver.Route{{To: netip.MustParsePrefix("10.80.0.0/16"), Via: addr("10.77.0.253")}},
 			Lease: 90 * time.Minute, Unknown: bootserver.Default, Boot: bootserver.Boot{Image: one, KernelArgs: []string{"console=ttyS0", "net=hall"}},

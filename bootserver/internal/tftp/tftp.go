@@ -118,7 +118,11 @@ func Listen(ctx context.Context, address netip.AddrPort) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var errSet error
 		err := raw.Control(func(fd uintptr) {
-			errSet = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+			if address.Addr().Is4() {
+				errSet = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+			} else {
+				errSet = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+			}
 			// Of a thousand requests at once the default buffer loses a quarter.
 			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) != nil {
 				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20)
@@ -126,7 +130,7 @@ func Listen(ctx context.Context, address netip.AddrPort) (*net.UDPConn, error) {
 		})
 		return errors.Join(err, errSet)
 	}}
-	conn, err := lc.ListenPacket(ctx, "udp4", address.String())
+	conn, err := lc.ListenPacket(ctx, "udp", address.String())
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +142,9 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 	var stopped atomic.Bool
 	server := tftp.NewServer(func(name string, to io.ReaderFrom) error { return s.read(&stopped, name, to) }, nil)
 	server.SetBlockSize(blockSize)
+	if local, ok := conn.LocalAddr().(*net.UDPAddr); ok && local.AddrPort().Addr().Unmap().Is6() {
+		server.SetBlockSize(blockSize - 20) // IPv6's header is so much longer
+	}
 	server.SetTimeout(timeout)
 	server.SetRetries(retries)
 	server.SetBackoff(func(int) time.Duration { return 0 }) // the timeout has passed already

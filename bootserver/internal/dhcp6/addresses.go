@@ -1,0 +1,171 @@
+package dhcp6
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"net/netip"
+	"sync"
+	"time"
+
+	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/bootserver/internal/leasestore"
+)
+
+const (
+	quarantine = 10 * time.Minute // an address that a machine found in use
+	writeWait  = 2 * time.Second
+	attempts   = 1 << 16 // addresses looked at for a free one
+)
+
+var errPoolEmpty = errors.New("no free IPv6 address in the pool; make pool6 larger or the lease time shorter")
+
+// addresses know which machine has which address of a network. One machine gets
+// one address at every stage of every boot: its reservation, what it had, or a
+// place in the pool that follows from its MAC.
+type addresses struct {
+	network  Network
+	reserved map[netip.Addr]dhcp.MAC
+	store    leasestore.Store
+
+	mu        sync.Mutex
+	byMAC     map[dhcp.MAC]netip.Addr         // guarded by mu
+	byAddress map[netip.Addr]leasestore.Lease // guarded by mu; of no machine: set aside
+}
+
+func newAddresses(n Network, store leasestore.Store) (*addresses, error) {
+	a := &addresses{network: n, reserved: map[netip.Addr]dhcp.MAC{}, store: store, byMAC: map[dhcp.MAC]netip.Addr{}, byAddress: map[netip.Addr]leasestore.Lease{}}
+	for mac, address := range n.Reserved {
+		a.reserved[address] = mac
+	}
+	known, err := store.All(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range known {
+		if l.Pool == a.pool() {
+			a.note(l)
+		}
+	}
+	return a, nil
+}
+
+// pool is the name under which leases are stored.
+func (a *addresses) pool() string { return a.network.Name + " IPv6" }
+
+func (a *addresses) note(l leasestore.Lease) {
+	if l.MAC != (dhcp.MAC{}) {
+		if before, ok := a.byMAC[l.MAC]; ok && before != l.Address {
+			delete(a.byAddress, before)
+		}
+		a.byMAC[l.MAC] = l.Address
+	}
+	if before, ok := a.byAddress[l.Address]; ok && before.MAC != l.MAC {
+		delete(a.byMAC, before.MAC)
+	}
+	a.byAddress[l.Address] = l
+}
+
+// choose finds the address for mac. It promises nothing: claim does.
+func (a *addresses) choose(mac dhcp.MAC, now time.Time) (netip.Addr, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if address, ok := a.network.Reserved[mac]; ok {
+		return address, nil
+	}
+	if address, ok := a.byMAC[mac]; ok && a.usable(mac, address, now) {
+		return address, nil
+	}
+	if !a.network.First.IsValid() {
+		return netip.Addr{}, errPoolEmpty
+	}
+	size := distance(a.network.First, a.network.Last)
+	hash := fnv.New64a()
+	hash.Write(mac[:])
+	start := hash.Sum64()
+	for i := range uint64(attempts) {
+		place := start + i
+		if size != math.MaxUint64 {
+			place %= size + 1
+		}
+		if address := plus(a.network.First, place); a.usable(mac, address, now) {
+			return address, nil
+		}
+		if i == size {
+			break
+		}
+	}
+	return netip.Addr{}, errPoolEmpty
+}
+
+// usable tells whether mac may have an address of the pool now.
+func (a *addresses) usable(mac dhcp.MAC, address netip.Addr, now time.Time) bool {
+	if address == a.network.Server || address.Less(a.network.First) || a.network.Last.Less(address) {
+		return false
+	}
+	if owner, ok := a.reserved[address]; ok && owner != mac {
+		return false
+	}
+	l, taken := a.byAddress[address]
+	return !taken || l.MAC == mac || l.Expires.Before(a.free(now))
+}
+
+// free is when a lease must have ended for its address to go to another
+// machine: a tenth of the lease time ago, since clocks differ.
+func (a *addresses) free(now time.Time) time.Time { return now.Add(-a.network.Lease / 10) }
+
+// claim gives address to mac for the lease time. When it returns nil the lease is
+// on disk.
+func (a *addresses) claim(ctx context.Context, mac dhcp.MAC, address netip.Addr, now time.Time) error {
+	l := leasestore.Lease{Pool: a.pool(), Address: address, MAC: mac, Expires: now.Add(a.network.Lease)}
+	ctx, cancel := context.WithTimeout(ctx, writeWait)
+	defer cancel()
+	free := a.free(now)
+	if _, reserved := a.network.Reserved[mac]; reserved {
+		free = l.Expires.AddDate(100, 0, 0) // the admin has decided
+	}
+	if err := a.store.Claim(ctx, l, free); err != nil {
+		return fmt.Errorf("%s: %w", address, err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.note(l)
+	return nil
+}
+
+// decline sets an address aside that its machine has found in use.
+func (a *addresses) decline(mac dhcp.MAC, address netip.Addr, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.byAddress[address].MAC != mac || a.byMAC[mac] != address {
+		return false // else anyone could empty the pool
+	}
+	delete(a.byMAC, mac)
+	a.byAddress[address] = leasestore.Lease{Pool: a.pool(), Address: address, Expires: now.Add(quarantine)}
+	return true
+}
+
+func (a *addresses) owner(address netip.Addr) (dhcp.MAC, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l, ok := a.byAddress[address]
+	return l.MAC, ok && l.MAC != dhcp.MAC{}
+}
+
+// distance is how far b is from a, as far as their last 64 bits tell.
+func distance(a, b netip.Addr) uint64 { return low(b) - low(a) }
+
+func low(a netip.Addr) uint64 {
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[8:])
+}
+
+// plus is the address n places after a in its /64.
+func plus(a netip.Addr, n uint64) netip.Addr {
+	b := a.As16()
+	binary.BigEndian.PutUint64(b[8:], low(a)+n)
+	return netip.AddrFrom16(b)
+}
