@@ -58,9 +58,9 @@ test("racks stand as in the room, and the page is quick while all machines boot"
   await page.waitForSelector(".slot");
   assert.equal(await page.locator(".rack").count(), new Set(machines.map(m => m.rack)).size);
   // Slot 1 is the lowest.
-  const first = await page.locator('[data-mac="52:54:00:00:00:00"]').boundingBox();
-  const second = await page.locator('[data-mac="52:54:00:00:00:01"]').boundingBox();
-  assert.ok(first.y > second.y, `slot 1 at ${first.y}, slot 2 at ${second.y}`);
+  await page.waitForSelector('[data-mac="52:54:00:00:00:00"]', { state: "attached" });
+  const [first, second] = await page.evaluate(() => ["00", "01"].map(n => document.querySelector(`[data-mac="52:54:00:00:00:${n}"]`).getBoundingClientRect().y));
+  assert.ok(first > second, `slot 1 at ${first}, slot 2 at ${second}`);
   // Only racks near the window are drawn.
   const slots = await page.locator(".slot").count();
   assert.ok(slots < machines.length, `${slots} slots are drawn`);
