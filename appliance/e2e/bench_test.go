@@ -32,7 +32,7 @@ type benchmark struct {
 }
 
 // rounds is how often boots that are compared are repeated.
-const rounds = 5
+const rounds = 3
 
 // TestBench measures boots of lab@1 against their budgets (make bench-boot). It
 // fails only if a machine does not boot: a budget that is not kept is told in
