@@ -56,6 +56,7 @@ lab-add: ## switch on one more machine in the running lab
 lab-down: ## stop the lab
 	build/bin/lab down
 
+test: FUZZTIME ?= 15s
 test: deps check fuzz e2e ## all tests: check, fuzz, e2e (what continuous integration runs)
 
 check: page ## the quick tests: format, vet, staticcheck, vulnerabilities, unit tests
