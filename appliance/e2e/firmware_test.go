@@ -26,8 +26,8 @@ func TestFirmware(t *testing.T) {
 		loads    []string // words of the server's log
 	}{
 		{"SecureBoot", vm.SecureBoot, "secure-boot", []string{"load=shimx64.efi", "file=grubx64.efi", "file=/grub/grub.cfg", "version=GRUB"}},
-		{"BIOS", vm.BIOS, "", []string{"load=http://10.77.0.1/boot.ipxe", "platform=pcbios"}},
-		{"UEFI-iPXE", vm.UEFI, "snponly", []string{"file=snponly.efi", "load=http://10.77.0.1/boot.ipxe", "platform=efi"}},
+		{"BIOS", vm.BIOS, "", []string{"10.77.0.1/boot.ipxe?mac=", "platform=pcbios"}},
+		{"UEFI-iPXE", vm.UEFI, "snponly", []string{"file=snponly.efi", "10.77.0.1/boot.ipxe?mac=", "platform=efi"}},
 		{"UEFI-HTTP", vm.UEFIHTTP, "", []string{"load=http://10.77.0.1/loaders/shimx64.efi", "version=GRUB"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
