@@ -97,7 +97,7 @@ var expected = map[string][]string{
 // rewritten are the paths that a build writes in each root. They have the time
 // of the newest file in the source, and of those this test has made some.
 var rewritten = []string{
-	".", "etc", "var", "usr/lib", "etc/machine-id", "etc/.updated", "var/.updated", "etc/systemd/system",
+	".", "etc", "var", "usr/lib", "etc/fstab", "etc/machine-id", "etc/.updated", "var/.updated", "etc/systemd/system",
 	"etc/systemd/system/swarmboot-ssh-host-key.service",
 }
 
@@ -148,9 +148,13 @@ func makeSources(t *testing.T, folder, theirs, dir string) {
 	pack(in("backup.tar.zst"), theirs, "--zstd")
 
 	// A disk with its own /etc/fstab, whose partitions no machine has.
+	fstab, err := os.ReadFile(filepath.Join(theirs, "etc/fstab"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	write(t, filepath.Join(theirs, "etc/fstab"), "LABEL=root / ext4 defaults 0 1\nLABEL=boot /boot ext4 defaults 0 2\n")
 	shell(t, dir, "mkfs.ext4", "-q", "-d", theirs, "root.ext4", "640M")
-	os.Remove(filepath.Join(theirs, "etc/fstab"))
+	write(t, filepath.Join(theirs, "etc/fstab"), string(fstab))
 	shell(t, dir, "sh", "-ec", `truncate -s 642M disk.raw
 echo 'label: gpt
 start=2048' | sfdisk --quiet disk.raw
