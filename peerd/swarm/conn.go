@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -47,8 +48,9 @@ const queueBytes = 256 << 10
 // strategy is.
 type conn struct {
 	net.Conn
-	find func(infohash [20]byte) *Session // nil for a swarm we aren't in
-	buf  *bufio.Reader
+	address netip.Addr                       // of the peer
+	find    func(infohash [20]byte) *Session // nil for a swarm we aren't in
+	buf     *bufio.Reader
 
 	// Only the goroutine that reads uses these.
 	hello    []byte // the handshake as far as it was read
@@ -72,7 +74,7 @@ type conn struct {
 
 // newConn wraps a connection that has said nothing yet.
 func newConn(c net.Conn, find func([20]byte) *Session) *conn {
-	w := &conn{Conn: c, find: find, owed: make(map[int]int)}
+	w := &conn{Conn: c, address: address(c.RemoteAddr().String()), find: find, owed: make(map[int]int)}
 	w.buf = bufio.NewReaderSize(patient{w}, 32<<10)
 	return w
 }
@@ -223,6 +225,9 @@ func (c *conn) received(piece, n int) {
 	}
 	c.heard = time.Now()
 	c.mu.Unlock()
+	if n > 0 {
+		c.session.buffers.gives(piece, c.address)
+	}
 	if low {
 		c.session.post(func() {})
 	}

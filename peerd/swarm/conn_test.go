@@ -28,6 +28,7 @@ func meet(t testing.TB) (c *conn, peer net.Conn, s *Session) {
 		arriving: make(map[string]*conn),
 		conns:    make(map[schedule.Peer]*conn),
 	}
+	s.buffers = newBuffers(s)
 	s.inbox.wake = make(chan struct{}, 1)
 	ours, peer := net.Pipe()
 	t.Cleanup(func() { ours.Close(); peer.Close() })

@@ -110,7 +110,7 @@ func newSession(p *Port, cfg Config, infohash [20]byte) *Session {
 		conns:    make(map[schedule.Peer]*conn),
 		strikes:  make(map[netip.Addr]int),
 	}
-	s.buffers = &buffers{session: s, pieces: make(map[int][]byte)}
+	s.buffers = newBuffers(s)
 	s.inbox.wake = make(chan struct{}, 1)
 	for piece := range cfg.Pieces.Count() {
 		if cfg.Store.Has(piece) {
@@ -371,17 +371,21 @@ func (s *Session) done(piece int) {
 	s.schedule.Have(piece)
 }
 
-// failed takes a piece that came damaged. Its source is dropped; after the
-// second time it stays away, unless it's the seeder, which is dialled again.
-func (s *Session) failed(piece int) {
-	sources := s.schedule.Asked(piece)
-	for _, id := range sources {
-		c := s.conns[id]
-		s.cfg.Log.Warn("piece came damaged", "piece", piece, "peer", c.RemoteAddr())
-		if !c.seeder && len(sources) == 1 {
-			s.strikes[address(c.RemoteAddr().String())]++
+// failed takes a piece that came damaged. If one peer has sent all of it, that
+// one is dropped; after the second time it stays away, unless it's the seeder,
+// which is dialled again. A piece of several peers' blocks tells nothing about
+// any of them; it is fetched anew.
+func (s *Session) failed(piece int, givers []netip.Addr) {
+	s.cfg.Log.Warn("piece came damaged", "piece", piece, "peer", givers)
+	if len(givers) == 1 {
+		for _, c := range s.conns {
+			if c.address == givers[0] {
+				c.peer.Close()
+			}
 		}
-		c.peer.Close()
+		if givers[0] != s.cfg.Seeder.Addr().Unmap() {
+			s.strikes[givers[0]]++
+		}
 	}
 	s.schedule.Failed(piece, time.Now())
 }

@@ -438,8 +438,10 @@ func TestDamagedMachine(t *testing.T) {
 	good := l.machine(nil)
 	l.complete(good)
 	for _, n := range []*node{m, good} {
+		// What it has sent by the time the first piece is refused, a fast link and
+		// a busy computer make more; but it isn't asked again.
 		s := n.Stats()
-		if s.Rejected > 4 {
+		if s.Rejected > l.pieces.Count() {
 			t.Errorf("%d pieces were refused before their sender was dropped: %+v", s.Rejected, s)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/anacrolix/torrent/metainfo"
@@ -20,8 +22,22 @@ type buffers struct {
 	session *Session
 
 	mu      sync.Mutex
-	pieces  map[int][]byte // unfinished; guarded by mu
-	retired [][]byte       // to be used again; guarded by mu
+	pieces  map[int][]byte       // unfinished; guarded by mu
+	givers  map[int][]netip.Addr // whose blocks they are of; guarded by mu
+	retired [][]byte             // to be used again; guarded by mu
+}
+
+func newBuffers(s *Session) *buffers {
+	return &buffers{session: s, pieces: make(map[int][]byte), givers: make(map[int][]netip.Addr)}
+}
+
+// gives notes who sends blocks of a piece.
+func (b *buffers) gives(piece int, giver netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Contains(b.givers[piece], giver) {
+		b.givers[piece] = append(b.givers[piece], giver)
+	}
 }
 
 // OpenTorrent is called once by the library.
@@ -33,13 +49,15 @@ func (b *buffers) OpenTorrent(context.Context, *metainfo.Info, metainfo.Hash) (s
 	}, nil
 }
 
-// take removes and returns the bytes of an unfinished piece, nil if none came.
-func (b *buffers) take(piece int) []byte {
+// take removes and returns the bytes of an unfinished piece, nil if none came,
+// and who has sent them.
+func (b *buffers) take(piece int) ([]byte, []netip.Addr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	data := b.pieces[piece]
+	data, givers := b.pieces[piece], b.givers[piece]
 	delete(b.pieces, piece)
-	return data
+	delete(b.givers, piece)
+	return data, givers
 }
 
 // retire keeps memory for the next pieces.
@@ -93,7 +111,7 @@ func (b buffer) WriteAt(block []byte, off int64) (int, error) {
 // The answer comes from the Store, which checks the SHA-256 and keeps the piece.
 func (b buffer) SelfHash() (metainfo.Hash, error) {
 	piece := b.Index()
-	data := b.take(piece)
+	data, givers := b.take(piece)
 	if data == nil {
 		if b.session.cfg.Store.Has(piece) {
 			return b.V1Hash().Value, nil
@@ -105,7 +123,7 @@ func (b buffer) SelfHash() (metainfo.Hash, error) {
 	switch {
 	case errors.Is(err, images.ErrBadPiece):
 		b.session.rejected.Add(1)
-		b.session.post(func() { b.session.failed(piece) })
+		b.session.post(func() { b.session.failed(piece, givers) })
 		return metainfo.Hash{}, err // as an error, so that the library blames nobody: failed knows who it was
 	case err != nil:
 		b.session.post(func() { b.session.broken(fmt.Errorf("store piece %d: %w", piece, err)) })
