@@ -95,7 +95,7 @@ func (p *Port) config() *torrent.ClientConfig {
 }
 
 // maxRequests is how many blocks the library may ask a peer for at once. With
-// pieces of up to 2 MiB our own queueBytes is the narrower limit.
+// pieces of up to 512 KiB our own queueBytes is the narrower limit.
 const maxRequests = 64
 
 func capQueue(_ *torrent.PeerConn, m *pp.ExtendedHandshakeMessage) {
