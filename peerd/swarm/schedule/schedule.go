@@ -64,28 +64,21 @@ type Fetch struct {
 
 // Schedule is the state from which decisions are made.
 type Schedule struct {
-	order   []int       // the rank of each piece among equals, shuffled by the seed
-	have    []bool      // pieces that rest in the store
-	missing int         // how many don't
-	sources [][]Peer    // who has been asked for each piece
-	damaged []time.Time // when each piece last came damaged
-	coming  []time.Time // when a machine last said that it's fetching the piece
-	holders []int       // how many machines have each piece
+	order   []int             // the rank of each piece among equals, shuffled by the seed
+	have    []bool            // pieces that rest in the store
+	missing int               // how many don't
+	sources [][]Peer          // who has been asked for each piece
+	damaged map[int]time.Time // when a piece last came damaged
+	coming  []time.Time       // when a machine last said that it's fetching the piece
 
-	profile  []int // its pieces still missing; those in store are dropped lazily
-	peers    []*peer
+	ahead    []int // the window: missing pieces, those under way among them
+	profile  []int // what comes after it; pieces in store are dropped lazily
+	peers    peers
 	fetching int // pieces under way
 
 	demand []waiting
 	full   bool
 	rested time.Time // when a piece of the rest was last asked for
-}
-
-type peer struct {
-	id     Peer
-	seeder bool
-	has    []bool
-	asked  int // pieces under way from it
 }
 
 type waiting struct {
@@ -101,43 +94,35 @@ func New(pieces int, profile []int, seed uint64) *Schedule {
 		have:    make([]bool, pieces),
 		missing: pieces,
 		sources: make([][]Peer, pieces),
-		damaged: make([]time.Time, pieces),
+		damaged: make(map[int]time.Time),
 		coming:  make([]time.Time, pieces),
-		holders: make([]int, pieces),
 		profile: slices.Clone(profile),
+		peers:   newPeers(pieces),
 	}
 }
 
 // Join adds a peer that has no pieces yet; the seeder has all from the start.
-func (s *Schedule) Join(id Peer, seeder bool) {
-	s.peers = append(s.peers, &peer{id: id, seeder: seeder, has: make([]bool, len(s.have))})
-}
+func (s *Schedule) Join(id Peer, seeder bool) { s.peers.add(id, seeder) }
 
 // Leave forgets a peer. What it was asked for may be asked of others.
 func (s *Schedule) Leave(id Peer) {
-	i := slices.IndexFunc(s.peers, func(p *peer) bool { return p.id == id })
-	if i < 0 {
+	if !s.peers.remove(id) {
 		return
 	}
-	for piece, has := range s.peers[i].has {
-		if has {
-			s.holders[piece]--
-		}
-		if j := slices.Index(s.sources[piece], id); j >= 0 {
-			s.sources[piece] = slices.Delete(s.sources[piece], j, j+1)
+	for piece, sources := range s.sources {
+		if i := slices.Index(sources, id); i >= 0 {
+			s.sources[piece] = slices.Delete(sources, i, i+1)
 			if len(s.sources[piece]) == 0 {
 				s.fetching--
 			}
 		}
 	}
-	s.peers = slices.Delete(s.peers, i, i+1)
 }
 
 // Offers tells that a machine has a piece.
 func (s *Schedule) Offers(id Peer, piece int) {
-	if p := s.peer(id); p != nil && s.valid(piece) && !p.seeder && !p.has[piece] {
-		p.has[piece] = true
-		s.holders[piece]++
+	if s.valid(piece) {
+		s.peers.offers(id, piece)
 	}
 }
 
@@ -155,6 +140,7 @@ func (s *Schedule) Have(piece int) {
 	}
 	s.have[piece] = true
 	s.missing--
+	delete(s.damaged, piece)
 	s.stop(piece)
 }
 
@@ -202,13 +188,8 @@ func (s *Schedule) Next(now time.Time, ready func(Peer) bool) (Fetch, bool) {
 	if s.fetching >= maxFetching {
 		return Fetch{}, false
 	}
-	free := make([]*peer, 0, len(s.peers))
-	for _, p := range s.peers {
-		if ready(p.id) {
-			free = append(free, p)
-		}
-	}
-	if len(free) == 0 {
+	free, any := s.peers.free(ready)
+	if !any {
 		return Fetch{}, false
 	}
 	if f, ok := s.rarest(s.window(), free, now); ok {
@@ -237,9 +218,8 @@ func (s *Schedule) nextDemand(now time.Time, ready func(Peer) bool) (Fetch, bool
 			continue
 		}
 		var best *peer
-		for _, p := range s.peers {
-			if slices.Contains(s.sources[w.piece], p.id) || !p.seeder && !p.has[w.piece] ||
-				p.seeder && !overdue && s.leave(w.piece, now) {
+		for p := range s.peers.having(w.piece, overdue || !s.leave(w.piece, now), nil) {
+			if slices.Contains(s.sources[w.piece], p.id) {
 				continue
 			}
 			if best == nil || p.less(best, ready) {
@@ -268,7 +248,7 @@ func (p *peer) less(q *peer, ready func(Peer) bool) bool {
 // rarest picks, from pieces that nobody was asked for, the rarest that one of
 // the free peers can give. What only the seeder has comes first: nobody can
 // exchange it before a machine has fetched it.
-func (s *Schedule) rarest(pieces func(func(int) bool), free []*peer, now time.Time) (Fetch, bool) {
+func (s *Schedule) rarest(pieces func(func(int) bool), free set, now time.Time) (Fetch, bool) {
 	var best Fetch
 	found := false
 	for piece := range pieces {
@@ -286,19 +266,16 @@ func (s *Schedule) rarest(pieces func(func(int) bool), free []*peer, now time.Ti
 }
 
 func (s *Schedule) rarer(a, b int) bool {
-	if s.holders[a] != s.holders[b] {
-		return s.holders[a] < s.holders[b]
+	if ha, hb := s.peers.holders(a), s.peers.holders(b); ha != hb {
+		return ha < hb
 	}
 	return s.order[a] < s.order[b]
 }
 
 // giver is the least busy free peer that shall give a piece.
-func (s *Schedule) giver(piece int, free []*peer, now time.Time) *peer {
+func (s *Schedule) giver(piece int, free set, now time.Time) *peer {
 	var best *peer
-	for _, p := range free {
-		if p.seeder && s.leave(piece, now) || !p.seeder && !p.has[piece] {
-			continue
-		}
+	for p := range s.peers.having(piece, !s.leave(piece, now), free) {
 		if best == nil || p.asked < best.asked {
 			best = p
 		}
@@ -309,24 +286,21 @@ func (s *Schedule) giver(piece int, free []*peer, now time.Time) *peer {
 // leave tells whether the seeder is spared: a machine has the piece or is about
 // to.
 func (s *Schedule) leave(piece int, now time.Time) bool {
-	return s.holders[piece] > 0 || now.Sub(s.coming[piece]) < comingFor
+	return s.peers.holders(piece) > 0 || now.Sub(s.coming[piece]) < comingFor
 }
 
 // window yields the next pieces of the profile that are missing and not under
 // way; those under way count too.
 func (s *Schedule) window() func(func(int) bool) {
-	return func(yield func(int) bool) {
-		for len(s.profile) > 0 && s.have[s.profile[0]] {
-			s.profile = s.profile[1:]
+	s.ahead = slices.DeleteFunc(s.ahead, func(piece int) bool { return s.have[piece] })
+	for len(s.ahead) < windowPieces && len(s.profile) > 0 {
+		if piece := s.profile[0]; !s.have[piece] {
+			s.ahead = append(s.ahead, piece)
 		}
-		n := 0
-		for _, piece := range s.profile {
-			if s.have[piece] {
-				continue
-			}
-			if n++; n > windowPieces {
-				return
-			}
+		s.profile = s.profile[1:]
+	}
+	return func(yield func(int) bool) {
+		for _, piece := range s.ahead {
 			if len(s.sources[piece]) == 0 && !yield(piece) {
 				return
 			}
@@ -356,7 +330,7 @@ func (s *Schedule) ask(f Fetch) Fetch {
 		s.fetching++
 	}
 	s.sources[f.Piece] = append(s.sources[f.Piece], f.Peer)
-	s.peer(f.Peer).asked++
+	s.peers.byID[f.Peer].asked++
 	return f
 }
 
@@ -366,19 +340,10 @@ func (s *Schedule) stop(piece int) {
 		return
 	}
 	for _, id := range s.sources[piece] {
-		s.peer(id).asked--
+		s.peers.byID[id].asked--
 	}
 	s.sources[piece] = nil
 	s.fetching--
-}
-
-func (s *Schedule) peer(id Peer) *peer {
-	for _, p := range s.peers {
-		if p.id == id {
-			return p
-		}
-	}
-	return nil
 }
 
 func (s *Schedule) valid(piece int) bool { return piece >= 0 && piece < len(s.have) }

@@ -1,0 +1,116 @@
+package schedule
+
+import (
+	"iter"
+	"math/bits"
+)
+
+// peers knows the connections and what each of them has. A peer has a slot,
+// and a piece one bit for each slot: who can give a piece, and how many can, is
+// an operation on a word or two, however many pieces there are.
+type peers struct {
+	pieces  int
+	slots   []*peer // nil: free
+	byID    map[Peer]*peer
+	has     [][]uint64 // by block of 64 slots, then by piece
+	seeders set
+	ready   set // what free returned last
+}
+
+// A set is a bit for each slot.
+type set []uint64
+
+type peer struct {
+	id     Peer
+	slot   int
+	seeder bool
+	asked  int // pieces under way from it
+}
+
+func (p *peer) word() int   { return p.slot / 64 }
+func (p *peer) bit() uint64 { return 1 << (p.slot % 64) }
+
+func newPeers(pieces int) peers { return peers{pieces: pieces, byID: make(map[Peer]*peer)} }
+
+// add gives a peer the first free slot.
+func (s *peers) add(id Peer, seeder bool) {
+	p := &peer{id: id, seeder: seeder}
+	for p.slot < len(s.slots) && s.slots[p.slot] != nil {
+		p.slot++
+	}
+	if p.slot == len(s.slots) {
+		s.slots = append(s.slots, nil)
+	}
+	if p.word() == len(s.has) {
+		s.has = append(s.has, make([]uint64, s.pieces))
+		s.seeders = append(s.seeders, 0)
+		s.ready = append(s.ready, 0)
+	}
+	s.slots[p.slot], s.byID[id] = p, p
+	if seeder {
+		s.seeders[p.word()] |= p.bit()
+	}
+}
+
+// remove frees the slot of a peer, if it has one.
+func (s *peers) remove(id Peer) (found bool) {
+	p := s.byID[id]
+	if p == nil {
+		return false
+	}
+	for piece := range s.has[p.word()] {
+		s.has[p.word()][piece] &^= p.bit()
+	}
+	s.seeders[p.word()] &^= p.bit()
+	s.slots[p.slot] = nil
+	delete(s.byID, id)
+	return true
+}
+
+// offers notes that a machine has a piece; of the seeder that is known.
+func (s *peers) offers(id Peer, piece int) {
+	if p := s.byID[id]; p != nil && !p.seeder {
+		s.has[p.word()][piece] |= p.bit()
+	}
+}
+
+// holders is how many machines have a piece.
+func (s *peers) holders(piece int) (n int) {
+	for _, block := range s.has {
+		n += bits.OnesCount64(block[piece])
+	}
+	return n
+}
+
+// free is the set of peers that are ready, until it is asked again.
+func (s *peers) free(ready func(Peer) bool) (free set, any bool) {
+	clear(s.ready)
+	for _, p := range s.slots {
+		if p != nil && ready(p.id) {
+			s.ready[p.word()] |= p.bit()
+			any = true
+		}
+	}
+	return s.ready, any
+}
+
+// having yields the machines that have a piece, and perhaps the seeder, in the
+// order of their slots. A set, unless nil, narrows the choice.
+func (s *peers) having(piece int, seeder bool, within set) iter.Seq[*peer] {
+	return func(yield func(*peer) bool) {
+		for i, block := range s.has {
+			word := block[piece]
+			if seeder {
+				word |= s.seeders[i]
+			}
+			if within != nil {
+				word &= within[i]
+			}
+			for ; word != 0; word &= word - 1 {
+				if !yield(s.slots[64*i+bits.TrailingZeros64(word)]) {
+					return
+				}
+			}
+		}
+	}
+}
