@@ -44,10 +44,33 @@ func (c *Catalogue) Add(ctx context.Context, key envelope.Signer, m images.Manif
 	return i, nil
 }
 
-func (c *Catalogue) add(ctx context.Context, key envelope.Signer, m images.Manifest, files map[Part]string) (_ *Image, err error) {
+func (c *Catalogue) add(ctx context.Context, key envelope.Signer, m images.Manifest, files map[Part]string) (*Image, error) {
 	if !slices.ContainsFunc(c.trusted, func(k envelope.PublicKey) bool { return k.ID() == key.Public().ID() }) {
 		return nil, fmt.Errorf("key %s is not one that this catalogue trusts", key.Public().ID())
 	}
+	return c.write(ctx, m.Ref(), func(w *writer) (*Image, error) {
+		for _, part := range Parts {
+			f, err := os.Open(files[part])
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", part, err)
+			}
+			*describe(&m, part), err = w.write(f, c.blob)
+			f.Close()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", part, err)
+			}
+		}
+		data, digest, err := m.Seal(key)
+		if err != nil {
+			return nil, err
+		}
+		return w.publish(c, m, digest, data)
+	})
+}
+
+// write has fill write the files of an image that will be called ref, once no
+// other process writes. What fill wrote is undone if it fails.
+func (c *Catalogue) write(ctx context.Context, ref images.Ref, fill func(*writer) (*Image, error)) (*Image, error) {
 	unlock, err := c.lock(ctx)
 	if err != nil {
 		return nil, err
@@ -56,32 +79,15 @@ func (c *Catalogue) add(ctx context.Context, key envelope.Signer, m images.Manif
 	if err := c.sweep(); err != nil {
 		return nil, err
 	}
-	if err := c.free(m.Ref()); err != nil {
+	if err := c.free(ref); err != nil {
 		return nil, err
 	}
-
-	w := writer{ctx: ctx}
-	defer func() {
-		if err != nil {
-			w.undo()
-		}
-	}()
-	for _, part := range Parts {
-		f, err := os.Open(files[part])
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", part, err)
-		}
-		*describe(&m, part), err = w.write(f, c.blob)
-		f.Close()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", part, err)
-		}
-	}
-	data, digest, err := m.Seal(key)
+	w := &writer{ctx: ctx}
+	i, err := fill(w)
 	if err != nil {
-		return nil, err
+		w.undo()
 	}
-	return w.publish(c, m, digest, data)
+	return i, err
 }
 
 // free tells whether an image may be called ref.

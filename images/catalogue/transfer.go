@@ -86,38 +86,23 @@ func (c *Catalogue) Import(ctx context.Context, r io.Reader) (*Image, error) {
 	return i, nil
 }
 
-func (c *Catalogue) importParts(ctx context.Context, archive *tar.Reader, m images.Manifest, digest string, data []byte) (_ *Image, err error) {
-	unlock, err := c.lock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	if err := c.sweep(); err != nil {
-		return nil, err
-	}
-	if err := c.free(m.Ref()); err != nil {
-		return nil, err
-	}
-	w := writer{ctx: ctx}
-	defer func() {
-		if err != nil {
-			w.undo()
+func (c *Catalogue) importParts(ctx context.Context, archive *tar.Reader, m images.Manifest, digest string, data []byte) (*Image, error) {
+	return c.write(ctx, m.Ref(), func(w *writer) (*Image, error) {
+		for _, part := range Parts {
+			if err := next(archive, string(part)); err != nil {
+				return nil, err
+			}
+			want := *describe(&m, part)
+			got, err := w.write(io.LimitReader(archive, want.Size+1), c.blob)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", part, err)
+			}
+			if got != want {
+				return nil, fmt.Errorf("%s has %d bytes with SHA-256 %s; the manifest says %d bytes with %s", part, got.Size, got.SHA256, want.Size, want.SHA256)
+			}
 		}
-	}()
-	for _, part := range Parts {
-		if err := next(archive, string(part)); err != nil {
-			return nil, err
-		}
-		want := *describe(&m, part)
-		got, err := w.write(io.LimitReader(archive, want.Size+1), c.blob)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", part, err)
-		}
-		if got != want {
-			return nil, fmt.Errorf("%s has %d bytes with SHA-256 %s; the manifest says %d bytes with %s", part, got.Size, got.SHA256, want.Size, want.SHA256)
-		}
-	}
-	return w.publish(c, m, digest, data)
+		return w.publish(c, m, digest, data)
+	})
 }
 
 // next goes on to the file called name, which must come now.

@@ -27,12 +27,7 @@ into, if the switch says so by LLDP. -o json has all of it.`,
   swarmboot machine unknown -o json | jq '.[] | {mac, serial: .inventory.serial}'`,
 		Args: cobra.NoArgs,
 	}
-	wantsJSON := outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		asJSON, err := wantsJSON()
-		if err != nil {
-			return err
-		}
+	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
 		list, err := client().Strangers(cmd.Context())
 		if err != nil {
 			return err
@@ -41,7 +36,7 @@ into, if the switch says so by LLDP. -o json has all of it.`,
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
 		}
 		return table.Strangers(cmd.OutOrStdout(), list, time.Now())
-	}
+	})
 	return cmd
 }
 

@@ -45,12 +45,7 @@ func imageListCommand(folder *state.Folder) *cobra.Command {
 		Example: "  swarmboot image list\n  swarmboot image list -o json | jq -r '.[].name'",
 		Args:    cobra.NoArgs,
 	}
-	wantsJSON := outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		asJSON, err := wantsJSON()
-		if err != nil {
-			return err
-		}
+	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
 		list, listErr := folder.Images() // those that can be trusted, although others cannot
 		tags, tagsErr := folder.Tags()
 		print := printImages
@@ -61,7 +56,7 @@ func imageListCommand(folder *state.Folder) *cobra.Command {
 			return err
 		}
 		return errors.Join(listErr, tagsErr)
-	}
+	})
 	return cmd
 }
 
@@ -73,12 +68,7 @@ func imageShowCommand(folder *state.Folder) *cobra.Command {
 		Example: "  swarmboot image show lab@1\n  swarmboot image show lab@stable -o json | jq -r .digest",
 		Args:    operand("NAME@VERSION"),
 	}
-	wantsJSON := outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		asJSON, err := wantsJSON()
-		if err != nil {
-			return err
-		}
+	outputFlag(cmd, func(cmd *cobra.Command, args []string, asJSON bool) error {
 		c, image, err := find(folder, args[0])
 		if err != nil {
 			return err
@@ -95,7 +85,7 @@ func imageShowCommand(folder *state.Folder) *cobra.Command {
 			return err
 		}
 		return table.Image(cmd.OutOrStdout(), image.Manifest, image.Digest, tagsOf(image, tags), added)
-	}
+	})
 	return cmd
 }
 

@@ -49,12 +49,7 @@ Below it stands for each image how many copies of it the server has sent.`,
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again every second, until interrupted; with -o json one array in each line")
-	wantsJSON := outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		asJSON, err := wantsJSON()
-		if err != nil {
-			return err
-		}
+	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
 		show := showTable
 		if asJSON {
 			show = showJSON
@@ -64,7 +59,7 @@ Below it stands for each image how many copies of it the server has sent.`,
 			return table.Live(cmd.Context(), time.Second, os.Stdout, ask)
 		}
 		return ask(cmd.Context(), cmd.OutOrStdout())
-	}
+	})
 	return cmd
 }
 

@@ -118,17 +118,13 @@ func stateFlag(cmd *cobra.Command) *state.Folder {
 	return folder
 }
 
-// outputFlag gives cmd the flag -o, and a function that tells whether JSON is
-// wanted.
-func outputFlag(cmd *cobra.Command) func() (bool, error) {
+// outputFlag gives cmd the flag -o, and has it run with whether JSON is wanted.
+func outputFlag(cmd *cobra.Command, run func(cmd *cobra.Command, args []string, asJSON bool) error) {
 	output := cmd.Flags().StringP("output", "o", "table", "`FORMAT`: table or json")
-	return func() (bool, error) {
-		switch *output {
-		case "table":
-			return false, nil
-		case "json":
-			return true, nil
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if *output != "table" && *output != "json" {
+			return fmt.Errorf("output format %q: want table or json", *output)
 		}
-		return false, fmt.Errorf("output format %q: want table or json", *output)
+		return run(cmd, args, *output == "json")
 	}
 }

@@ -30,12 +30,7 @@ and swarms. The exit status is 1 if no server answers.`,
 		Args: cobra.NoArgs,
 	}
 	folder := stateFlag(cmd)
-	wantsJSON := outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		asJSON, err := wantsJSON()
-		if err != nil {
-			return err
-		}
+	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
 		s, err := askStatus(cmd.Context(), control.NewClient(folder.Socket()))
 		if err != nil {
 			return err
@@ -44,7 +39,7 @@ and swarms. The exit status is 1 if no server answers.`,
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
 		}
 		return s.print(cmd.OutOrStdout(), time.Now())
-	}
+	})
 	return cmd
 }
 

@@ -61,12 +61,7 @@ func tokenListCommand(tokens func() access.Tokens) *cobra.Command {
 		Example: "  swarmboot token list",
 		Args:    cobra.NoArgs,
 	}
-	wantsJSON := outputFlag(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		asJSON, err := wantsJSON()
-		if err != nil {
-			return err
-		}
+	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
 		list, err := tokens().List()
 		if err != nil {
 			return err
@@ -75,7 +70,7 @@ func tokenListCommand(tokens func() access.Tokens) *cobra.Command {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
 		}
 		return table.Tokens(cmd.OutOrStdout(), list)
-	}
+	})
 	return cmd
 }
 
