@@ -132,15 +132,9 @@ func (r Response) Encode() ([]byte, error) {
 	return bencode.Marshal(w)
 }
 
-// Failure is the body that refuses an announce.
+// Failure is the body that refuses an announce, in bencode (BEP 3).
 func Failure(reason string) []byte {
-	body, err := bencode.Marshal(struct {
-		Failure string `bencode:"failure reason"`
-	}{reason})
-	if err != nil {
-		panic(err) // a string can always be encoded
-	}
-	return body
+	return fmt.Appendf(nil, "d14:failure reason%d:%se", len(reason), reason)
 }
 
 // Decode reads a tracker's answer.
