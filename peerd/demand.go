@@ -26,14 +26,17 @@ const (
 // swarmEngine is what the fallback asks of the engine.
 type swarmEngine interface {
 	Demand(pieces []int)
+	Elsewhere(pieces []int)
 	Have(piece int)
-	HasSwarm() bool   // it runs and has had a peer
+	HasSwarm() bool   // it runs and has a peer
 	Moved() time.Time // when it last brought bytes
 }
 
 // fallback sees to it that every piece a read waits for comes: it tells the
 // engine at once, and fetches over HTTP what the engine has not brought in
-// time, again and again for as long as a read waits.
+// time, again and again for as long as a read waits. Where there was no swarm
+// when a fetch began, an engine that meets one leaves the piece to the fetch;
+// else the two race, as nobody knows which way is the broken one.
 type fallback struct {
 	store  *piecestore.Store
 	engine swarmEngine
@@ -66,8 +69,8 @@ func (f *fallback) run(ctx context.Context) {
 	defer wg.Wait()
 	results := make(chan result)
 	fetching := map[int]fetch{}
-	var told []int          // the demand the engine knows
-	var backoff backoffTime // of all fetches: there is one server
+	var demand, elsewhere []int // as the engine knows them
+	var backoff backoffTime     // of all fetches: there is one server
 
 	for {
 		wants := f.store.Wanted()
@@ -80,10 +83,7 @@ func (f *fallback) run(ctx context.Context) {
 		start, again := overdue(wants, now, f.deadline(), backoff.until, func(piece int) bool { return fetching[piece].cancel != nil })
 		for _, piece := range start[:min(len(start), maxFetches-len(fetching))] {
 			fetchCtx, cancel := context.WithCancel(ctx)
-			fetching[piece] = fetch{cancel: cancel}
-			if !f.engine.HasSwarm() {
-				fetching[piece] = fetch{cancel: cancel, alone: now.Add(patience)}
-			}
+			fetching[piece] = fetch{cancel: cancel, alone: !f.engine.HasSwarm()}
 			wg.Go(func() {
 				r := result{piece, f.bring(fetchCtx, piece)}
 				select {
@@ -93,10 +93,13 @@ func (f *fallback) run(ctx context.Context) {
 			})
 		}
 
-		pieces := slices.DeleteFunc(piecesOf(wants), func(piece int) bool { return now.Before(fetching[piece].alone) })
-		if !slices.Equal(pieces, told) {
+		if pieces := alone(fetching); !slices.Equal(pieces, elsewhere) {
+			f.engine.Elsewhere(pieces)
+			elsewhere = pieces
+		}
+		if pieces := piecesOf(wants); !slices.Equal(pieces, demand) {
 			f.engine.Demand(pieces)
-			told = pieces
+			demand = pieces
 		}
 
 		timer := time.NewTimer(again)
@@ -120,9 +123,19 @@ func (f *fallback) run(ctx context.Context) {
 // fetch is one that is under way over HTTP.
 type fetch struct {
 	cancel context.CancelFunc
-	// Begun without an engine, it has until alone to bring the piece: an engine
-	// that starts in the meantime must not fetch the same piece again.
-	alone time.Time
+	alone  bool // there was no swarm when it began
+}
+
+// alone lists the pieces that the engine shall leave to their fetches.
+func alone(fetching map[int]fetch) []int {
+	var pieces []int
+	for piece, fetch := range fetching {
+		if fetch.alone {
+			pieces = append(pieces, piece)
+		}
+	}
+	slices.Sort(pieces)
+	return pieces
 }
 
 // result is the end of one fetch.

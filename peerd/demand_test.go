@@ -26,6 +26,7 @@ type fakeEngine struct {
 	swarm   bool
 	moves   bool // it always brings bytes of other pieces
 	demands [][]int
+	leaves  [][]int // to fetches over HTTP
 	haves   []int
 }
 
@@ -33,6 +34,11 @@ func (e *fakeEngine) Demand(pieces []int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.demands = append(e.demands, pieces)
+}
+func (e *fakeEngine) Elsewhere(pieces []int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.leaves = append(e.leaves, pieces)
 }
 func (e *fakeEngine) Have(piece int) {
 	e.mu.Lock()
@@ -105,6 +111,10 @@ func TestTheServerIsAskedWhenTheSwarmIsLate(t *testing.T) {
 		}
 		if !slices.Equal(engine.haves, []int{3}) {
 			t.Errorf("the engine heard of %v; want piece 3", engine.haves)
+		}
+		// Where there is a swarm the two race; else what fetches is one of them.
+		if left := slices.EqualFunc(engine.leaves, [][]int{{3}, {}}, slices.Equal); left == c.swarm {
+			t.Errorf("with a swarm %v the engine was to leave %v", c.swarm, engine.leaves)
 		}
 	}
 }

@@ -36,16 +36,16 @@ type engine struct {
 	store *piecestore.Store
 	log   *slog.Logger
 
-	mu       sync.Mutex
-	link     *enginelink.Root // nil while no engine runs; guarded by mu, like all below
-	pid      int              // 0 while no engine runs
-	demand   []int            // the newest orders, for an engine yet to start
-	pace     swarm.Pace
-	restarts int
-	met      bool        // some engine has had a peer
-	moved    time.Time   // when an engine last brought bytes
-	past     swarm.Stats // of engines that have ended
-	current  swarm.Stats
+	mu        sync.Mutex
+	link      *enginelink.Root // nil while no engine runs; guarded by mu, like all below
+	pid       int              // 0 while no engine runs
+	elsewhere []int            // the newest orders, for an engine yet to start
+	demand    []int
+	pace      swarm.Pace
+	restarts  int
+	moved     time.Time   // when an engine last brought bytes
+	past      swarm.Stats // of engines that have ended
+	current   swarm.Stats
 }
 
 func newEngine(cfg RootConfig, seeder netip.AddrPort, store *piecestore.Store, log *slog.Logger) *engine {
@@ -109,23 +109,25 @@ func (e *engine) runOnce(ctx context.Context) error {
 		ours.Close()
 		return fmt.Errorf("start the swarm engine: %w", err)
 	}
-	link := e.begin(enginelink.NewRoot(ours), cmd.Process.Pid)
-	hello := e.hello
-	hello.Have = e.store.Have() // after begin: what comes from now on is ordered
-	err = link.Run(ctx, hello, e)
+	link := enginelink.NewRoot(ours)
+	err = link.Run(ctx, e.begin(link, cmd.Process.Pid), e)
 	e.end()
 	cmd.Process.Kill() // it may hang; if it has ended, this does nothing
 	return errors.Join(err, cmd.Wait())
 }
 
-// begin makes link the one that gets orders.
-func (e *engine) begin(link *enginelink.Root, pid int) *enginelink.Root {
+// begin makes link the one that gets orders, and says what its engine has to know
+// of those before it.
+func (e *engine) begin(link *enginelink.Root, pid int) enginelink.Hello {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.link, e.pid = link, pid
 	link.SetPace(e.pace)
 	link.Demand(e.demand)
-	return link
+	hello := e.hello
+	hello.Elsewhere = e.elsewhere
+	hello.Have = e.store.Have() // last: what comes from now on is ordered
+	return hello
 }
 
 // end keeps the counts of the engine that has ended.
@@ -149,7 +151,6 @@ func (e *engine) Stats(s swarm.Stats) {
 		e.moved = time.Now()
 	}
 	e.current = s
-	e.met = e.met || s.Peers > 0
 }
 
 // Demand tells which pieces reads wait for.
@@ -159,6 +160,16 @@ func (e *engine) Demand(pieces []int) {
 	e.demand = pieces
 	if e.link != nil {
 		e.link.Demand(pieces)
+	}
+}
+
+// Elsewhere tells which pieces come by another way.
+func (e *engine) Elsewhere(pieces []int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.elsewhere = pieces
+	if e.link != nil {
+		e.link.Elsewhere(pieces)
 	}
 }
 
@@ -181,11 +192,11 @@ func (e *engine) SetPace(pace swarm.Pace) {
 	}
 }
 
-// HasSwarm tells whether an engine runs and there has ever been a peer.
+// HasSwarm tells whether an engine runs and has a peer.
 func (e *engine) HasSwarm() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.link != nil && e.met
+	return e.current.Peers > 0
 }
 
 // Moved tells when an engine last brought bytes, be it a part of a piece.

@@ -39,6 +39,7 @@ func RunEngine(ctx context.Context, conn net.Conn, image *os.File, log *slog.Log
 	if err != nil {
 		return err
 	}
+	session.Elsewhere(hello.Elsewhere)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup

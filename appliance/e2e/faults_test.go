@@ -32,15 +32,13 @@ func TestFaults(t *testing.T) {
 		}
 		login(t, m)
 	})
-	promise(t, "no read has failed, and at most one piece for each kill was fetched twice", func(t *testing.T) {
+	promise(t, "no read has failed, and no piece was fetched twice", func(t *testing.T) {
 		noReadErrors(t, m.Console)
 		p := rack.server.wait(t, first.MAC, stage.Seeding).Progress
 		pieces := rack.server.image(t, first.Image).Manifest.Pieces
-		// While there is no engine a read is served over HTTP, and the next engine
-		// may have begun with the same piece by then.
-		const kills = 2
-		if p.Restarts != kills || p.Duplicates >= (kills+1)*pieces.Length || p.Rejected != 0 {
-			t.Errorf("progress %+v; want %d restarts of the engine and at most so many pieces twice", *p, kills)
+		// Single blocks may come twice, where two sources race for a late piece.
+		if p.Restarts != 2 || p.Duplicates >= pieces.Length || p.Rejected != 0 {
+			t.Errorf("progress %+v; want two restarts of the engine and no piece twice", *p)
 		}
 		// What an engine had of pieces that it had begun is lost with it.
 		const begun = 6

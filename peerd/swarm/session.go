@@ -196,6 +196,13 @@ func (s *Session) Demand(pieces []int) {
 	s.post(func() { s.schedule.Demand(pieces, time.Now()) })
 }
 
+// Elsewhere replaces the set of pieces that come by another way and are not to
+// be fetched, even if a read waits for them.
+func (s *Session) Elsewhere(pieces []int) {
+	pieces = append([]int(nil), pieces...)
+	s.post(func() { s.schedule.Elsewhere(pieces) })
+}
+
 // Have tells that a piece has reached the store by another way; it is announced
 // to the peers.
 func (s *Session) Have(piece int) {

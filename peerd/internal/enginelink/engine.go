@@ -83,21 +83,29 @@ func (e *Engine) Run(ctx context.Context, session Orders) error {
 		cancel(err)
 	})
 	wg.Go(func() {
-		e.orders.handOn(ctx,
-			func(pieces []int) error { session.Demand(pieces); return nil },
-			func(pieces []int) error {
-				for _, piece := range pieces {
-					session.Have(piece)
-				}
-				return nil
-			},
-			func(p swarm.Pace) error { session.SetPace(p); return nil })
+		e.orders.handOn(ctx, func(o orders) error { o.give(session); return nil })
 	})
 	wg.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, io.EOF) && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
+}
+
+// give passes the orders on, in the order in which the root server sends them.
+func (o orders) give(session Orders) {
+	for _, piece := range o.have {
+		session.Have(piece)
+	}
+	if o.elsewhere != nil {
+		session.Elsewhere(*o.elsewhere)
+	}
+	if o.demand != nil {
+		session.Demand(*o.demand)
+	}
+	if o.pace != nil {
+		session.SetPace(*o.pace)
+	}
 }
 
 // listen receives orders and answers. It never waits for anything but the next
@@ -121,12 +129,16 @@ func (e *Engine) listen() error {
 
 func (e *Engine) obey(k kind, body []byte) error {
 	switch k {
-	case demandKind:
+	case demandKind, elsewhereKind:
 		pieces, err := decodeNumbers(body, e.pieces.Count())
 		if err != nil {
 			return err
 		}
-		e.orders.Demand(pieces)
+		if k == demandKind {
+			e.orders.Demand(pieces)
+		} else {
+			e.orders.Elsewhere(pieces)
+		}
 	case haveKind:
 		pieces, err := decodeNumbers(body, e.pieces.Count())
 		if err != nil {

@@ -3,7 +3,7 @@
 // that it has started (Engine).
 //
 // Root begins with a Hello and then sends orders: which pieces reads wait for,
-// which pieces have come by another way, how hard to fetch the rest. The engine
+// which pieces come or have come by another way, how hard to fetch the rest. The engine
 // sends each piece it has completed, and its Stats every second; each piece is
 // answered, after the root server has verified and stored it. For the engine
 // the link is thereby a swarm.Store: it reads the image file itself, and writes
@@ -25,21 +25,23 @@ import (
 
 // Hello is the first message: all that the engine has to know.
 type Hello struct {
-	Pieces  images.Pieces
-	Torrent []byte
-	Tracker string
-	Seeder  netip.AddrPort
-	Peers   []netip.AddrPort
-	Listen  netip.AddrPort
-	Profile []int
-	Have    []bool // pieces that are in the image file
+	Pieces    images.Pieces
+	Torrent   []byte
+	Tracker   string
+	Seeder    netip.AddrPort
+	Peers     []netip.AddrPort
+	Listen    netip.AddrPort
+	Profile   []int
+	Have      []bool // pieces that are in the image file
+	Elsewhere []int  // pieces that come by another way, as in Orders
 }
 
 // Orders are what the root server tells the engine while both run; a
 // swarm.Session obeys them.
 type Orders interface {
-	Demand(pieces []int)
 	Have(piece int)
+	Elsewhere(pieces []int)
+	Demand(pieces []int)
 	SetPace(swarm.Pace)
 }
 
@@ -52,27 +54,35 @@ const (
 )
 
 // mailbox takes orders without ever making the sender wait, and hands them on
-// from one goroutine. Of demands and paces only the newest is kept. Both ends
-// have one: the read path must not wait for the engine, and the engine's
-// receiver must not wait for a session that itself may wait for an answer.
+// from one goroutine. Both ends have one: the read path must not wait for the
+// engine, and the engine's receiver must not wait for a session that itself may
+// wait for an answer.
 type mailbox struct {
 	wake chan struct{} // holds a token when there is something to hand on
 
-	mu     sync.Mutex
-	demand *[]int      // guarded by mu, like all below
-	have   []int       // in order of arrival
-	pace   *swarm.Pace // nil: nothing new, as in demand
+	mu  sync.Mutex
+	new orders // guarded by mu
+}
+
+// orders are those not handed on yet. Of all but have only the newest counts;
+// nil means that there is none.
+type orders struct {
+	have      []int // in order of arrival
+	elsewhere *[]int
+	demand    *[]int
+	pace      *swarm.Pace
 }
 
 func newMailbox() *mailbox { return &mailbox{wake: make(chan struct{}, 1)} }
 
-func (m *mailbox) Demand(pieces []int)  { m.drop(func() { m.demand = &pieces }) }
-func (m *mailbox) Have(piece int)       { m.drop(func() { m.have = append(m.have, piece) }) }
-func (m *mailbox) SetPace(p swarm.Pace) { m.drop(func() { m.pace = &p }) }
+func (m *mailbox) Have(piece int)         { m.drop(func(o *orders) { o.have = append(o.have, piece) }) }
+func (m *mailbox) Elsewhere(pieces []int) { m.drop(func(o *orders) { o.elsewhere = &pieces }) }
+func (m *mailbox) Demand(pieces []int)    { m.drop(func(o *orders) { o.demand = &pieces }) }
+func (m *mailbox) SetPace(p swarm.Pace)   { m.drop(func(o *orders) { o.pace = &p }) }
 
-func (m *mailbox) drop(change func()) {
+func (m *mailbox) drop(change func(*orders)) {
 	m.mu.Lock()
-	change()
+	change(&m.new)
 	m.mu.Unlock()
 	select {
 	case m.wake <- struct{}{}:
@@ -80,8 +90,8 @@ func (m *mailbox) drop(change func()) {
 	}
 }
 
-// handOn passes the orders to the given functions until ctx ends or one fails.
-func (m *mailbox) handOn(ctx context.Context, demand, have func([]int) error, pace func(swarm.Pace) error) error {
+// handOn passes the orders to obey until ctx ends or it fails.
+func (m *mailbox) handOn(ctx context.Context, obey func(orders) error) error {
 	for {
 		select {
 		case <-m.wake:
@@ -89,24 +99,11 @@ func (m *mailbox) handOn(ctx context.Context, demand, have func([]int) error, pa
 			return nil
 		}
 		m.mu.Lock()
-		newDemand, newHave, newPace := m.demand, m.have, m.pace
-		m.demand, m.have, m.pace = nil, nil, nil
+		o := m.new
+		m.new = orders{}
 		m.mu.Unlock()
-
-		if newPace != nil {
-			if err := pace(*newPace); err != nil {
-				return err
-			}
-		}
-		if newDemand != nil {
-			if err := demand(*newDemand); err != nil {
-				return err
-			}
-		}
-		if len(newHave) > 0 {
-			if err := have(newHave); err != nil {
-				return err
-			}
+		if err := obey(o); err != nil {
+			return err
 		}
 	}
 }

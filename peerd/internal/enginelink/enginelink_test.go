@@ -30,9 +30,10 @@ func (k keeper) Stats(s swarm.Stats) { k.stats <- s }
 // session writes down its orders.
 type session struct{ orders chan string }
 
-func (s session) Demand(pieces []int)  { s.orders <- fmt.Sprint("demand ", pieces) }
-func (s session) Have(piece int)       { s.orders <- fmt.Sprint("have ", piece) }
-func (s session) SetPace(p swarm.Pace) { s.orders <- fmt.Sprint("pace ", p) }
+func (s session) Have(piece int)         { s.orders <- fmt.Sprint("have ", piece) }
+func (s session) Elsewhere(pieces []int) { s.orders <- fmt.Sprint("elsewhere ", pieces) }
+func (s session) Demand(pieces []int)    { s.orders <- fmt.Sprint("demand ", pieces) }
+func (s session) SetPace(p swarm.Pace)   { s.orders <- fmt.Sprint("pace ", p) }
 
 // link runs both ends of a link until the test ends.
 func link(t *testing.T, pieces images.Pieces) (*Root, keeper, *Engine, session) {
@@ -80,6 +81,8 @@ func TestOrdersAndStatsArrive(t *testing.T) {
 	expect(t, s.orders, "demand [3 1]")
 	root.SetPace(swarm.Full)
 	expect(t, s.orders, "pace 1")
+	root.Elsewhere([]int{2})
+	expect(t, s.orders, "elsewhere [2]")
 	if err := k.Put(4, swarmtest.Piece(data, pieces, 4)); err != nil {
 		t.Fatal(err)
 	}
@@ -113,13 +116,17 @@ func TestNewestDemandIsKept(t *testing.T) {
 	}
 	m.Have(7)
 	m.Have(8)
+	m.Elsewhere([]int{5})
 	ctx, cancel := context.WithCancel(t.Context())
-	var got []string
-	err := m.handOn(ctx,
-		func(pieces []int) error { got = append(got, fmt.Sprint("demand ", pieces)); return nil },
-		func(pieces []int) error { got = append(got, fmt.Sprint("have ", pieces)); cancel(); return nil },
-		func(swarm.Pace) error { return errors.New("a pace nobody set") })
-	if want := []string{"demand [999]", "have [7 8]"}; err != nil || !slices.Equal(got, want) {
+	s := session{make(chan string, 100)}
+	err := m.handOn(ctx, func(o orders) error { o.give(s); cancel(); return nil })
+	close(s.orders)
+	got := slices.Collect(func(yield func(string) bool) {
+		for order := range s.orders {
+			yield(order)
+		}
+	})
+	if want := []string{"have 7", "have 8", "elsewhere [5]", "demand [999]"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("handed on %v, %v; want %v", got, err, want)
 	}
 }
@@ -202,13 +209,14 @@ func (h hasty) SetWriteDeadline(t time.Time) error { return h.Conn.SetWriteDeadl
 func FuzzMessages(f *testing.F) {
 	_, pieces := swarmtest.Image(3*images.MinPieceLength, images.MinPieceLength)
 	for k, body := range map[kind][]byte{
-		helloKind:  []byte(`{"Pieces":{"size":5,"length":16384},"Have":[true]}`),
-		demandKind: encodeNumbers(0, 2),
-		haveKind:   encodeNumbers(1),
-		paceKind:   encodeNumbers(1),
-		answerKind: encodeNumbers(1, bad),
-		pieceKind:  append(encodeNumbers(1), "bytes"...),
-		statsKind:  []byte(`{"Peers":1}`),
+		helloKind:     []byte(`{"Pieces":{"size":5,"length":16384},"Have":[true]}`),
+		demandKind:    encodeNumbers(0, 2),
+		elsewhereKind: encodeNumbers(2),
+		haveKind:      encodeNumbers(1),
+		paceKind:      encodeNumbers(1),
+		answerKind:    encodeNumbers(1, bad),
+		pieceKind:     append(encodeNumbers(1), "bytes"...),
+		statsKind:     []byte(`{"Peers":1}`),
 	} {
 		var seed bytes.Buffer
 		writeFrame(&seed, k, body)

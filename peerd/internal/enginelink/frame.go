@@ -13,13 +13,14 @@ import (
 type kind byte
 
 const (
-	helloKind  kind = 'h' // root to engine, first and once: Hello as JSON
-	demandKind kind = 'd' // root to engine: piece numbers
-	haveKind   kind = 'v' // root to engine: piece numbers
-	paceKind   kind = 'p' // root to engine: one number
-	answerKind kind = 'a' // root to engine: the oldest piece unanswered, and the answer
-	pieceKind  kind = 'P' // engine to root: piece number, then its bytes
-	statsKind  kind = 's' // engine to root: swarm.Stats as JSON
+	helloKind     kind = 'h' // root to engine, first and once: Hello as JSON
+	haveKind      kind = 'v' // root to engine: piece numbers
+	elsewhereKind kind = 'e' // root to engine: piece numbers
+	demandKind    kind = 'd' // root to engine: piece numbers
+	paceKind      kind = 'p' // root to engine: one number
+	answerKind    kind = 'a' // root to engine: the oldest piece unanswered, and the answer
+	pieceKind     kind = 'P' // engine to root: piece number, then its bytes
+	statsKind     kind = 's' // engine to root: swarm.Stats as JSON
 )
 
 // limit is how long the body of a message may be. Both ends are ours, but an
@@ -28,7 +29,7 @@ func (k kind) limit() int {
 	switch k {
 	case helloKind:
 		return 64 << 20 // piece hashes, torrent and profile of a very large image
-	case demandKind, haveKind:
+	case haveKind, elsewhereKind, demandKind:
 		return 4 << 20 // a million pieces
 	case pieceKind:
 		return 4 + images.MaxPieceLength

@@ -62,10 +62,27 @@ func (r *Root) talk(ctx context.Context, hello Hello) error {
 	if err := r.send(helloKind, body); err != nil {
 		return fmt.Errorf("greet the engine: %w", err)
 	}
-	return r.handOn(ctx,
-		func(pieces []int) error { return r.send(demandKind, encodeNumbers(pieces...)) },
-		func(pieces []int) error { return r.send(haveKind, encodeNumbers(pieces...)) },
-		func(p swarm.Pace) error { return r.send(paceKind, encodeNumbers(int(p))) })
+	return r.handOn(ctx, r.order)
+}
+
+// order sends the new orders. A piece is known to be here before it is no longer
+// said to come, and to come before it is demanded, so that the engine is at no
+// moment led to fetch it.
+func (r *Root) order(o orders) error {
+	var errs []error
+	if o.have != nil {
+		errs = append(errs, r.send(haveKind, encodeNumbers(o.have...)))
+	}
+	if o.elsewhere != nil {
+		errs = append(errs, r.send(elsewhereKind, encodeNumbers(*o.elsewhere...)))
+	}
+	if o.demand != nil {
+		errs = append(errs, r.send(demandKind, encodeNumbers(*o.demand...)))
+	}
+	if o.pace != nil {
+		errs = append(errs, r.send(paceKind, encodeNumbers(int(*o.pace))))
+	}
+	return errors.Join(errs...)
 }
 
 // listen receives pieces and statistics.

@@ -1,7 +1,7 @@
 // Package schedule decides which piece of an image to fetch next, and from whom.
 //
-// A Schedule is fed with what is known (Join, Offers, Coming, Have, Demand) and
-// asked for one decision at a time (Next). It does no I/O, has no goroutine and
+// A Schedule is fed with what is known (Join, Offers, Coming, Elsewhere, Have,
+// Demand) and asked for one decision at a time (Next). It does no I/O, has no goroutine and
 // no clock; with the same seed and the same calls it always decides alike. So
 // the same code runs in peerd (package swarm) and under virtual time in tests.
 //
@@ -64,12 +64,13 @@ type Fetch struct {
 
 // Schedule is the state from which decisions are made.
 type Schedule struct {
-	order   []int             // the rank of each piece among equals, shuffled by the seed
-	have    []bool            // pieces that rest in the store
-	missing int               // how many don't
-	sources [][]Peer          // who has been asked for each piece
-	damaged map[int]time.Time // when a piece last came damaged
-	coming  []time.Time       // when a machine last said that it's fetching the piece
+	order     []int             // the rank of each piece among equals, shuffled by the seed
+	have      []bool            // pieces that rest in the store
+	missing   int               // how many don't
+	sources   [][]Peer          // who has been asked for each piece
+	damaged   map[int]time.Time // when a piece last came damaged
+	coming    []time.Time       // when a machine last said that it's fetching the piece
+	elsewhere []int             // pieces that come by another way
 
 	ahead    []int // the window: missing pieces, those under way among them
 	profile  []int // what comes after it; pieces in store are dropped lazily
@@ -132,6 +133,10 @@ func (s *Schedule) Coming(piece int, now time.Time) {
 		s.coming[piece] = now
 	}
 }
+
+// Elsewhere replaces the set of pieces that come by another way than from peers.
+// They are not asked for as long as they are in it.
+func (s *Schedule) Elsewhere(pieces []int) { s.elsewhere = pieces }
 
 // Have tells that a piece is in the store.
 func (s *Schedule) Have(piece int) {
@@ -210,7 +215,7 @@ func (s *Schedule) Next(now time.Time, ready func(Peer) bool) (Fetch, bool) {
 // and a second source for a read that is overdue.
 func (s *Schedule) nextDemand(now time.Time, ready func(Peer) bool) (Fetch, bool) {
 	for _, w := range s.demand {
-		if s.have[w.piece] || now.Sub(s.damaged[w.piece]) < failedFor {
+		if s.have[w.piece] || !s.may(w.piece, now) {
 			continue
 		}
 		overdue := now.Sub(w.since) >= demandDeadline
@@ -255,7 +260,7 @@ func (s *Schedule) rarest(pieces func(func(int) bool), free set, now time.Time) 
 		if found && !s.rarer(piece, best.Piece) {
 			continue
 		}
-		if now.Sub(s.damaged[piece]) < failedFor {
+		if !s.may(piece, now) {
 			continue
 		}
 		if p := s.giver(piece, free, now); p != nil {
@@ -263,6 +268,11 @@ func (s *Schedule) rarest(pieces func(func(int) bool), free set, now time.Time) 
 		}
 	}
 	return best, found
+}
+
+// may tells whether a piece may be asked for now.
+func (s *Schedule) may(piece int, now time.Time) bool {
+	return now.Sub(s.damaged[piece]) >= failedFor && !slices.Contains(s.elsewhere, piece)
 }
 
 func (s *Schedule) rarer(a, b int) bool {

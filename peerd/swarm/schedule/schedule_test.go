@@ -220,6 +220,27 @@ func TestNothingTwice(t *testing.T) {
 	}
 }
 
+// TestElsewhereIsLeftAlone: by demand, by the window and by the rest, until it is
+// taken back.
+func TestElsewhereIsLeftAlone(t *testing.T) {
+	s := New(10, []int{4}, 1)
+	s.Join(seeder, true)
+	s.SetFull(true)
+	s.Elsewhere([]int{3, 4, 5})
+	s.Demand([]int{3}, begin)
+	for _, f := range all(s, begin, everyone, 100) {
+		t.Errorf("%+v is asked for while a read waits for what comes elsewhere", f)
+	}
+	s.Demand(nil, begin)
+	if got := len(all(s, begin, everyone, 100)); got != 7 || s.Asked(3) != nil || s.Asked(4) != nil || s.Asked(5) != nil {
+		t.Errorf("%d pieces are asked for; want 7, none of them of those that come elsewhere", got)
+	}
+	s.Elsewhere(nil)
+	if got := len(all(s, begin, everyone, 100)); got != 3 {
+		t.Errorf("%d more pieces are asked for; want 3", got)
+	}
+}
+
 func TestLimitOfPiecesUnderWay(t *testing.T) {
 	s := New(10*maxFetching, nil, 1)
 	s.Join(seeder, true)
