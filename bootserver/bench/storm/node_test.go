@@ -1,0 +1,296 @@
+package storm
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"swarmboot/bootserver/internal/seeder"
+	"swarmboot/bootserver/internal/tracker"
+	"swarmboot/images"
+	"swarmboot/peerd/announce"
+	"swarmboot/peerd/swarm"
+)
+
+// Ports of our server.
+const (
+	trackerPort = 80
+	swarmPort   = 6881
+)
+
+// roles are what this program does in a namespace, instead of testing: the
+// first argument names it.
+var roles = map[string]func(args []string) error{
+	"storm-server": runServer,
+	"storm-peer":   runPeer,
+	"storm-reader": runReader,
+}
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
+		if err := roles[os.Args[1]](os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, os.Args[1]+":", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// awaitGo returns when the bench says that the machines are switched on; the
+// context is done when it has seen enough.
+func awaitGo() context.Context {
+	in := bufio.NewReader(os.Stdin)
+	in.ReadString('\n')
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		io.Copy(io.Discard, in)
+		cancel()
+	}()
+	return ctx
+}
+
+// say tells the bench that something has come about: a word, and what belongs
+// to it.
+func say(word string, what any) {
+	text, _ := json.Marshal(what)
+	fmt.Printf("%s %s\n", word, text)
+}
+
+// runServer is our boot server's part in a swarm: tracker and seeder.
+func runServer(args []string) error {
+	flags := flag.NewFlagSet("storm-server", flag.ContinueOnError)
+	loadDir := flags.String("load", "", "folder of the load")
+	trackerOnly := flags.Bool("tracker-only", false, "leave the image to another program")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	l, err := readLoad(*loadDir)
+	if err != nil {
+		return err
+	}
+	own, infohash, err := l.announced()
+	if err != nil {
+		return err
+	}
+	track := tracker.New(discard)
+	track.Open(infohash, own)
+	mux := http.NewServeMux()
+	mux.Handle(announce.Path, track)
+	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", trackerPort))
+	if err != nil {
+		return err
+	}
+	go http.Serve(listener, mux)
+	if *trackerOnly {
+		say("up", nil)
+		<-awaitGo().Done()
+		return nil
+	}
+	c, err := l.catalogue()
+	if err != nil {
+		return err
+	}
+	image, err := c.Get(images.Ref{Name: "storm", Version: "1"})
+	if err != nil {
+		return err
+	}
+	seed, err := seeder.New(netip.AddrPortFrom(netip.IPv4Unspecified(), swarmPort), discard)
+	if err != nil {
+		return err
+	}
+	if err := seed.Add(image); err != nil {
+		return err
+	}
+	say("up", nil)
+	err = seed.Run(awaitGo())
+	say("stats", seed.Stats()[image.Digest])
+	return err
+}
+
+// runPeer is a machine of ours: the swarm engine, and a system that boots.
+func runPeer(args []string) error {
+	flags := flag.NewFlagSet("storm-peer", flag.ContinueOnError)
+	loadDir := flags.String("load", "", "folder of the load")
+	dir := flags.String("dir", "", "folder for the image")
+	server := flags.String("server", "", "address of the server")
+	compute := flags.Duration("boot", 0, "boot, which computes for so long, and fetch the rest when it is over; 0: fetch the whole image at once")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	l, err := readLoad(*loadDir)
+	if err != nil {
+		return err
+	}
+	store, err := newStore(filepath.Join(*dir, "image"), l.Pieces)
+	if err != nil {
+		return err
+	}
+	cfg := swarm.Config{
+		Pieces: l.Pieces, Torrent: l.Torrent, Store: store, Log: discard,
+		Listen:  netip.AddrPortFrom(netip.IPv4Unspecified(), swarmPort),
+		Tracker: fmt.Sprintf("http://%s:%d%s", *server, trackerPort, announce.Path),
+	}
+	if cfg.Seeder, err = netip.ParseAddrPort(fmt.Sprintf("%s:%d", *server, swarmPort)); err != nil {
+		return err
+	}
+	if *compute > 0 {
+		cfg.Profile = l.Profile
+	}
+	ctx := awaitGo()
+	session, err := swarm.New(cfg)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- session.Run(ctx) }()
+	if *compute > 0 {
+		read := func(piece int) error { return store.wait(ctx, piece, session.Demand) }
+		if err := l.replay(read, *compute); err != nil {
+			return err
+		}
+		say("ready", nil)
+	}
+	session.SetPace(swarm.Full)
+	for piece := range l.Pieces.Count() {
+		if err := store.wait(ctx, piece, nil); err != nil {
+			break // the bench has seen enough
+		}
+	}
+	if ctx.Err() == nil {
+		say("complete", nil)
+	}
+	<-ctx.Done()
+	stats := session.Stats()
+	err = <-ended
+	say("stats", stats)
+	return err
+}
+
+// store is a machine's swarm.Store: a file in memory, and who waits for it.
+type store struct {
+	*os.File
+	pieces images.Pieces
+
+	mu      sync.Mutex
+	has     []bool        // guarded by mu
+	changed chan struct{} // closed when a piece comes; guarded by mu
+}
+
+func newStore(path string, pieces images.Pieces) (*store, error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	return &store{File: f, pieces: pieces, has: make([]bool, pieces.Count()), changed: make(chan struct{})}, nil
+}
+
+func (s *store) Has(piece int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.has[piece]
+}
+
+func (s *store) Put(piece int, data []byte) error {
+	if err := s.pieces.Verify(piece, data); err != nil {
+		return err
+	}
+	if _, err := s.WriteAt(data, s.pieces.Offset(piece)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.has[piece] = true
+	close(s.changed)
+	s.changed = make(chan struct{})
+	return nil
+}
+
+// wait returns when a piece is there. Until then it is demanded, if at all.
+func (s *store) wait(ctx context.Context, piece int, demand func([]int)) error {
+	for asked := false; ; {
+		s.mu.Lock()
+		has, changed := s.has[piece], s.changed
+		s.mu.Unlock()
+		if has {
+			if asked {
+				demand(nil)
+			}
+			return nil
+		}
+		if demand != nil && !asked {
+			demand([]int{piece})
+			asked = true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return errors.New("the bench ended it")
+		}
+	}
+}
+
+// runReader is a system that boots from a file which another program brings
+// piece by piece, and prefetches by the profile as ours does.
+func runReader(args []string) error {
+	flags := flag.NewFlagSet("storm-reader", flag.ContinueOnError)
+	loadDir := flags.String("load", "", "folder of the load")
+	path := flags.String("file", "", "file to read")
+	compute := flags.Duration("boot", 0, "how long a boot computes")
+	ahead := flags.Int("ahead", 4, "pieces read ahead at once")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	l, err := readLoad(*loadDir)
+	if err != nil {
+		return err
+	}
+	var f *os.File
+	for range 1000 { // it is mounted by another program
+		if f, err = os.Open(*path); err == nil {
+			break
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	if err != nil {
+		return err
+	}
+	read := func(piece int) error {
+		data := make([]byte, l.Pieces.Len(piece))
+		if _, err := f.ReadAt(data, l.Pieces.Offset(piece)); err != nil {
+			return err
+		}
+		return l.Pieces.Verify(piece, data)
+	}
+	// What was read stays in the page cache, as in the machine's own.
+	next := make(chan int, len(l.Profile))
+	for _, piece := range l.Profile {
+		next <- piece
+	}
+	close(next)
+	for range *ahead {
+		go func() {
+			for piece := range next {
+				read(piece)
+			}
+		}()
+	}
+	if err := l.replay(read, *compute); err != nil {
+		return err
+	}
+	say("ready", nil)
+	io.Copy(io.Discard, os.Stdin)
+	return nil
+}

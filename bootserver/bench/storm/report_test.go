@@ -1,0 +1,168 @@
+package storm
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A results is all that one bench has measured.
+type results struct {
+	When     string `json:"when"`
+	Computer string `json:"computer"`
+	Runs     []run  `json:"runs"`
+}
+
+// The three kinds of run, by how long a boot computes in units of W/c: what a
+// link needs for the hot pieces.
+const (
+	wholeImage   = 0
+	networkBound = 0.5
+	computeBound = 4
+)
+
+// of finds the run of a system; false if there was none.
+func (r results) of(system string, machines int, kind float64) (run, bool) {
+	for _, one := range r.Runs {
+		if one.System == system && one.Machines == machines && one.Kind == kind {
+			return one, true
+		}
+	}
+	return run{}, false
+}
+
+// A goal is what a run of ours has to keep to.
+type goal struct {
+	text string
+	got  float64
+	goal float64 // at most
+}
+
+// goals are those that the project has set itself, as far as they were measured.
+func (r results) goals() (goals []goal) {
+	add := func(text string, got, limit float64) { goals = append(goals, goal{text, got, limit}) }
+	for _, n := range []int{8, 16, 32} {
+		one, ok := r.of(ours.name, n, wholeImage)
+		if !ok {
+			continue
+		}
+		add(fmt.Sprintf("whole image, %d machines: last of the bound", n), one.Ratio(), 1.15)
+		add(fmt.Sprintf("whole image, %d machines: copies that the server sent", n), one.Copies, 1.1)
+		add(fmt.Sprintf("whole image, %d machines: bytes fetched twice, %%", n), 100*one.Twice, 1)
+		for _, rival := range rivals {
+			if theirs, ok := r.of(rival.name, n, wholeImage); ok && rival.torrent {
+				add(fmt.Sprintf("whole image, %d machines: time, of %s's", n, rival.name), one.Last/theirs.Last, 1)
+			}
+		}
+		if theirs, ok := r.of("libtorrent", n, wholeImage); ok && n == 8 {
+			add("whole image, 8 machines: CPU time per GB, of libtorrent's", one.CPU/theirs.CPU, 1)
+		}
+	}
+	for _, n := range []int{1, 2, 4, 8, 16, 32} {
+		if one, ok := r.of(ours.name, n, networkBound); ok {
+			add(fmt.Sprintf("boot, network-bound, %d machines: last of the bound", n), one.Ratio(), 1.3)
+		}
+		if one, ok := r.of(ours.name, n, computeBound); ok {
+			add(fmt.Sprintf("boot, compute-bound, %d machines: stalls, %% of computing", n), 100*(one.Last-one.Compute)/one.Compute, 5)
+		}
+	}
+	return goals
+}
+
+// write leaves table and raw results in a folder.
+func (r results) write(t *testing.T, folder string) {
+	t.Helper()
+	raw, err := json.MarshalIndent(r, "", "\t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"storm.md": r.table(), "storm.json": string(raw) + "\n"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Logf("\n%s", r.table())
+}
+
+func (r results) table() string {
+	var t strings.Builder
+	fmt.Fprintf(&t, `# A rack that is switched on at once
+
+Written by `+"`make bench-storm`"+` on %s (%s, %d processors); raw results in storm.json.
+An image of %d MiB in pieces of %d KiB, a quarter of it hot; each machine and the server have cables of
+%d Mbit/s in each direction. The package doc of bootserver/bench/storm tells how.
+
+| goal | got | at most | kept |
+|---|---|---|---|
+`, r.When, r.Computer, runtime.NumCPU(), imageSize>>20, pieceLength>>10, rate/1_000_000)
+	for _, g := range r.goals() {
+		kept := "yes"
+		if g.got > g.goal {
+			kept = "**no**"
+		}
+		fmt.Fprintf(&t, "| %s | %.2f | %.2f | %s |\n", g.text, g.got, g.goal, kept)
+	}
+	for _, kind := range []struct {
+		of   float64
+		text string
+	}{
+		{wholeImage, "The whole image"},
+		{networkBound, "Boot that computes half as long as a link needs for its hot pieces"},
+		{computeBound, "Boot that computes four times as long"},
+	} {
+		fmt.Fprintf(&t, "\n## %s\n\n| machines | system | last, s | of the bound | median, s | server's copies | received in excess | CPU s/GB | server's CPU s/GB | memory, MiB |\n|---|---|---|---|---|---|---|---|---|---|\n", kind.text)
+		for _, one := range r.Runs {
+			if one.Kind == kind.of {
+				fmt.Fprintf(&t, "| %d | %s | %.2f | %.2f | %.2f | %.2f | %.1f %% | %.1f | %.1f | %.0f |\n", one.Machines, one.System,
+					one.Last, one.Ratio(), one.Median, one.Copies, 100*one.Excess, one.CPU, one.ServerCPU, one.Memory)
+			}
+		}
+	}
+	t.WriteString("\nThe server's copies and what was received in excess are counted on the cables, with protocols and headers.\n\n## Command lines\n\n")
+	for _, s := range append([]system{ours}, rivals...) {
+		fmt.Fprintf(&t, "%s\n\n```\n", s.name)
+		for _, line := range s.server {
+			fmt.Fprintln(&t, "server:  "+line)
+		}
+		fmt.Fprintln(&t, "machine: "+s.machine+"\n```\n")
+	}
+	return t.String()
+}
+
+// newResults notes when and where.
+func newResults() results {
+	model := "unknown processor"
+	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(info)) {
+			if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {
+				model = strings.TrimSpace(value)
+			}
+		}
+	}
+	return results{When: time.Now().Format(time.DateOnly), Computer: model}
+}
+
+// TestReport: what is missed is said.
+func TestReport(t *testing.T) {
+	r := results{Runs: []run{
+		{System: ours.name, Machines: 8, Last: 12, Bound: 10, Copies: 1.05},
+		{System: "aria2", Machines: 8, Last: 15, Bound: 10},
+	}}
+	table := r.table()
+	for _, want := range []string{
+		"| whole image, 8 machines: last of the bound | 1.20 | 1.15 | **no** |",
+		"| whole image, 8 machines: time, of aria2's | 0.80 | 1.00 | yes |",
+	} {
+		if !strings.Contains(table, want) {
+			t.Errorf("the table lacks %q:\n%s", want, table)
+		}
+	}
+}

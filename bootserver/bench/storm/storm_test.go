@@ -1,0 +1,358 @@
+package storm
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"swarmboot/peerd/swarm"
+)
+
+// A system is one way to bring an image to machines. In its command lines
+// {load} is the folder of the load, {dir} a folder of the process's own,
+// {server} the server's address, {address} the machine's, {n} the number of
+// machines, {source} the folder of this package, {boot} how long a boot computes (0s: the whole image is wanted) and
+// {self} this program.
+type system struct {
+	name    string
+	server  []string // command lines
+	machine string   // command line; it waits for a line on its input, and ends at the end of it
+	lazy    bool     // it boots while the image arrives
+	torrent bool     // it is a BitTorrent client
+	needs   []string // programs, or files that tell of a package
+}
+
+var ours = system{
+	name:    "swarmboot",
+	server:  []string{"{self} storm-server --load {load}"},
+	machine: "{self} storm-peer --load {load} --dir {dir} --server {server} --boot {boot}",
+	lazy:    true,
+}
+
+// A run is one system bringing the image to some machines at once.
+type run struct {
+	System   string
+	Machines int
+	Rate     int64   // of each cable in each direction, bits per second
+	Kind     float64 // how long a boot computes, in units of W/c; 0: the whole image is fetched
+	Compute  float64 // the same in seconds
+
+	Last      float64 // seconds until the last machine had booted, or had the image
+	Median    float64
+	Bound     float64
+	Copies    float64 // bytes that left the server, of what the machines need
+	Excess    float64 // bytes that the machines received beyond what they need, of that
+	Twice     float64 // bytes of pieces that came more than once, of those that came (ours)
+	CPU       float64 // seconds of all machines' processes per GB received
+	ServerCPU float64 // seconds of the server's per GB received by machines
+	Memory    float64 // highest of a machine's processes, MiB
+	Logs      []string
+}
+
+// Ratio is how near the last machine comes to the bound.
+func (r run) Ratio() float64 { return r.Last / r.Bound }
+
+// measure runs a system until the last machine has what it wants.
+func measure(t *testing.T, l *load, s system, machines int, kind float64) run {
+	t.Helper()
+	compute := kind * seconds(hotPieces*pieceLength, rate)
+	r := run{System: s.name, Machines: machines, Rate: rate, Kind: kind, Compute: compute}
+	t.Run(fmt.Sprintf("%s/%d machines/boot of %.3g", s.name, machines, kind), func(t *testing.T) {
+		h := newHall(t, machines, rate)
+		word, need := "complete", int64(imageSize)
+		r.Bound = boundImage(machines, rate)
+		if compute > 0 {
+			r.Bound = boundBoot(machines, rate, compute)
+			if s.lazy {
+				word, need = "ready", hotPieces*pieceLength
+			}
+		}
+		var servers, nodes []*process
+		dir := t.TempDir()
+		for i, line := range s.server {
+			p := h.start(l, filepath.Join(dir, fmt.Sprint("server", i)), serverEnd, compute, line)
+			p.await(t, "up", 20*time.Second)
+			servers = append(servers, p)
+		}
+		for end := 1; end <= machines; end++ {
+			nodes = append(nodes, h.start(l, filepath.Join(dir, strconv.Itoa(end)), end, compute, s.machine))
+		}
+		time.Sleep(500 * time.Millisecond) // all have loaded their program
+		before := h.traffic()
+		began := time.Now()
+		for _, p := range append(slices.Clone(servers), nodes...) {
+			p.release()
+		}
+		var times []float64
+		for _, p := range nodes {
+			at := p.await(t, word, 90*time.Second).Sub(began).Seconds()
+			if compute > 0 && !s.lazy {
+				at += compute
+			}
+			times = append(times, at)
+		}
+		after := h.traffic()
+		for end := 1; end <= machines; end++ {
+			r.Memory = max(r.Memory, h.memory(end))
+		}
+		for _, p := range append(slices.Clone(nodes), servers...) {
+			p.stop(t)
+		}
+		slices.Sort(times)
+		r.Last, r.Median = times[len(times)-1], times[len(times)/2]
+		received := int64(0)
+		for end := 1; end <= machines; end++ {
+			received += after[end].received - before[end].received
+		}
+		r.Copies = float64(after[serverEnd].sent-before[serverEnd].sent) / float64(need)
+		r.Excess = float64(received)/float64(int64(machines)*need) - 1
+		for _, p := range servers {
+			r.ServerCPU += p.cpu() / float64(received) * 1e9
+			r.Logs = append(r.Logs, p.stats)
+		}
+		for _, p := range nodes {
+			r.CPU += p.cpu() / float64(received) * 1e9
+			var stats swarm.Stats
+			if json.Unmarshal([]byte(p.stats), &stats) == nil {
+				r.Twice += float64(stats.Duplicates) / float64(stats.FromPeers+stats.FromServer+stats.Duplicates) / float64(machines)
+			}
+			r.Logs = append(r.Logs, p.stats)
+		}
+		t.Logf("%.2f s, %.2f of the bound (median %.2f s); %.2f copies, %.1f %% in excess; CPU s/GB %.1f and server %.1f; %.0f MiB",
+			r.Last, r.Ratio(), r.Median, r.Copies, 100*r.Excess, r.CPU, r.ServerCPU, r.Memory)
+		for _, log := range r.Logs {
+			if log != "" && os.Getenv("STORM_STATS") != "" {
+				t.Log(log)
+			}
+		}
+	})
+	return r
+}
+
+// A process is a program in a namespace, which tells by lines on its output how
+// far it has come.
+type process struct {
+	cmd   *exec.Cmd
+	input io.WriteCloser
+	log   string
+
+	mu    sync.Mutex
+	said  map[string]time.Time // guarded by mu
+	news  chan struct{}        // closed when something is said; guarded by mu
+	stats string               // guarded by mu
+	ended chan struct{}
+}
+
+// start runs a command line at an end.
+func (h *hall) start(l *load, dir string, end int, compute float64, line string) *process {
+	h.t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		h.t.Fatal(err)
+	}
+	source, err := os.Getwd()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	fill := strings.NewReplacer("{load}", l.dir, "{dir}", dir, "{server}", h.address(serverEnd), "{address}", h.address(end),
+		"{n}", strconv.Itoa(h.machines), "{boot}", time.Duration(compute*float64(time.Second)).String(), "{self}", self, "{source}", filepath.Join(source, "."))
+	p := &process{log: filepath.Join(dir, "log"), said: map[string]time.Time{}, news: make(chan struct{}), ended: make(chan struct{})}
+	p.cmd = exec.Command("ip", "netns", "exec", h.namespace(end), "sh", "-c", "exec "+fill.Replace(line))
+	p.cmd.Dir = dir
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	log, err := os.Create(p.log)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer log.Close()
+	p.cmd.Stderr = log
+	if p.input, err = p.cmd.StdinPipe(); err != nil {
+		h.t.Fatal(err)
+	}
+	output, err := p.cmd.StdoutPipe()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		h.t.Fatal(err)
+	}
+	go p.listen(output)
+	h.t.Cleanup(func() { p.stop(h.t) })
+	return p
+}
+
+// listen notes what a process says, and waits for its end.
+func (p *process) listen(output io.Reader) {
+	for lines := bufio.NewScanner(output); lines.Scan(); {
+		word, rest, _ := strings.Cut(lines.Text(), " ")
+		p.mu.Lock()
+		if _, again := p.said[word]; !again {
+			p.said[word] = time.Now()
+		}
+		if word == "stats" {
+			p.stats = rest
+		}
+		close(p.news)
+		p.news = make(chan struct{})
+		p.mu.Unlock()
+	}
+	p.cmd.Wait()
+	close(p.ended)
+}
+
+// await waits until a process has said a word, and tells when that was.
+func (p *process) await(t testing.TB, word string, limit time.Duration) time.Time {
+	t.Helper()
+	timeout := time.After(limit)
+	for {
+		p.mu.Lock()
+		at, said := p.said[word]
+		news := p.news
+		p.mu.Unlock()
+		if said {
+			return at
+		}
+		select {
+		case <-news:
+		case <-p.ended:
+			if p.mu.Lock(); !p.said[word].IsZero() {
+				defer p.mu.Unlock()
+				return p.said[word]
+			}
+			p.mu.Unlock()
+			text, _ := os.ReadFile(p.log)
+			t.Fatalf("%v ended before it was %q: %v: %s", p.cmd.Args[4:], word, p.cmd.ProcessState, text)
+		case <-timeout:
+			text, _ := os.ReadFile(p.log)
+			t.Fatalf("%v was not %q after %v: %s", p.cmd.Args[4:], word, limit, text)
+		}
+	}
+}
+
+// release says that the machine is switched on.
+func (p *process) release() { io.WriteString(p.input, "go\n") }
+
+// stop ends a process and all that it has started.
+func (p *process) stop(t testing.TB) {
+	t.Helper()
+	p.input.Close()
+	select {
+	case <-p.ended:
+	case <-time.After(3 * time.Second):
+	}
+	if err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("end %v: %v", p.cmd.Args[4:], err)
+	}
+	<-p.ended
+}
+
+func (p *process) usage() *syscall.Rusage {
+	return p.cmd.ProcessState.SysUsage().(*syscall.Rusage)
+}
+
+// cpu is the time of the processor that it has used, in seconds.
+func (p *process) cpu() float64 {
+	u := p.usage()
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+}
+
+// memory is the most that one of the programs at an end has had resident, MiB.
+func (h *hall) memory(end int) (mib float64) {
+	pids, err := exec.Command("ip", "netns", "pids", h.namespace(end)).Output()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for _, pid := range strings.Fields(string(pids)) {
+		status, err := os.ReadFile("/proc/" + pid + "/status")
+		if err != nil {
+			continue // it has ended
+		}
+		for line := range strings.Lines(string(status)) {
+			if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmHWM:" {
+				kib, _ := strconv.ParseFloat(fields[1], 64)
+				mib = max(mib, kib/1024)
+			}
+		}
+	}
+	return mib
+}
+
+// inside runs the test again in a network namespace of its own, and returns
+// false in the outer one.
+func inside(t *testing.T) bool {
+	t.Helper()
+	const mark = "SWARMBOOT_STORM_INSIDE"
+	if os.Getenv(mark) != "" {
+		return true
+	}
+	cmd := exec.CommandContext(t.Context(), "unshare", append([]string{"--net"}, os.Args...)...)
+	cmd.Env = append(os.Environ(), mark+"=1")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		t.Error(err)
+	}
+	return false
+}
+
+// rate of every cable, in bits per second: 33 of them are what two processors
+// forward beside all else.
+const rate = 25_000_000
+
+// TestStorm measures everything. It fails only if a machine gets nothing: a
+// goal that is missed is told in the table.
+func TestStorm(t *testing.T) {
+	folder := os.Getenv("SWARMBOOT_BENCH")
+	if folder == "" {
+		t.Skip("takes ten minutes, and the whole computer; run it by make bench-storm")
+	}
+	if !inside(t) {
+		return
+	}
+	l := newLoad(t, t.TempDir())
+	r := newResults()
+	for _, plan := range []struct {
+		kind     float64
+		machines []int
+		systems  []system
+	}{
+		{wholeImage, []int{8, 16}, append([]system{ours}, rivals...)},
+		{wholeImage, []int{1, 32}, []system{ours}},
+		{networkBound, []int{1, 2, 4, 8, 16, 32}, []system{ours}},
+		{computeBound, []int{8, 32}, []system{ours}},
+	} {
+		for _, n := range plan.machines {
+			for _, s := range plan.systems {
+				switch {
+				case !chosen("STORM_MACHINES", strconv.Itoa(n)), !chosen("STORM_SYSTEMS", s.name), !chosen("STORM_KINDS", fmt.Sprint(plan.kind)):
+				case !s.here():
+					t.Logf("%s is not on this computer: it needs %v", s.name, s.needs)
+				default:
+					r.Runs = append(r.Runs, measure(t, l, s, n, plan.kind))
+				}
+			}
+		}
+	}
+	r.write(t, folder)
+}
+
+// chosen tells whether a variable of the environment, a list, names a value;
+// without it, all are chosen.
+func chosen(variable, value string) bool {
+	list := os.Getenv(variable)
+	return list == "" || slices.Contains(strings.Split(list, ","), value)
+}
