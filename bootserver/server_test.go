@@ -28,6 +28,7 @@ import (
 	"swarmboot/images/metainfo"
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/envelope"
+	"swarmboot/initramfs/nettest"
 	"swarmboot/initramfs/stage"
 	"swarmboot/peerd/announce"
 )
@@ -37,48 +38,21 @@ import (
 // server0 with 10.77.0.1/24, and machine0. It returns true in there.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
-	const inside = "SWARMBOOT_TEST_INSIDE"
-	if os.Getenv(inside) == t.Name() {
-		for _, command := range []string{
-			"ip link set lo up",
-			"ip link add server0 type veth peer name machine0 address 52:54:00:77:00:02",
-			"ip address add 10.77.0.1/24 dev server0",
-			"ip link set server0 up", "ip link set machine0 up",
-		} {
-			args := strings.Fields(command)
-			if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-				t.Fatalf("%s: %v: %s", command, err, out)
+	if !nettest.Alone(t,
+		"link add server0 type veth peer name machine0 address 52:54:00:77:00:02",
+		"address add 10.77.0.1/24 dev server0",
+		"link set server0 up", "link set machine0 up") {
+		return false
+	}
+	// Both ends of the cable are this host: let it talk to itself.
+	for name, value := range map[string]string{"accept_local": "1", "rp_filter": "0"} {
+		for _, card := range []string{"all", "server0", "machine0"} {
+			if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+card+"/"+name, []byte(value), 0); err != nil {
+				t.Fatal(err)
 			}
 		}
-		// Both ends of the cable are this host: let it talk to itself.
-		for _, name := range []string{"accept_local", "rp_filter"} {
-			value := map[string]string{"accept_local": "1", "rp_filter": "0"}[name]
-			for _, card := range []string{"all", "server0", "machine0"} {
-				if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+card+"/"+name, []byte(value), 0); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		return true
 	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("needs the command ip of package iproute2")
-	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), inside+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EACCES) {
-		t.Skipf("needs user namespaces: %v", err)
-	}
-	if err != nil {
-		t.Errorf("%v\n%s", err, out)
-	}
-	return false
+	return true
 }
 
 // lab is a config, its images and its key.

@@ -32,11 +32,12 @@ type Port struct {
 
 // OpenPort listens on an address. Connections go out from this address too.
 func OpenPort(listen netip.AddrPort, log *slog.Logger) (*Port, error) {
-	return openPort(listen, cmp.Or(log, slog.Default()), nil)
+	return openPort(listen, log, nil)
 }
 
 // openPort also lets tests put a slow link under each connection.
 func openPort(listen netip.AddrPort, log *slog.Logger, link func(net.Conn) net.Conn) (*Port, error) {
+	log = cmp.Or(log, slog.Default())
 	// TCP's keep-alive finds a machine that lost power within 11 s.
 	keepAlive := net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
 	l, err := (&net.ListenConfig{KeepAliveConfig: keepAlive}).Listen(context.Background(), network(listen), listen.String())

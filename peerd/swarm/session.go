@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -82,7 +83,12 @@ func New(cfg Config) (*Session, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	port, err := OpenPort(cfg.Listen, cfg.Log)
+	return newAlone(cfg, nil)
+}
+
+// newAlone opens a port for one session; link is as in openPort.
+func newAlone(cfg Config, link func(net.Conn) net.Conn) (*Session, error) {
+	port, err := openPort(cfg.Listen, cfg.Log, link)
 	if err != nil {
 		return nil, err
 	}

@@ -5,14 +5,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/mdlayher/ndp"
+
+	"swarmboot/initramfs/nettest"
 )
 
 var (
@@ -117,24 +116,8 @@ func TestAdvertisementIsNoDefaultRoute(t *testing.T) {
 
 // TestOnTheWire asks through a cable of its own.
 func TestOnTheWire(t *testing.T) {
-	if os.Getenv("SWARMBOOT_E2E") != "1" {
-		t.Skip("makes a network namespace, as root; set SWARMBOOT_E2E=1")
-	}
-	if os.Getenv("RA_TEST_INSIDE") == "" {
-		inside := exec.CommandContext(t.Context(), "unshare", "--net", os.Args[0], "-test.run", "^TestOnTheWire$", "-test.v")
-		inside.Env = append(os.Environ(), "RA_TEST_INSIDE=1")
-		if out, err := inside.CombinedOutput(); err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+	if !nettest.Alone(t, "link add eth1 type veth peer name far address "+card.String(), "link set eth1 up", "link set far up") {
 		return
-	}
-	for _, command := range []string{
-		"link add eth1 type veth peer name far address " + card.String(),
-		"link set eth1 up", "link set far up",
-	} {
-		if out, err := exec.Command("ip", strings.Fields(command)...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %s: %v: %s", command, err, out)
-		}
 	}
 	for _, p := range []netip.Prefix{{}, prefix} {
 		conn := dial(t, "far")

@@ -3,46 +3,19 @@ package probe
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"net"
-	"os"
-	"os/exec"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"swarmboot/initramfs/nettest"
 )
 
 // A card hears the switch at the other end of its cable.
 func TestNeighbour(t *testing.T) {
-	const inside = "SWARMBOOT_TEST_INSIDE"
-	if os.Getenv(inside) == "" {
-		if _, err := exec.LookPath("ip"); err != nil {
-			t.Skip("needs the command ip of package iproute2")
-		}
-		cmd := exec.Command(os.Args[0], "-test.run=^TestNeighbour$", "-test.v")
-		cmd.Env = append(os.Environ(), inside+"=1")
-		cmd.SysProcAttr = &syscall.SysProcAttr{
-			Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-			UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-		}
-		out, err := cmd.CombinedOutput()
-		if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EACCES) {
-			t.Skipf("needs user namespaces: %v", err)
-		}
-		if err != nil {
-			t.Errorf("%v\n%s", err, out)
-		}
+	if !nettest.Alone(t, "link add switch0 type veth peer name card0", "link set switch0 up", "link set card0 up") {
 		return
-	}
-	for _, command := range []string{"ip link add switch0 type veth peer name card0", "ip link set switch0 up", "ip link set card0 up"} {
-		args := strings.Fields(command)
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", command, err, out)
-		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
