@@ -18,7 +18,7 @@ INITRAMFS_SOURCES := go.mod go.sum $(shell find initramfs peerd images -name '*.
 PAGE := appliance/webui/dist/index.html
 PAGE_SOURCES := docs/openapi.json $(shell find appliance/webui/page -type f -not -path '*/node_modules/*' -not -name openapi.d.ts)
 
-.PHONY: help page build programs loaders deps lab lab-add lab-down test check fuzz e2e e2e-web e2e-firmware e2e-images bench-boot bench-bootserver bench-storm clean
+.PHONY: help page build programs loaders deps lab lab-add lab-down test check fuzz e2e e2e-web e2e-firmware e2e-images bench-boot bench-images bench-bootserver bench-storm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -94,16 +94,21 @@ e2e-web: programs loaders ## the admin pages in Chromium, with 2 000 simulated m
 	SWARMBOOT_E2E=1 go test -count=1 -timeout 15m -v -artifacts -outputdir $(CURDIR)/build/e2e -run TestPages ./appliance/e2e
 
 # -timeout: as above.
-e2e-images: build loaders ## of those, the images from containers, archives, folders and disks
+e2e-images: build loaders ## images from containers, archives, folders and disks; training
 	scripts/lab-images $(STATE) lab
 	@mkdir -p build/e2e
-	SWARMBOOT_E2E=1 go test -count=1 -timeout 60m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestImages' ./appliance/e2e
+	SWARMBOOT_E2E=1 SWARMBOOT_IMAGES=1 go test -count=1 -timeout 60m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestImages|TestTrain' ./appliance/e2e
 
 # -timeout: as above.
 bench-boot: build loaders ## measure boots against their budgets, and write docs/bench/boot.md
 	scripts/lab-images $(STATE) lab
-	SWARMBOOT_E2E=1 SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 120m -v -run 'TestBench' ./appliance/e2e
+	SWARMBOOT_E2E=1 SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 120m -v -run 'TestBench$$' ./appliance/e2e
 	SWARMBOOT_E2E=1 SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 120m -v -run 'TestBench' ./peerd/cmd/peerd
+
+# -timeout: as above.
+bench-images: build loaders ## measure how images are made and laid out, and write docs/bench/images.md
+	scripts/lab-images $(STATE) lab
+	SWARMBOOT_E2E=1 SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 60m -v -run 'TestImageBenchmark' ./appliance/e2e
 
 bench-bootserver: build loaders ## measure the boot server beside Kea, dnsmasq, tftpd-hpa, atftpd and nginx
 	scripts/lab-images $(STATE) lab

@@ -27,8 +27,8 @@ type row struct {
 type benchmark struct {
 	t        *testing.T
 	Rows     []row                                 `json:"rows"`
-	Machines map[string][]bootserver.MachineStatus `json:"machines"` // raw, by run
-	Swarms   map[string][]bootserver.SwarmStatus   `json:"swarms"`
+	Machines map[string][]bootserver.MachineStatus `json:"machines,omitempty"` // raw, by run
+	Swarms   map[string][]bootserver.SwarmStatus   `json:"swarms,omitempty"`
 }
 
 // rounds is how often boots that are compared are repeated.
@@ -78,7 +78,8 @@ func TestBench(t *testing.T) {
 	}
 	b.row("resident memory of both peerd processes without the image, highest of three", float64(last.Progress.EngineRSS+last.Progress.ServerRSS)/(1<<20), 64, "MiB")
 	b.row("memory of each machine", vm.DefaultMemory, 1024, "MiB")
-	b.write(folder)
+	b.write(folder, "boot", fmt.Sprintf("# Boots of lab@1 against their budgets\n\nWritten by `make bench-boot` on %s; raw results in boot.json. Machines are emulated by %s,\nso seconds tell little; compare the ratios, which are medians of %d rounds in turns.",
+		time.Now().Format(time.DateOnly), vm.Accel(), rounds))
 }
 
 // boot boots machines together so many times on a network of their own, until
@@ -138,12 +139,12 @@ func (b *benchmark) share(measure string, part, whole int, budget float64) {
 	b.row(measure, 100*float64(part)/float64(whole), budget, "%")
 }
 
-// write keeps the table for people and the raw results for whoever doubts it.
-func (b *benchmark) write(folder string) {
+// write keeps the table for people, below an introduction, and the raw results
+// for whoever doubts it: NAME.md and NAME.json.
+func (b *benchmark) write(folder, name, introduction string) {
 	b.t.Helper()
 	var table strings.Builder
-	fmt.Fprintf(&table, "# Boots of lab@1 against their budgets\n\nWritten by `make bench-boot` on %s; raw results in boot.json. Machines are emulated by %s,\nso seconds tell little; compare the ratios, which are medians of %d rounds in turns.\n\n| measure | got | budget | kept |\n|---|---|---|---|\n",
-		time.Now().Format(time.DateOnly), vm.Accel(), rounds)
+	fmt.Fprintf(&table, "%s\n\n| measure | got | budget | kept |\n|---|---|---|---|\n", introduction)
 	for _, r := range b.Rows {
 		budget, kept := "", ""
 		if r.Budget > 0 {
@@ -159,7 +160,7 @@ func (b *benchmark) write(folder string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	for name, data := range map[string][]byte{"boot.md": []byte(table.String()), "boot.json": append(raw, '\n')} {
+	for name, data := range map[string][]byte{name + ".md": []byte(table.String()), name + ".json": append(raw, '\n')} {
 		if err := os.WriteFile(filepath.Join(folder, name), data, 0o644); err != nil {
 			b.t.Fatal(err)
 		}

@@ -17,8 +17,8 @@ import (
 )
 
 func imageCommand() *cobra.Command {
-	cmd := group("image", "Make, list, tag, compare, check, move and remove images",
-		`Make, list, tag, compare, check, move and remove images. They are kept in the
+	cmd := group("image", "Make, train, list, tag, compare, check, move and remove images",
+		`Make, train, list, tag, compare, check, move and remove images. They are kept in the
 state folder, and each is signed with the key in it, which is made with the
 first image.
 
@@ -31,7 +31,7 @@ admin roll forward, and back.`,
   swarmboot image tag lab@stable lab@1     # and back
   swarmboot image gc --keep 3              # older ones that nothing uses`)
 	folder := stateFlag(cmd)
-	cmd.AddCommand(imageBuildCommand(folder), imageListCommand(folder), imageShowCommand(folder),
+	cmd.AddCommand(imageBuildCommand(folder), imageTrainCommand(folder), imageListCommand(folder), imageShowCommand(folder),
 		imageTagCommand(folder), imageUntagCommand(folder), imageDiffCommand(folder), imageVerifyCommand(folder),
 		imageRemoveCommand(folder), imageGCCommand(folder), imageExportCommand(folder), imageImportCommand(folder))
 	return cmd

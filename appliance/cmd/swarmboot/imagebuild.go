@@ -49,8 +49,8 @@ the same packages; with SOURCE_DATE_EPOCH set, on another day too.
 With --optimize the files that a boot of another image has opened stand together
 at the front, in the order of that boot, so that a machine needs fewer pieces
 until its login. That image may be an older version, or the one that this is made
-from: a machine that booted it with the kernel argument swarmboot.trace has told
-the boot server which files those are.
+from. 'image train' has booted it, or a machine with the kernel argument
+swarmboot.trace, and so it is known which files those are.
 
 It must run as root, and says which programs it lacks. An image never changes:
 another content is another version. A build that is interrupted leaves nothing
@@ -60,7 +60,7 @@ behind.`,
     --package nginx --package openssh-server --customize ./site.sh
   swarmboot image build app@7 --from oci:registry.example.org/team/app:7 --kernel-from debian:trixie
   swarmboot image build golden@1 --from disk:golden.qcow2
-  swarmboot image build lab@2 --from image:lab@1 --optimize lab@1
+  swarmboot image train lab@1 && swarmboot image build lab@2 --from image:lab@1 --optimize lab@1
   swarmboot image build old@1 --from tar:backup.tar.zst --kernel-from image:lab@1`,
 		Args: operand("NAME@VERSION"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {

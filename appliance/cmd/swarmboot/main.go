@@ -2,6 +2,7 @@
 //
 //	swarmboot image build NAME@VERSION [--from SOURCE] [--kernel-from SOURCE] ...
 //	swarmboot key new | list | trust | distrust
+//	swarmboot image train NAME@VERSION
 //	swarmboot image list | show | tag | untag | diff | verify | rm | gc | export | import
 //	swarmboot check FILE
 //	swarmboot diff FILE

@@ -172,11 +172,16 @@ func (f Folder) publish(key envelope.PublicKey) error {
 // write puts data into a new file, readable by its owner alone, in the folder
 // of the keys.
 func (f Folder) write(data []byte) (name string, err error) {
-	dir := filepath.Dir(f.privateKey())
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	return write(filepath.Dir(f.privateKey()), 0o700, data)
+}
+
+// write puts data into a new file, readable by its owner alone, in dir, which it
+// makes with that mode where it is not.
+func write(dir string, mode fs.FileMode, data []byte) (name string, err error) {
+	if err := os.MkdirAll(dir, mode); err != nil {
 		return "", err
 	}
-	file, err := os.CreateTemp(dir, ".key-*")
+	file, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {
 		return "", err
 	}

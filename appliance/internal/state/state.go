@@ -67,12 +67,59 @@ func (f Folder) Tags() (tags map[images.Ref]*catalogue.Image, err error) {
 	return tags, err
 }
 
+// profile is what lies there about the boots of the image with that digest: .json
+// is their profile, .files the trace of one.
+func (f Folder) profile(digest, suffix string) string {
+	return filepath.Join(string(f), "profiles", digest+suffix)
+}
+
+// Lend makes the folder to, which is not there yet, one with this folder's
+// images and keys, and with nothing else of it.
+func (f Folder) Lend(to Folder) error {
+	from, err := filepath.Abs(string(f))
+	if err == nil {
+		err = os.MkdirAll(string(to), 0o700)
+	}
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"images", "keys"} {
+		if err := os.Symlink(filepath.Join(from, name), filepath.Join(string(to), name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Learn takes over what a boot of the image with that digest has told another
+// folder: its trace, and its profile if there is none here yet. One that is here
+// comes from more boots, on real machines.
+func (f Folder) Learn(from Folder, digest string) error {
+	for _, suffix := range []string{".json", ".files"} {
+		if _, err := os.Stat(f.profile(digest, suffix)); err == nil && suffix == ".json" {
+			continue
+		}
+		data, err := os.ReadFile(from.profile(digest, suffix))
+		if err != nil {
+			return err
+		}
+		temp, err := write(filepath.Dir(f.profile(digest, suffix)), 0o755, data)
+		if err != nil {
+			return err
+		}
+		if err := os.Rename(temp, f.profile(digest, suffix)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Trace is which files a traced boot of the image with that digest has opened,
 // in its order. The boot server keeps it.
 func (f Folder) Trace(digest string) ([]string, error) {
-	text, err := os.ReadFile(filepath.Join(string(f), "profiles", digest+".files"))
+	text, err := os.ReadFile(f.profile(digest, ".files"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.New("no boot of it was traced yet; give one machine that boots it the kernel argument swarmboot.trace")
+		return nil, errors.New("no boot of it was traced yet; 'swarmboot image train' makes one")
 	}
 	if err != nil {
 		return nil, err
