@@ -14,7 +14,8 @@ import (
 type inbound struct {
 	data []byte
 	from arrival
-	on   *wire // that it came by
+	on   *wire     // that it came by
+	at   time.Time // when
 }
 
 // An arrival is what the packet itself does not say.

@@ -187,11 +187,20 @@ func (w *wire) openRaw(ifi *net.Interface, tap bool) error {
 		return err
 	}
 	w.open = append(w.open, w.arp)
+	deafToSelf(w.arp)
 	if w.ping, err = icmp.ListenPacket("ip4:icmp", "0.0.0.0"); err != nil {
 		return err
 	}
 	w.open = append(w.open, w.ping)
 	return nil
+}
+
+// deafToSelf spares a packet socket what this host sends. A kernel before Linux
+// 4.20 cannot do so; then what we send is heard, and of no account.
+func deafToSelf(c *packet.Conn) {
+	if raw, err := c.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) })
+	}
 }
 
 // listen opens a UDP port on an interface, for itself alone: another server that
@@ -271,7 +280,7 @@ func (w *wire) receive(conn *ipv4.PacketConn, port uint16, s *Server) error {
 			from.broadcast = s.networks.Load().broadcasts(addr(control.Dst))
 		}
 		s.counters.received.Add(1)
-		s.queue.put(inbound{data: slices.Clone(buf[:n]), from: from, on: w})
+		s.queue.put(inbound{data: slices.Clone(buf[:n]), from: from, on: w, at: time.Now()})
 	}
 }
 

@@ -28,7 +28,8 @@ const (
 // machine's packet waits meanwhile, and no other does.
 type prober struct {
 	question func(verdict, inbound) error // asks on the wire
-	again    func(inbound)                // takes the packet back when it is known
+	unused   func(verdict, inbound)       // goes on when nobody has answered
+	again    func(inbound)                // decides anew when somebody has
 	log      *slog.Logger
 	counters *counters
 
@@ -43,8 +44,8 @@ type probe struct {
 	timer *time.Timer
 }
 
-func newProber(question func(verdict, inbound) error, again func(inbound), log *slog.Logger, c *counters) *prober {
-	return &prober{question: question, again: again, log: log, counters: c, waiting: map[netip.Addr]*probe{}}
+func newProber(question func(verdict, inbound) error, unused func(verdict, inbound), again func(inbound), log *slog.Logger, c *counters) *prober {
+	return &prober{question: question, unused: unused, again: again, log: log, counters: c, waiting: map[netip.Addr]*probe{}}
 }
 
 // ask begins a probe of v.suspect, and tells whether the packet has to wait for
@@ -69,7 +70,7 @@ func (p *prober) ask(v verdict, in inbound) (wait bool) {
 func (p *prober) silent(address netip.Addr, q *probe) {
 	if p.take(address, q) {
 		q.network.leases.prove(address)
-		p.again(q.inbound)
+		p.unused(q.verdict, q.inbound)
 	}
 }
 
@@ -87,6 +88,7 @@ func (p *prober) heard(address netip.Addr, mac MAC) {
 	p.counters.inUse.Add(1)
 	p.log.Warn("address set aside: another computer uses it; find that one, or take the address out of the pool",
 		"address", address, "network", q.network.Name, "used_by", mac.String())
+	q.at = time.Now()
 	p.again(q.inbound)
 }
 

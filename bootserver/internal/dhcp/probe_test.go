@@ -20,7 +20,7 @@ func probing(t *testing.T) (s *Server, again chan inbound, asked *[]netip.Addr) 
 	s, _ = serverWith(t, Full)
 	again, asked = make(chan inbound, 9), &[]netip.Addr{}
 	s.prober = newProber(func(v verdict, _ inbound) error { *asked = append(*asked, v.suspect); return nil },
-		func(in inbound) { again <- in }, s.log, &s.counters)
+		func(_ verdict, in inbound) { again <- in }, func(in inbound) { again <- in }, s.log, &s.counters)
 	return s, again, asked
 }
 

@@ -3,53 +3,79 @@ package dhcp
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
 const (
-	workers  = 8
-	queueLen = 256 // packets of one worker that wait, of each kind
+	maxBegin = 1024 // DISCOVERs that wait for a worker
+	maxGoOn  = 256  // other packets at work, most of which wait for the disk
+	// patience is how long a DISCOVER may have waited. The most hurried clients ask
+	// again after half a second, and an answer to what they have given up is lost.
+	patience = 250 * time.Millisecond
 )
 
-// queue holds the packets that wait for a worker. One machine's packets go to one
-// worker, so they stay in order. When more come than can be answered, what is
-// lost are DISCOVERs: machines that have begun an exchange end it, and the
-// others ask again.
+// queue is between the sockets and the decisions. When more comes than can be
+// answered, what is lost are DISCOVERs, and of those the ones that have waited
+// longest: machines that have begun an exchange end it, and the others ask again.
 type queue struct {
 	server *Server
-	begin  [workers]chan inbound // DISCOVERs
-	goOn   [workers]chan inbound // all else
+	begin  chan inbound  // DISCOVERs
+	goOn   chan struct{} // holds a token for each other packet at work
+	run    *serving      // set by start, before a packet comes
 }
 
 func newQueue(s *Server) *queue {
-	q := &queue{server: s}
-	for i := range workers {
-		q.begin[i], q.goOn[i] = make(chan inbound, queueLen), make(chan inbound, queueLen)
-	}
-	return q
+	return &queue{server: s, begin: make(chan inbound, maxBegin), goOn: make(chan struct{}, maxGoOn)}
 }
 
 // put takes a packet, or drops and counts it.
 func (q *queue) put(p inbound) {
 	s := q.server
 	const chaddr = 28
-	if len(p.data) < chaddr+6 {
+	switch {
+	case len(p.data) < chaddr+6:
 		s.counters.ignored.Add(1)
-		return
-	}
-	lane := &q.goOn
-	if isDiscover(p.data) {
-		lane = &q.begin
-	}
-	select {
-	case lane[int(p.data[chaddr+5])%workers] <- p:
+	case isDiscover(p.data):
+		q.wait(p)
 	default:
-		if n := s.counters.dropped.Add(1); s.quiet.allow("dropped") {
-			s.log.Warn("packets were dropped: more come than can be answered", "dropped", n)
+		// It may have to wait until its lease is on disk. All that wait at the same
+		// time are written at once, so none waits for another.
+		select {
+		case q.goOn <- struct{}{}:
+			q.run.wg.Go(func() {
+				defer func() { <-q.goOn }()
+				s.answerOne(q.run.ctx, p)
+			})
+		default:
+			s.drop()
 		}
+	}
+}
+
+// wait lets a DISCOVER wait for a worker, in the place of the oldest if need be.
+func (q *queue) wait(p inbound) {
+	for {
+		select {
+		case q.begin <- p:
+			return
+		default:
+		}
+		select {
+		case <-q.begin:
+			q.server.drop()
+		default: // a worker was faster
+		}
+	}
+}
+
+func (s *Server) drop() {
+	if n := s.counters.dropped.Add(1); s.quiet.allow("dropped") {
+		s.log.Warn("packets were dropped: more come than can be answered", "dropped", n)
 	}
 }
 
@@ -69,22 +95,21 @@ func isDiscover(data []byte) bool {
 	return false
 }
 
-// start starts the workers, which end with run.
+// start starts the workers, which end with run. Nothing that they do waits, so
+// there are as many as processors.
 func (q *queue) start(run *serving) {
-	for i := range workers {
+	q.run = run
+	for range runtime.GOMAXPROCS(0) {
 		run.wg.Go(func() {
 			for {
-				select { // first what was begun
-				case p := <-q.goOn[i]:
-					q.server.answerOne(run.ctx, p)
-					continue
-				default:
-				}
 				select {
-				case p := <-q.goOn[i]:
+				case p := <-q.begin:
+					if time.Since(p.at) > patience {
+						q.server.drop()
+						continue
+					}
 					q.server.answerOne(run.ctx, p)
-				case p := <-q.begin[i]:
-					q.server.answerOne(run.ctx, p)
+					runtime.Gosched() // first what was begun
 				case <-run.ctx.Done():
 					return
 				}
@@ -95,12 +120,7 @@ func (q *queue) start(run *serving) {
 
 // answerOne handles one packet; a packet that makes us panic costs only itself.
 func (s *Server) answerOne(ctx context.Context, p inbound) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			s.counters.failed.Add(1)
-			s.log.Error("a packet was too much", "err", fault, "packet", fmt.Sprintf("%x", p.data), "stack", string(debug.Stack()))
-		}
-	}()
+	defer s.survive(p)
 	v := s.handle(ctx, p.data, p.from)
 	switch {
 	case v.failed:
@@ -112,6 +132,19 @@ func (s *Server) answerOne(ctx context.Context, p inbound) {
 	case v.suspect.IsValid() && s.prober.ask(v, p):
 		return
 	}
+	s.deliver(v, p)
+}
+
+// survive is deferred by whoever works at a packet.
+func (s *Server) survive(p inbound) {
+	if fault := recover(); fault != nil {
+		s.counters.failed.Add(1)
+		s.log.Error("a packet was too much", "err", fault, "packet", fmt.Sprintf("%x", p.data), "stack", string(debug.Stack()))
+	}
+}
+
+// deliver sends the reply to a packet.
+func (s *Server) deliver(v verdict, p inbound) {
 	if err := p.on.send(v.reply, v.route, p.from.port); err != nil {
 		s.counters.failed.Add(1)
 		if s.quiet.allow("send " + err.Error()) {

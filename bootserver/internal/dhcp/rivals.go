@@ -76,6 +76,9 @@ func (s *Server) Rivals() []Rival {
 
 // overheardReply looks at a server's reply that is on the wire of network n.
 func (s *Server) overheardReply(n *network, data []byte, from netip.Addr, mac MAC) {
+	if from == n.Server {
+		return // our own: most of what is heard
+	}
 	reply, err := dhcpv4.FromBytes(data)
 	if err != nil || reply.OpCode != dhcpv4.OpcodeBootReply || n.Mode == Off {
 		return
@@ -173,7 +176,7 @@ func (w *wire) overhear(ctx context.Context, s *Server) error {
 		case d.to.Port() == serverPort:
 			s.counters.received.Add(1)
 			s.queue.put(inbound{
-				data: slices.Clone(d.payload), on: w,
+				data: slices.Clone(d.payload), on: w, at: time.Now(),
 				from: arrival{ifname: w.name, source: d.source, broadcast: s.networks.Load().broadcasts(d.to.Addr()), port: serverPort},
 			})
 		case here:

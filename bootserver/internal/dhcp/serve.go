@@ -3,7 +3,7 @@
 // It knows packets and leases, and nothing of images: for each request it asks
 // a Chooser what the machine is to load. bootserver.Server is its only caller.
 //
-// A packet comes in at a port (port.go), waits for its worker (queue.go), and is
+// A packet comes in at a port (port.go), waits in the queue (queue.go), and is
 // read by parse (client.go), which says who asks. handle (handle.go) decides: by
 // the network that the machine is on (network.go, relay.go), by the leases there
 // (lease.go). answer (answer.go) builds the reply, and send.go says
@@ -81,7 +81,10 @@ func New(cfg Config, chooser Chooser) (*Server, error) {
 	s := &Server{log: cfg.Log, chooser: chooser, store: cfg.Leases, ports: map[string]*port{}, quiet: quiet{every: time.Minute}}
 	s.networks.Store(&nets)
 	s.queue = newQueue(s)
-	s.prober = newProber(func(v verdict, in inbound) error { return in.on.ask(v) }, s.queue.put, s.log, &s.counters)
+	s.prober = newProber(
+		func(v verdict, in inbound) error { return in.on.ask(v) },
+		func(v verdict, in inbound) { defer s.survive(in); s.deliver(v, in) },
+		s.queue.put, s.log, &s.counters)
 	rand.Read(s.rivals.xid[:])
 	return s, nil
 }

@@ -1,7 +1,7 @@
 // Package tftp hands out the loaders: the first program that a machine fetches.
 //
-// It serves a few files from memory, read only, and nothing else; everything
-// after the loader goes over HTTP. bootserver.Server is its only caller.
+// It serves a few files, read only, and nothing else; everything after the loader
+// goes over HTTP. bootserver.Server is its only caller.
 //
 // The protocol is pin/tftp's, with the settings that measurement left over: no
 // single-port mode (a malformed datagram ends the process) and no anticipation
@@ -51,7 +51,7 @@ var (
 
 // Config says what to serve.
 type Config struct {
-	Dir string // folder of the loaders; read once
+	Dir string // folder of the loaders, which are opened once
 	// Make makes what is not a file, for the machine that asks at one of this
 	// server's addresses; it may be nil.
 	Make func(server netip.Addr, name string) (data []byte, ok bool)
@@ -64,23 +64,30 @@ type Config struct {
 // Server serves the files that were in the folder when it was made.
 type Server struct {
 	cfg   Config
-	files map[string][]byte
+	files map[string]file
 
 	mu      sync.Mutex
 	running map[netip.Addr]int // guarded by mu; transfers by machine
 	total   int                // guarded by mu
 }
 
-// New reads the loaders.
+// A file stays open, so that it is sent as it was even if another takes its name.
+// The kernel keeps what is read often in memory, once for all transfers.
+type file struct {
+	from io.ReaderAt
+	size int64
+}
+
+// New opens the loaders.
 func New(cfg Config) (*Server, error) {
-	files, err := readFiles(cfg.Dir)
+	files, err := openFiles(cfg.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("read loaders: %w", err)
+		return nil, fmt.Errorf("open loaders: %w", err)
 	}
 	return &Server{cfg: cfg, files: files, running: map[netip.Addr]int{}}, nil
 }
 
-func readFiles(dir string) (map[string][]byte, error) {
+func openFiles(dir string) (map[string]file, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -90,7 +97,7 @@ func readFiles(dir string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := map[string][]byte{}
+	files := map[string]file{}
 	for _, entry := range entries {
 		info, err := entry.Info()
 		if err != nil {
@@ -99,9 +106,11 @@ func readFiles(dir string) (map[string][]byte, error) {
 		if !info.Mode().IsRegular() || info.Size() > maxFile {
 			continue
 		}
-		if files[entry.Name()], err = root.ReadFile(entry.Name()); err != nil {
+		f, err := root.Open(entry.Name())
+		if err != nil {
 			return nil, err
 		}
+		files[entry.Name()] = file{f, info.Size()}
 	}
 	return files, nil
 }
@@ -176,9 +185,11 @@ func (s *Server) read(stopped *atomic.Bool, name string, to io.ReaderFrom) (err 
 			err = errInternal
 		}
 	}()
-	data, ok := s.files[clean(name)]
+	f, ok := s.files[clean(name)]
 	if !ok && s.cfg.Make != nil {
+		var data []byte
 		data, ok = s.cfg.Make(server(transfer), clean(name))
+		f = file{bytes.NewReader(data), int64(len(data))}
 	}
 	if !ok {
 		// Loaders look for optional files (autoexec.ipxe, revocations.efi): the
@@ -192,9 +203,9 @@ func (s *Server) read(stopped *atomic.Bool, name string, to io.ReaderFrom) (err 
 	}
 	defer s.end(machine)
 	s.cfg.Loading(machine, clean(name))
-	transfer.SetSize(int64(len(data)))
+	transfer.SetSize(f.size)
 	// The library has reported to the hook whatever went wrong.
-	_, _ = to.ReadFrom(&stoppable{stopped, bytes.NewReader(data)})
+	_, _ = to.ReadFrom(&stoppable{stopped, io.NewSectionReader(f.from, 0, f.size)})
 	return nil
 }
 
