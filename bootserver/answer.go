@@ -199,9 +199,13 @@ func (s webSide) Plan(mac net.HardwareAddr) (bootweb.Plan, error) {
 	return plan, err
 }
 
-func (s webSide) Base(mac net.HardwareAddr) string {
+func (s webSide) Base(mac net.HardwareAddr, own netip.Addr) string {
+	site := s.site.Load()
+	if own.Is6() {
+		return site.url(own) // a loader that came over IPv6 has no IPv4 address
+	}
 	_, n, _ := s.machine(mac)
-	return s.site.Load().base(n)
+	return site.base(n)
 }
 
 func (s webSide) Describe(mac net.HardwareAddr) ([]byte, error) { return s.describe(mac) }

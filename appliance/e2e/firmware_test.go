@@ -29,13 +29,20 @@ func TestFirmware(t *testing.T) {
 		{"BIOS", vm.BIOS, "", []string{"10.77.0.1/boot.ipxe?mac=", "platform=pcbios"}},
 		{"UEFI-iPXE", vm.UEFI, "snponly", []string{"file=snponly.efi", "10.77.0.1/boot.ipxe?mac=", "platform=efi"}},
 		{"UEFI-HTTP", vm.UEFIHTTP, "", []string{"load=http://10.77.0.1/loaders/shimx64.efi", "version=GRUB"}},
+		{"PXEv6-GRUB", vm.UEFIv6, "", []string{"load=tftp://[fd77::1]/shimx64.efi", "file=/grubx64.efi", "version=GRUB"}},
+		{"PXEv6-iPXE", vm.UEFIv6, "snponly", []string{"load=tftp://[fd77::1]/snponly.efi", "http://[fd77::1]/boot.ipxe?mac="}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if i > 0 {
 				needsPatience(t)
 			}
 			wanted := machine{Name: "firmware", MAC: fmt.Sprintf("52:54:00:77:05:%02x", i), Image: "lab@1", Loader: c.loader}
-			rack := newRack(t, wanted)
+			var rack *rack
+			if c.firmware == vm.UEFIv6 {
+				rack = newRackDual(t, wanted)
+			} else {
+				rack = newRack(t, wanted)
+			}
 			m := rack.powerOn(vm.MachineConfig{Name: "firmware", MAC: wanted.MAC, Firmware: c.firmware})
 			bootsToLogin(t, rack, m, wanted)
 			for _, words := range c.loads {

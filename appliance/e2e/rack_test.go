@@ -105,6 +105,7 @@ type rack struct {
 	lan    *vm.LAN
 	dir    string
 	proxy  bool    // another DHCP server gives the addresses
+	dual   bool    // machines have IPv6 addresses besides
 	far    *vm.LAN // where the boot server is, if not on the machines' LAN: behind a relay
 	server *server
 	powers map[string]*vm.Machine // by MAC
@@ -128,6 +129,20 @@ func newRackBeside(t *testing.T, machines ...machine) *rack {
 	r := emptyRack(t, folder)
 	r.proxy = true
 	r.dnsmasq()
+	r.server = r.serve(folder, machines)
+	return r
+}
+
+// newRackDual is the same on a network with IPv6 besides IPv4.
+func newRackDual(t *testing.T, machines ...machine) *rack {
+	t.Helper()
+	needs(t)
+	folder := labState(t)
+	r := emptyRack(t, folder)
+	r.dual = true
+	if err := r.lan.AddAddress(netip.MustParsePrefix("fd77::1/64")); err != nil {
+		t.Fatal(err)
+	}
 	r.server = r.serve(folder, machines)
 	return r
 }
@@ -262,6 +277,10 @@ networks:
 {{- else}}
     pool: 10.77.0.100-10.77.0.199
 {{- end}}
+{{- if .Dual}}
+    address6: fd77::1/64
+    pool6: fd77::100-fd77::1ff
+{{- end}}
 defaults:
   # loglevel=4: only what is wrong; the console is slow where it is emulated.
   kernel_args: console=ttyS0 loglevel=4 mitigations=off
@@ -283,7 +302,7 @@ func (r *rack) serve(folder string, machines []machine) *server {
 	r.t.Helper()
 	var text bytes.Buffer
 	if err := settings.Execute(&text, map[string]any{
-		"Interface": vm.Bridge, "Network": network, "Proxy": r.proxy, "Relayed": r.far != nil, "Machines": machines,
+		"Interface": vm.Bridge, "Network": network, "Proxy": r.proxy, "Dual": r.dual, "Relayed": r.far != nil, "Machines": machines,
 		"State": folder, "Loaders": filepath.Join(cache(r.t), "loaders"), "Initramfs": initramfsFile(r.t),
 	}); err != nil {
 		r.t.Fatal(err)

@@ -75,6 +75,12 @@ func (l *LAN) Join(other *LAN, name string, address netip.Prefix) error {
 	return nil
 }
 
+// AddAddress gives the boot server one more address on the LAN.
+func (l *LAN) AddAddress(address netip.Prefix) error {
+	// nodad: else it takes seconds until an IPv6 address may be used.
+	return l.ip("addr", "add", address.String(), "dev", Bridge, "nodad")
+}
+
 // unplug removes what plug made.
 func (l *LAN) unplug(name string) error {
 	for _, dev := range []string{name + "-s", name + "-b", name + "-t"} {

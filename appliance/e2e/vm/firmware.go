@@ -18,6 +18,7 @@ const (
 	BIOS       Firmware = "bios"        // SeaBIOS, and as network card ROM the iPXE that QEMU brings
 	UEFI       Firmware = "uefi"        // OVMF with its own network stack, by PXE
 	UEFIHTTP   Firmware = "uefi-http"   // the same, by HTTP boot
+	UEFIv6     Firmware = "uefi-v6"     // the same, by PXE over IPv6
 	SecureBoot Firmware = "secure-boot" // UEFI that starts only what Microsoft has signed
 	ARM64      Firmware = "arm64"       // AAVMF, the same firmware for arm64, by PXE
 )
@@ -78,7 +79,7 @@ func (f Firmware) arguments(nic, mac string) ([]string, error) {
 	case BIOS:
 		// reboot-timeout: try again after 5 s instead of stopping for ever.
 		return []string{"-boot", "menu=off,reboot-timeout=5000", "-device", card}, nil
-	case UEFI, UEFIHTTP, SecureBoot, ARM64:
+	case UEFI, UEFIHTTP, UEFIv6, SecureBoot, ARM64:
 		if nic != VirtioNIC {
 			return nil, fmt.Errorf("network card %s: UEFI firmware has a driver for %s only", nic, VirtioNIC)
 		}
@@ -91,10 +92,13 @@ func (f Firmware) arguments(nic, mac string) ([]string, error) {
 		}
 		args := append(flash(code, vars),
 			// Without a ROM the firmware's own PXE client boots, as on real servers.
-			"-device", card+",romfile=",
-			// A failed attempt over IPv6 costs more than a minute of waiting.
-			"-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no")
-		if f == UEFIHTTP {
+			"-device", card+",romfile=")
+		// Firmware tries PXE over IPv4, then over IPv6, then HTTP. Each attempt that
+		// fails costs more than a minute of waiting.
+		if f != UEFIv6 {
+			args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no")
+		}
+		if f == UEFIHTTP || f == UEFIv6 {
 			args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=no")
 		}
 		return args, nil

@@ -71,8 +71,9 @@ type Server interface {
 	// Plan tells what mac boots: ErrUnknown for a stranger, else an error that
 	// says why the machine cannot be booted now.
 	Plan(mac net.HardwareAddr) (Plan, error)
-	// Base is the URL by which mac reaches this server, without a path.
-	Base(mac net.HardwareAddr) string
+	// Base is the URL by which a loader on mac, which has asked at our address
+	// own, reaches this server, without a path.
+	Base(mac net.HardwareAddr, own netip.Addr) string
 	// Describe is the sealed boot description of mac; errors as with Plan.
 	Describe(mac net.HardwareAddr) ([]byte, error)
 	// Image is the image with that digest, if it is on offer.
@@ -188,6 +189,15 @@ func (s *web) sender(r *http.Request) (net.HardwareAddr, bool) {
 	return s.server.Sender(remote.Addr().Unmap())
 }
 
+// own is the address of ours that a request came to; invalid if it is not known.
+func own(r *http.Request) netip.Addr {
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return local.AddrPort().Addr().Unmap()
+}
+
 // is tells whether the request comes from the machine mac itself: no machine
 // can speak for another.
 func (s *web) is(mac net.HardwareAddr, r *http.Request) bool {
@@ -212,6 +222,7 @@ func (s *web) script(in language) http.Handler {
 			return
 		}
 		attempt, _ := strconv.Atoi(q.Get("attempt"))
+		base := s.server.Base(mac, own(r))
 		log := s.Log.With("machine", mac.String(), "platform", q.Get("platform"), "version", q.Get("version"), "uuid", q.Get("uuid"))
 		plan, err := s.server.Plan(mac)
 		if errors.Is(err, ErrUnknown) {
@@ -221,10 +232,10 @@ func (s *web) script(in language) http.Handler {
 		}
 		if err != nil {
 			log.Error("machine cannot be booted", "stage", stage.Kernel, "err", err)
-			sendText(w, in.apology(mac.String(), err.Error(), s.server.Base(mac), attempt))
+			sendText(w, in.apology(mac.String(), err.Error(), base, attempt))
 		} else {
 			log.Info("script sent", "image", plan.Image.Manifest.Ref(), "attempt", attempt)
-			sendText(w, in.boot(plan, s.server.Base(mac), attempt))
+			sendText(w, in.boot(plan, base, attempt))
 		}
 		s.reached(mac, stage.Script, r)
 		if err != nil && r.Method == http.MethodGet && s.is(mac, r) {

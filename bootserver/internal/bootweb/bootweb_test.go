@@ -65,7 +65,7 @@ func (m *machines) Sender(a netip.Addr) (net.HardwareAddr, bool) {
 	return known, !m.absent && a == netip.MustParseAddr("127.0.0.1")
 }
 
-func (m *machines) Base(net.HardwareAddr) string { return "http://10.77.0.1" }
+func (m *machines) Base(net.HardwareAddr, netip.Addr) string { return "http://10.77.0.1" }
 
 func (m *machines) Inventory(i inventory.Inventory) (inventory.Order, error) {
 	m.inventories = append(m.inventories, i)
