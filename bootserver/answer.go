@@ -71,10 +71,8 @@ func (s dhcp6Side) Choose(c dhcp.Client) (dhcp.Boot, error) {
 
 // owner is the machine that has been given address.
 func (s *Server) owner(address netip.Addr) (dhcp.MAC, bool) {
-	for _, six := range s.dhcp6 {
-		if mac, ok := six.Owner(address); ok {
-			return mac, true
-		}
+	if address.Is6() {
+		return s.dhcp6.Owner(address)
 	}
 	return s.dhcp.Owner(address)
 }

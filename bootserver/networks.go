@@ -18,18 +18,26 @@ func (s *site) asking(c dhcp.Client) (m Machine, n Network, listed bool, ok bool
 	return m, n, listed, listed || ok
 }
 
-// dhcp6Network is n as package dhcp6 has it.
-func (s *site) dhcp6Network(n Network) dhcp6.Network {
-	six := dhcp6.Network{
-		Name: n.Name, Interface: n.Interface, Server: n.Server6, First: n.Pool6.First, Last: n.Pool6.Last,
-		Reserved: map[dhcp.MAC]netip.Addr{}, DNS: n.DNS, Lease: n.Lease,
-	}
-	for _, m := range s.Machines {
-		if mac, ok := dhcp.ToMAC(m.MAC); ok && m.Network == n.Name && m.Address6.IsValid() {
-			six.Reserved[mac] = m.Address6
+// dhcp6Networks are those with IPv6 as package dhcp6 has them. Where DHCP is off,
+// the server's IPv6 address is only for relays to send to.
+func (s *site) dhcp6Networks() []dhcp6.Network {
+	var all []dhcp6.Network
+	for _, n := range s.Networks {
+		if !n.Server6.IsValid() || n.Mode == Off {
+			continue
 		}
+		six := dhcp6.Network{
+			Name: n.Name, Interface: n.Interface, Server: n.Server6, Subnet: n.Subnet6, First: n.Pool6.First, Last: n.Pool6.Last,
+			Reserved: map[dhcp.MAC]netip.Addr{}, DNS: n.DNS, Lease: n.Lease,
+		}
+		for _, m := range s.Machines {
+			if mac, ok := dhcp.ToMAC(m.MAC); ok && m.Network == n.Name && m.Address6.IsValid() {
+				six.Reserved[mac] = m.Address6
+			}
+		}
+		all = append(all, six)
 	}
-	return six
+	return all
 }
 
 // dhcpNetworks are the networks as package dhcp has them.

@@ -31,6 +31,9 @@ func (s *Server) Reload(cfg Config) error {
 	if err := s.dhcp.Reload(next.dhcpNetworks()); err != nil {
 		return err
 	}
+	if err := s.dhcp6.Reload(next.dhcp6Networks()); err != nil {
+		return errors.Join(err, s.dhcp.Reload(now.dhcpNetworks()))
+	}
 	s.site.Store(next)
 	s.registry.expect(next.Machines)
 	select {
@@ -64,7 +67,17 @@ func needsRestart(now, next *site) error {
 	}
 	for _, address := range next.addresses() {
 		if !slices.Contains(now.addresses(), address) {
-			changed = append(changed, fmt.Sprintf("networks.%s.address", next.networkOf(address).Name))
+			key := "address"
+			if address.Is6() {
+				key = "address6"
+			}
+			changed = append(changed, fmt.Sprintf("networks.%s.%s", next.networkOf(address).Name, key))
+		}
+	}
+	// DHCPv6 and router advertisements stay on their interface.
+	for _, n := range next.Networks {
+		if old, known := now.network(n.Name); known && n.Interface != "" && old.Server6.IsValid() && (old.Interface != n.Interface || old.Server6 != n.Server6) {
+			changed = append(changed, fmt.Sprintf("networks.%s.address6", n.Name))
 		}
 	}
 	if len(changed) > 0 {

@@ -124,6 +124,7 @@ func TestReloadRefuses(t *testing.T) {
 		"nothing@1":      func(c *Config) { c.Machines[0].Image = images.Ref{Name: "nothing", Version: "1"} },
 		"[server.http server.state] can only change with a restart": func(c *Config) { c.HTTPPort, c.State = 8080, "/elsewhere" },
 		"[networks.lab.address] can only change with a restart":     func(c *Config) { c.Networks[0].Server = netip.MustParseAddr("10.77.0.2") },
+		"[networks.lab.address6] can only change with a restart":    func(c *Config) { c.Networks[0].Server6 = netip.MustParseAddr("fd77::1") },
 		"nowhere0": func(c *Config) { c.Networks[0].Interface = "nowhere0" },
 	} {
 		before := s.site.Load()

@@ -50,7 +50,7 @@ type Server struct {
 	profiles  *profiles
 	dhcp      *dhcp.Server
 	leases    leasestore.Store
-	dhcp6     map[string]*dhcp6.Server // by network, of those with an IPv6 address
+	dhcp6     *dhcp6.Server
 	tftp      *tftp.Server
 	tracker   *tracker.Tracker
 	web       bootweb.Config
@@ -72,7 +72,6 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	s := &Server{
-		dhcp6:     map[string]*dhcp6.Server{},
 		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1),
 		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(), tracker: tracker.New(log),
 	}
@@ -109,16 +108,10 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 		s.leases.Close()
 		return nil, err
 	}
-	for _, n := range s.site.Load().Networks {
-		if !n.Server6.IsValid() {
-			continue
-		}
-		six, err := dhcp6.New(s.site.Load().dhcp6Network(n), s.leases, dhcp6Side{dhcpSide{s}}, log)
-		if err != nil {
-			s.leases.Close()
-			return nil, err
-		}
-		s.dhcp6[n.Name] = six
+	s.dhcp6, err = dhcp6.New(s.site.Load().dhcp6Networks(), s.leases, dhcp6Side{dhcpSide{s}}, log)
+	if err != nil {
+		s.leases.Close()
+		return nil, err
 	}
 	return s, nil
 }
@@ -216,12 +209,14 @@ func (s *Server) open(ctx context.Context) ([]service, error) {
 			services = append(services, service{"router advertisements", s.advertiser(n).Run})
 		}
 	}
-	for name, six := range s.dhcp6 {
-		n, _ := site.network(name)
-		if conn, err := six.Listen(ctx); err != nil {
+	for _, n := range site.Networks {
+		if n.Interface == "" || !n.Server6.IsValid() {
+			continue
+		}
+		if conn, err := dhcp6.Listen(ctx, n.Interface); err != nil {
 			fail("dhcpv6", "udp", netip.AddrPortFrom(n.Server6, 547), n, err)
 		} else {
-			services = append(services, service{"dhcpv6", func(ctx context.Context) error { return six.Serve(ctx, conn) }})
+			services = append(services, service{"dhcpv6", func(ctx context.Context) error { return s.dhcp6.Serve(ctx, conn, n.Interface) }})
 			closers = append(closers, conn.Close)
 		}
 	}

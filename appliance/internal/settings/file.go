@@ -52,7 +52,8 @@ type Network struct {
 	Mode      bootserver.Mode    `yaml:"mode"`      // how far this server is the network's DHCP server; default: full
 	Pool      bootserver.Range   `yaml:"pool"`      // addresses for machines that have none of their own
 	Address6  Prefix6            `yaml:"address6"`  // this server's own IPv6 address there; machines then get IPv6 addresses besides
-	Pool6     Range6             `yaml:"pool6"`     // IPv6 addresses for the machines
+	Subnet6   Network6           `yaml:"subnet6"`   // IPv6 network behind relays, besides subnet
+	Pool6     Range6             `yaml:"pool6"`     // IPv6 addresses for machines that have none of their own
 	Router    netip.Addr         `yaml:"router"`    // the machines' default route
 	DNS       []netip.Addr       `yaml:"dns"`       // name servers
 	NTP       []netip.Addr       `yaml:"ntp"`       // time servers
@@ -66,6 +67,9 @@ type Network struct {
 
 // Prefix6 is an IPv6 address with its network.
 type Prefix6 struct{ netip.Prefix }
+
+// Network6 is an IPv6 network.
+type Network6 struct{ netip.Prefix }
 
 // Range6 is a range of IPv6 addresses.
 type Range6 struct{ bootserver.Range }
@@ -84,14 +88,18 @@ type Group struct {
 // Machine is one machine, or many that differ by number alone: a name such as
 // r1-n[01-40] with as many MAC addresses.
 type Machine struct {
-	MAC     []net.HardwareAddr `yaml:"mac"`     // of the card it boots from; a list, or FIRST-LAST, for a range of names
-	Name    string             `yaml:"name"`    // host name, such as r1-n01 or r1-n[01-40]; default: the image's own
-	Rack    string             `yaml:"rack"`    // rack that it stands in
-	Group   string             `yaml:"group"`   // group that it belongs to
-	Network string             `yaml:"network"` // network that it boots on; default: that of its address, its rack's, or the only one
-	Address []netip.Addr       `yaml:"address"` // its own address; a list, or FIRST-LAST, for a range of names; default: one from the pool
-	Boot    `yaml:",inline"`
+	MAC      []net.HardwareAddr `yaml:"mac"`      // of the card it boots from; a list, or FIRST-LAST, for a range of names
+	Name     string             `yaml:"name"`     // host name, such as r1-n01 or r1-n[01-40]; default: the image's own
+	Rack     string             `yaml:"rack"`     // rack that it stands in
+	Group    string             `yaml:"group"`    // group that it belongs to
+	Network  string             `yaml:"network"`  // network that it boots on; default: that of its address, its rack's, or the only one
+	Address  []netip.Addr       `yaml:"address"`  // its own address; a list, or FIRST-LAST, for a range of names; default: one from the pool
+	Address6 Addresses6         `yaml:"address6"` // its own IPv6 address, likewise
+	Boot     `yaml:",inline"`
 }
+
+// Addresses6 are IPv6 addresses.
+type Addresses6 []netip.Addr
 
 // Boot is what a machine inherits: from the defaults, its network, its rack, its
 // group, and its own entry; the later wins, but kernel arguments add up.

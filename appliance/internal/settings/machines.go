@@ -64,6 +64,11 @@ func (c *checker) checkMachines() {
 				alone(c.part(path+".address", j), "address", m.Address.String())
 			}
 			c.checkAddress(c.part(path+".address", j), where.network, m.Address)
+			if j < len(entry.Address6) {
+				m.Address6 = entry.Address6[j]
+				alone(c.part(path+".address6", j), "address", m.Address6.String())
+				c.checkAddress6(c.part(path+".address6", j), where.network, m.Address6)
+			}
 			c.settings.Machines = append(c.settings.Machines, m)
 			c.settings.places[mac.String()] = where
 		}
@@ -80,6 +85,9 @@ func (c *checker) checkEntry(path string, entry Machine) []string {
 	}
 	if n := len(entry.Address); n > 0 && n != len(entry.MAC) {
 		c.fail(path+".address", "want one address for each MAC address: there are %d and %d", n, len(entry.MAC))
+	}
+	if n := len(entry.Address6); n > 0 && n != len(entry.MAC) {
+		c.fail(path+".address6", "want one address for each MAC address: there are %d and %d", n, len(entry.MAC))
 	}
 	if entry.Name == "" {
 		return nil
@@ -163,6 +171,25 @@ func (c *checker) checkAddress(path, network string, addr netip.Addr) {
 			if why = misplaced(n, addr); why != "" {
 				c.fail(path, "%v %s", addr, why)
 			}
+		}
+	}
+}
+
+// checkAddress6 looks at a machine's own IPv6 address.
+func (c *checker) checkAddress6(path, network string, addr netip.Addr) {
+	for _, n := range c.settings.Networks {
+		if n.Name != network || c.broken["networks."+network] {
+			continue
+		}
+		switch {
+		case !n.Subnet6.IsValid():
+			c.fail(path, "network %s has no IPv6; give it address6 (behind relays subnet6), or leave this out", network)
+		case !n.Subnet6.Contains(addr):
+			c.fail(path, "%v is outside the network %v", addr, n.Subnet6)
+		case addr == n.Server6:
+			c.fail(path, "%v is the server's own address", addr)
+		case n.Pool6.Contains(addr):
+			c.fail(path, "%v is in the pool %v; take one that no other machine can be given", addr, n.Pool6)
 		}
 	}
 }

@@ -63,20 +63,57 @@ func (c *checker) checkNetworks() {
 
 // checkIPv6 looks at what machines get of IPv6.
 func (c *checker) checkIPv6(path string, n Network, into *bootserver.Network) {
-	address, pool := n.Address6.Prefix, n.Pool6.Range
-	switch {
-	case !address.IsValid() && !pool.First.IsValid():
+	address, subnet, pool := n.Address6.Prefix, n.Subnet6.Prefix, n.Pool6.Range
+	relayed, key := n.Subnet.IsValid(), path+".address6"
+	if relayed {
+		key = path + ".subnet6"
+	}
+	if !address.IsValid() && !subnet.IsValid() && !pool.First.IsValid() {
 		return
-	case !address.IsValid():
-		c.fail(path+".address6", "is missing; give the server's own IPv6 address, such as fd77::1/64")
-	case n.Interface == "":
-		c.fail(path+".address6", "is for a network with an interface; behind relays there is no IPv6")
-	case !pool.First.IsValid():
-		c.fail(path+".pool6", "is missing; give the addresses for the machines, such as fd77::100-fd77::1ff")
-	case !address.Contains(pool.First) || !address.Contains(pool.Last):
-		c.fail(path+".pool6", "%v is not all in the network %v", pool, address.Masked())
 	}
 	into.Server6, into.Subnet6, into.Pool6 = address.Addr(), address.Masked(), pool
+	switch {
+	case address.IsValid() && relayed:
+		c.fail(path+".address6", "is for a network with an interface; behind relays it is subnet6")
+	case subnet.IsValid() && !relayed:
+		c.fail(path+".subnet6", "is for a network behind relays; this one has address6")
+	case !address.IsValid() && !relayed:
+		c.fail(key, "is missing; give the server's own IPv6 address, such as fd77::1/64")
+	case !subnet.IsValid() && relayed:
+		c.fail(key, "is missing; give the machines' IPv6 network, such as fd78::/64")
+	case into.Mode == bootserver.Proxy:
+		c.fail(path+".mode", "proxy leaves addresses to another server, which IPv6 does not know; leave address6, subnet6 and pool6 out")
+	case relayed:
+		into.Subnet6 = subnet
+		if into.Server6 = c.ownAddress6(into.Server); !into.Server6.IsValid() && into.Server.IsValid() {
+			c.fail(key, "the network of this server's address %v has no address6, by which relays and machines reach it", into.Server)
+		}
+	}
+	if network := into.Subnet6; network.IsValid() {
+		switch {
+		case !pool.First.IsValid():
+			if into.Mode == bootserver.Full {
+				c.fail(path+".pool6", "is missing; give the addresses for the machines, such as fd77::100-fd77::1ff")
+			}
+		case !network.Contains(pool.First) || !network.Contains(pool.Last):
+			c.fail(path+".pool6", "%v is not all in the network %v", pool, network)
+		}
+		for _, other := range c.settings.Networks {
+			if other.Subnet6 == network {
+				c.fail(key, "%v is network %s's; an address must belong to one network", network, other.Name)
+			}
+		}
+	}
+}
+
+// ownAddress6 is the IPv6 address of the server where it has that IPv4 address.
+func (c *checker) ownAddress6(address netip.Addr) netip.Addr {
+	for _, n := range c.file.Networks {
+		if n.Interface != "" && n.Address.IsValid() && n.Address.Addr() == address && n.Address6.IsValid() {
+			return n.Address6.Addr()
+		}
+	}
+	return netip.Addr{}
 }
 
 // unknown is the network's own policy or that for all; where only listed

@@ -135,6 +135,30 @@ func parseAddrs(text string) (any, error) {
 	return all, nil
 }
 
+// parseAddrs6 reads one IPv6 address, or FIRST-LAST.
+func parseAddrs6(text string) (any, error) {
+	if !strings.Contains(text, "-") {
+		addr, err := netip.ParseAddr(text)
+		if err != nil || !addr.Is6() || addr.Is4In6() || addr.Zone() != "" {
+			return nil, fmt.Errorf("%q is no IPv6 address; want one such as fd77::11", text)
+		}
+		return Addresses6{addr}, nil
+	}
+	parsed, err := parseRange6(text)
+	if err != nil {
+		return nil, err
+	}
+	r := parsed.(Range6).Range
+	all := Addresses6{r.First}
+	for all[len(all)-1] != r.Last {
+		if len(all) == maxRange {
+			return nil, fmt.Errorf("is more than %d addresses", maxRange)
+		}
+		all = append(all, all[len(all)-1].Next())
+	}
+	return all, nil
+}
+
 func countable(from, to uint64) error {
 	switch {
 	case to < from:

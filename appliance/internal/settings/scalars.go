@@ -32,7 +32,9 @@ var scalars = map[reflect.Type]func(text string) (any, error){
 	reflect.TypeFor[netip.Prefix]():       parsePrefix,
 	reflect.TypeFor[bootserver.Range]():   parseRange,
 	reflect.TypeFor[Prefix6]():            parsePrefix6,
+	reflect.TypeFor[Network6]():           parseNetwork6,
 	reflect.TypeFor[Range6]():             parseRange6,
+	reflect.TypeFor[Addresses6]():         parseAddrs6,
 	reflect.TypeFor[bootserver.Route]():   parseRoute,
 	reflect.TypeFor[bootserver.Policy]():  oneOf(bootserver.Deny, bootserver.Default, bootserver.Discover),
 	reflect.TypeFor[bootserver.Mode]():    oneOf(bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off),
@@ -127,6 +129,14 @@ func parsePrefix6(text string) (any, error) {
 		return nil, fmt.Errorf("%q: want the server's own address in a network of 64 bits, such as fd77::1/64", text)
 	}
 	return Prefix6{prefix}, nil
+}
+
+func parseNetwork6(text string) (any, error) {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil || !prefix.Addr().Is6() || prefix.Addr().Is4In6() || prefix.Bits() != 64 || prefix != prefix.Masked() {
+		return nil, fmt.Errorf("%q is no IPv6 network of 64 bits; want one such as fd78::/64", text)
+	}
+	return Network6{prefix}, nil
 }
 
 func parseRange6(text string) (any, error) {

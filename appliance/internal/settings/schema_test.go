@@ -37,6 +37,7 @@ var single = map[reflect.Type]*jsonschema.Schema{
 	reflect.TypeFor[netip.Prefix]():      {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2}$`, Examples: []any{"10.77.0.1/24"}},
 	reflect.TypeFor[bootserver.Range]():  {Type: "string", Pattern: "^" + ipv4 + ` *- *` + ipv4 + "$", Examples: []any{"10.77.0.100-10.77.0.199"}},
 	reflect.TypeFor[Prefix6]():           {Type: "string", Pattern: "^" + ipv6 + "/64$", Examples: []any{"fd77::1/64"}},
+	reflect.TypeFor[Network6]():          {Type: "string", Pattern: "^" + ipv6 + "/64$", Examples: []any{"fd78::/64"}},
 	reflect.TypeFor[Range6]():            {Type: "string", Pattern: "^" + ipv6 + " *- *" + ipv6 + "$", Examples: []any{"fd77::100-fd77::1ff"}},
 	reflect.TypeFor[bootserver.Route]():  {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2} via ` + ipv4 + "$", Examples: []any{"10.80.0.0/16 via 10.77.0.254"}},
 	reflect.TypeFor[bootserver.Policy](): {Type: "string", Enum: []any{bootserver.Deny, bootserver.Default, bootserver.Discover}},
@@ -50,6 +51,7 @@ var several = map[reflect.Type]*jsonschema.Schema{
 	reflect.TypeFor[[]string]():           {Type: "string"},
 	reflect.TypeFor[[]bootserver.Route](): single[reflect.TypeFor[bootserver.Route]()],
 	reflect.TypeFor[[]netip.Addr]():       {Type: "string", Pattern: "^" + ipv4 + "( *- *" + ipv4 + ")?$", Examples: []any{"10.77.0.11"}},
+	reflect.TypeFor[Addresses6]():         {Type: "string", Pattern: "^" + ipv6 + "( *- *" + ipv6 + ")?$", Examples: []any{"fd77::11"}},
 	reflect.TypeFor[[]net.HardwareAddr](): {Type: "string", Pattern: "^" + mac + "( *- *" + mac + ")?$", Examples: []any{"52:54:00:77:00:01"}},
 }
 

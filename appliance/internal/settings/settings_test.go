@@ -50,10 +50,11 @@ func TestLoad(t *testing.T) {
 			Lease: 90 * time.Minute, Unknown: bootserver.Default, Boot: bootserver.Boot{Image: one, KernelArgs: []string{"console=ttyS0", "net=hall"}},
 		}, {
 			Name: "annex", Server: addr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.78.0.0/24"), Mode: bootserver.Reservations, Router: addr("10.78.0.254"),
+			Server6: addr("fd77::1"), Subnet6: netip.MustParsePrefix("fd78::/64"),
 			Lease: 24 * time.Hour, Unknown: bootserver.Deny, Boot: bootserver.Boot{Image: one, KernelArgs: []string{"console=ttyS0"}},
 		}},
 		Machines: []bootserver.Machine{
-			{MAC: []byte{0x52, 0x54, 0, 0x77, 0, 1}, Name: "r1-n01", Rack: "r1", Group: "web", Network: "hall", Address: addr("10.77.0.11"),
+			{MAC: []byte{0x52, 0x54, 0, 0x77, 0, 1}, Name: "r1-n01", Rack: "r1", Group: "web", Network: "hall", Address: addr("10.77.0.11"), Address6: addr("fd77::11"),
 				Boot: bootserver.Boot{Image: twelve, KernelArgs: []string{"console=ttyS0", "net=hall", "rack=1", "quiet", "loglevel=3"}}},
 			{MAC: []byte{0x52, 0x54, 0, 0x77, 0, 2}, Network: "hall", Boot: bootserver.Boot{Image: one, KernelArgs: []string{"console=ttyS0", "net=hall"}}},
 			{MAC: []byte{0x52, 0x54, 0, 0x78, 0, 1}, Name: "a1-n08", Rack: "a1", Network: "annex", Address: addr("10.78.0.8"), Boot: a1},

@@ -30,43 +30,48 @@ type addresses struct {
 	network  Network
 	reserved map[netip.Addr]dhcp.MAC
 	store    leasestore.Store
+	*held
+}
+
+// held is who has which address. It outlasts a reload.
+type held struct {
+	pool string // the name under which leases are stored
 
 	mu        sync.Mutex
 	byMAC     map[dhcp.MAC]netip.Addr         // guarded by mu
 	byAddress map[netip.Addr]leasestore.Lease // guarded by mu; of no machine: set aside
 }
 
-func newAddresses(n Network, store leasestore.Store) (*addresses, error) {
-	a := &addresses{network: n, reserved: map[netip.Addr]dhcp.MAC{}, store: store, byMAC: map[dhcp.MAC]netip.Addr{}, byAddress: map[netip.Addr]leasestore.Lease{}}
+// newHeld picks the leases of a network out of all.
+func newHeld(network string, known []leasestore.Lease) *held {
+	h := &held{pool: network + " IPv6", byMAC: map[dhcp.MAC]netip.Addr{}, byAddress: map[netip.Addr]leasestore.Lease{}}
+	for _, l := range known {
+		if l.Pool == h.pool {
+			h.note(l)
+		}
+	}
+	return h
+}
+
+func newAddresses(n Network, store leasestore.Store, who *held) *addresses {
+	a := &addresses{network: n, reserved: map[netip.Addr]dhcp.MAC{}, store: store, held: who}
 	for mac, address := range n.Reserved {
 		a.reserved[address] = mac
 	}
-	known, err := store.All(context.Background())
-	if err != nil {
-		return nil, err
-	}
-	for _, l := range known {
-		if l.Pool == a.pool() {
-			a.note(l)
-		}
-	}
-	return a, nil
+	return a
 }
 
-// pool is the name under which leases are stored.
-func (a *addresses) pool() string { return a.network.Name + " IPv6" }
-
-func (a *addresses) note(l leasestore.Lease) {
+func (h *held) note(l leasestore.Lease) {
 	if l.MAC != (dhcp.MAC{}) {
-		if before, ok := a.byMAC[l.MAC]; ok && before != l.Address {
-			delete(a.byAddress, before)
+		if before, ok := h.byMAC[l.MAC]; ok && before != l.Address {
+			delete(h.byAddress, before)
 		}
-		a.byMAC[l.MAC] = l.Address
+		h.byMAC[l.MAC] = l.Address
 	}
-	if before, ok := a.byAddress[l.Address]; ok && before.MAC != l.MAC {
-		delete(a.byMAC, before.MAC)
+	if before, ok := h.byAddress[l.Address]; ok && before.MAC != l.MAC {
+		delete(h.byMAC, before.MAC)
 	}
-	a.byAddress[l.Address] = l
+	h.byAddress[l.Address] = l
 }
 
 // choose finds the address for mac. It promises nothing: claim does.
@@ -120,7 +125,7 @@ func (a *addresses) free(now time.Time) time.Time { return now.Add(-a.network.Le
 // claim gives address to mac for the lease time. When it returns nil the lease is
 // on disk.
 func (a *addresses) claim(ctx context.Context, mac dhcp.MAC, address netip.Addr, now time.Time) error {
-	l := leasestore.Lease{Pool: a.pool(), Address: address, MAC: mac, Expires: now.Add(a.network.Lease)}
+	l := leasestore.Lease{Pool: a.pool, Address: address, MAC: mac, Expires: now.Add(a.network.Lease)}
 	ctx, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
 	free := a.free(now)
@@ -144,7 +149,7 @@ func (a *addresses) decline(mac dhcp.MAC, address netip.Addr, now time.Time) boo
 		return false // else anyone could empty the pool
 	}
 	delete(a.byMAC, mac)
-	a.byAddress[address] = leasestore.Lease{Pool: a.pool(), Address: address, Expires: now.Add(quarantine)}
+	a.byAddress[address] = leasestore.Lease{Pool: a.pool, Address: address, Expires: now.Add(quarantine)}
 	return true
 }
 

@@ -16,7 +16,7 @@ const intel = 343
 // answer builds the reply to req. With an invalid address it says that there is
 // none for the machine. Rapid commit is not served: the machine then goes on as
 // if it had not asked for it.
-func answer(req *dhcpv6.Message, client dhcp.Client, server dhcpv6.DUID, n Network, address netip.Addr, boot dhcp.Boot) *dhcpv6.Message {
+func answer(req *dhcpv6.Message, client dhcp.Client, n Network, address netip.Addr, boot dhcp.Boot) *dhcpv6.Message {
 	reply := &dhcpv6.Message{MessageType: dhcpv6.MessageTypeReply, TransactionID: req.TransactionID}
 	if req.MessageType == dhcpv6.MessageTypeSolicit {
 		reply.MessageType = dhcpv6.MessageTypeAdvertise
@@ -24,7 +24,7 @@ func answer(req *dhcpv6.Message, client dhcp.Client, server dhcpv6.DUID, n Netwo
 	if id := req.Options.ClientID(); id != nil {
 		reply.AddOption(dhcpv6.OptClientID(id))
 	}
-	reply.AddOption(dhcpv6.OptServerID(server))
+	reply.AddOption(dhcpv6.OptServerID(n.duid()))
 	switch req.MessageType {
 	case dhcpv6.MessageTypeDecline, dhcpv6.MessageTypeRelease:
 		return reply

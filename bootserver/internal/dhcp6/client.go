@@ -3,7 +3,6 @@ package dhcp6
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"net/netip"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
@@ -14,25 +13,28 @@ import (
 // errNobody says that a packet does not tell which machine it is from.
 var errNobody = errors.New("neither the sender's address nor its DUID holds a MAC address")
 
-// read reads a packet and refuses what no machine on this wire sends.
-func read(data []byte, from netip.Addr) (*dhcpv6.Message, dhcp.Client, error) {
+// read reads a packet and refuses what no machine and no relay sends.
+func read(data []byte, from netip.Addr) (*dhcpv6.Message, dhcp.Client, relays, error) {
 	packet, err := dhcpv6.FromBytes(data)
 	if err != nil {
-		return nil, dhcp.Client{}, err
+		return nil, dhcp.Client{}, nil, err
 	}
-	req, ok := packet.(*dhcpv6.Message)
-	if !ok {
-		return nil, dhcp.Client{}, fmt.Errorf("%s: relays are not served", packet.Type())
+	req, via, err := unpack(packet)
+	if err != nil {
+		return nil, dhcp.Client{}, nil, err
 	}
 	duid := req.Options.ClientID()
 	if duid == nil && req.MessageType != dhcpv6.MessageTypeInformationRequest {
-		return nil, dhcp.Client{}, errors.New("no client identifier")
+		return nil, dhcp.Client{}, nil, errors.New("no client identifier")
 	}
-	mac, ok := macOf(from, duid)
+	mac, ok := via.mac()
 	if !ok {
-		return nil, dhcp.Client{}, errNobody
+		mac, ok = macOf(via.peer(from), duid)
 	}
-	return req, classify(req, mac), nil
+	if !ok {
+		return nil, dhcp.Client{}, nil, errNobody
+	}
+	return req, classify(req, mac), via, nil
 }
 
 // macOf finds the machine. DUIDs change between the stages of one boot (firmware

@@ -52,15 +52,26 @@ func newServer(t testing.TB) *Server {
 
 func over(t testing.TB, store leasestore.Store) *Server {
 	t.Helper()
-	s, err := New(Network{
-		Name: "hall", Interface: "eth1", Server: netip.MustParseAddr("fd77::1"), First: first, Last: last,
-		Reserved: map[dhcp.MAC]netip.Addr{m2: own}, Lease: time.Hour,
-		DNS: []netip.Addr{netip.MustParseAddr("10.77.0.1"), netip.MustParseAddr("fd77::53")},
-	}, store, &chooser{}, slog.New(slog.DiscardHandler))
+	s, err := New([]Network{hall(), annex}, store, &chooser{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// hall is a network on the server's own wire.
+func hall() Network {
+	return Network{
+		Name: "hall", Interface: "eth1", Server: netip.MustParseAddr("fd77::1"), Subnet: netip.MustParsePrefix("fd77::/64"), First: first, Last: last,
+		Reserved: map[dhcp.MAC]netip.Addr{m2: own}, Lease: time.Hour,
+		DNS: []netip.Addr{netip.MustParseAddr("10.77.0.1"), netip.MustParseAddr("fd77::53")},
+	}
+}
+
+// annex is one behind relays.
+var annex = Network{
+	Name: "annex", Server: netip.MustParseAddr("fd77::1"), Subnet: netip.MustParsePrefix("fd78::/64"),
+	First: netip.MustParseAddr("fd78::100"), Last: netip.MustParseAddr("fd78::103"), Lease: time.Hour,
 }
 
 // from is the link-local address that firmware makes of a MAC.
@@ -83,12 +94,12 @@ func message(t testing.TB, kind dhcpv6.MessageType, options ...dhcpv6.Option) *d
 
 func ask(t testing.TB, s *Server, mac dhcp.MAC, m *dhcpv6.Message) *dhcpv6.Message {
 	t.Helper()
-	reply, done := s.handle(t.Context(), m.ToBytes(), from(mac))
-	if reply == nil {
+	reply := s.handle(t.Context(), m.ToBytes(), netip.AddrPortFrom(from(mac), 546), "eth1")
+	if reply.packet == nil {
 		return nil
 	}
-	done()
-	back, err := dhcpv6.MessageFromBytes(reply.ToBytes())
+	reply.sent()
+	back, err := dhcpv6.MessageFromBytes(reply.packet.ToBytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +128,7 @@ func TestFirmwareGetsAddressAndLoader(t *testing.T) {
 	if _, ok := s.Owner(a); ok {
 		t.Error("an address that was only offered has an owner")
 	}
-	reply := ask(t, s, m1, message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(s.duid)))
+	reply := ask(t, s, m1, message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(hall().duid())))
 	if reply == nil || reply.MessageType != dhcpv6.MessageTypeReply || given(reply) != a {
 		t.Fatalf("answer to REQUEST = %v; want a reply with %s", reply, a)
 	}
@@ -134,14 +145,14 @@ func TestFirmwareGetsAddressAndLoader(t *testing.T) {
 		t.Errorf("with another DUID the machine gets %s; want %s", got, a)
 	}
 	// So it is after a restart.
-	if got := given(ask(t, over(t, s.addresses.store), m1, message(t, dhcpv6.MessageTypeSolicit))); got != a {
+	if got := given(ask(t, over(t, s.store), m1, message(t, dhcpv6.MessageTypeSolicit))); got != a {
 		t.Errorf("after a restart the machine gets %s; want %s", got, a)
 	}
 }
 
 func TestReservedAddress(t *testing.T) {
 	s := newServer(t)
-	if got := given(ask(t, s, m2, message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(s.duid)))); got != own {
+	if got := given(ask(t, s, m2, message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(hall().duid())))); got != own {
 		t.Errorf("m2 gets %s; want its own, %s", got, own)
 	}
 }
@@ -172,8 +183,12 @@ func TestWhoGetsNoAnswer(t *testing.T) {
 	if reply := ask(t, s, dhcp.MAC{2}, message(t, dhcpv6.MessageTypeSolicit)); reply != nil {
 		t.Errorf("a stranger was answered with %v", reply)
 	}
-	if reply, _ := s.handle(t.Context(), message(t, dhcpv6.MessageTypeSolicit).ToBytes(), netip.MustParseAddr("fe80::1")); reply != nil {
-		t.Errorf("a machine without a MAC was answered with %v", reply)
+	solicit := message(t, dhcpv6.MessageTypeSolicit).ToBytes()
+	if reply := s.handle(t.Context(), solicit, netip.MustParseAddrPort("[fe80::1]:546"), "eth1"); reply.packet != nil {
+		t.Errorf("a machine without a MAC was answered with %v", reply.packet)
+	}
+	if reply := s.handle(t.Context(), solicit, netip.AddrPortFrom(from(m1), 546), "eth2"); reply.packet != nil {
+		t.Errorf("a machine on a wire without IPv6 was answered with %v", reply.packet)
 	}
 }
 
@@ -181,7 +196,7 @@ func TestPoolOfFour(t *testing.T) {
 	s := newServer(t)
 	var got []netip.Addr
 	for i := range byte(4) {
-		a := given(ask(t, s, dhcp.MAC{0x52, 9, 9, 9, 9, i}, message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(s.duid))))
+		a := given(ask(t, s, dhcp.MAC{0x52, 9, 9, 9, 9, i}, message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(hall().duid()))))
 		if !a.IsValid() || slices.Contains(got, a) {
 			t.Fatalf("machine %d gets %s after %v", i, a, got)
 		}
@@ -195,8 +210,8 @@ func TestPoolOfFour(t *testing.T) {
 
 func TestDecline(t *testing.T) {
 	s := newServer(t)
-	a := given(ask(t, s, m1, message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(s.duid))))
-	bad := message(t, dhcpv6.MessageTypeDecline, dhcpv6.OptServerID(s.duid))
+	a := given(ask(t, s, m1, message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(hall().duid()))))
+	bad := message(t, dhcpv6.MessageTypeDecline, dhcpv6.OptServerID(hall().duid()))
 	bad.Options.OneIANA().Options.Add(&dhcpv6.OptIAAddress{IPv6Addr: a.AsSlice()})
 	if reply := ask(t, s, dhcp.MAC{0x52, 1}, bad); reply == nil {
 		t.Error("a DECLINE was not answered")
@@ -210,21 +225,66 @@ func TestDecline(t *testing.T) {
 	}
 }
 
+// A reload changes what machines are given, and forgets nothing.
+func TestReload(t *testing.T) {
+	s := newServer(t)
+	request := message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(hall().duid()))
+	before := given(ask(t, s, m1, request))
+	moved, other := hall(), netip.MustParseAddr("fd77::12")
+	moved.Reserved = map[dhcp.MAC]netip.Addr{m2: other}
+	if err := s.Reload([]Network{moved}); err != nil {
+		t.Fatal(err)
+	}
+	if mac, ok := s.Owner(before); !ok || mac != m1 {
+		t.Errorf("Owner(%s) after a reload = %v, %v; want %s", before, mac, ok, m1)
+	}
+	if got := given(ask(t, s, m1, request)); got != before {
+		t.Errorf("after a reload m1 gets %s; want %s as before", got, before)
+	}
+	if got := given(ask(t, s, m2, request)); got != other {
+		t.Errorf("after a reload m2 gets %s; want its own new one, %s", got, other)
+	}
+	if reply := relay(t, s, fromAnnex, message(t, dhcpv6.MessageTypeSolicit)); reply.packet != nil {
+		t.Errorf("a machine of a network that is gone was answered with %v", reply.packet)
+	}
+	moved.First, moved.Last = netip.MustParseAddr("fd77::200"), netip.MustParseAddr("fd77::203")
+	if err := s.Reload([]Network{moved}); err != nil {
+		t.Fatal(err)
+	}
+	if got := given(ask(t, s, m1, request)); got.Less(moved.First) || moved.Last.Less(got) {
+		t.Errorf("with another pool m1 gets %s; want one of %s to %s", got, moved.First, moved.Last)
+	}
+}
+
 func FuzzHandle(f *testing.F) {
+	solicit := message(f, dhcpv6.MessageTypeSolicit)
 	for _, kind := range []dhcpv6.MessageType{dhcpv6.MessageTypeSolicit, dhcpv6.MessageTypeInformationRequest, dhcpv6.MessageTypeRebind} {
 		f.Add(message(f, kind).ToBytes())
 	}
+	f.Add(message(f, dhcpv6.MessageTypeDecline, dhcpv6.OptServerID(hall().duid())).ToBytes())
+	f.Add(fromAnnex(solicit).ToBytes())
+	f.Add(twoRelays(solicit).ToBytes())
 	s := newServer(f)
-	f.Add(message(f, dhcpv6.MessageTypeDecline, dhcpv6.OptServerID(s.duid)).ToBytes())
-	s.log = slog.New(slog.DiscardHandler)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		reply, done := s.handle(t.Context(), data, from(m1))
-		if reply == nil {
+		reply := s.handle(t.Context(), data, netip.AddrPortFrom(from(m1), 546), "eth1")
+		if reply.packet == nil {
 			return
 		}
-		done()
-		if _, err := dhcpv6.MessageFromBytes(reply.ToBytes()); err != nil {
-			t.Errorf("answer cannot be read: %v", err)
+		reply.sent()
+		back, err := dhcpv6.FromBytes(reply.packet.ToBytes())
+		if err != nil {
+			t.Fatalf("answer cannot be read: %v", err)
+		}
+		// Each relay takes its part off: there must be as many as there were.
+		asked, err := dhcpv6.FromBytes(data)
+		if err != nil {
+			t.Fatalf("what cannot be read was answered with %v", back)
+		}
+		for asked.IsRelay() && back.IsRelay() {
+			asked, back = asked.(*dhcpv6.RelayMessage).Options.RelayMessage(), back.(*dhcpv6.RelayMessage).Options.RelayMessage()
+		}
+		if asked.IsRelay() || back.IsRelay() {
+			t.Errorf("relays of the answer do not match those of the request: %v, %v", asked, back)
 		}
 	})
 }

@@ -1,14 +1,13 @@
 // Package dhcp6 gives machines IPv6 addresses and tells their firmware what to
 // load (RFC 8415, RFC 5970).
 //
-// It answers machines on the server's own wire; relays for IPv6 are left to a
-// later day. What a machine loads it asks a Chooser, as package dhcp does, and
+// What a machine loads it asks a Chooser, as package dhcp does, and
 // bootserver.Server is the only caller. That machines ask at all is the work of
-// package ra.
+// package ra, and behind a relay that of the router there.
 //
-// A packet travels Serve (below), read (client.go), which says who asks, handle
-// (below), addresses (addresses.go), which remember who has which, and answer
-// (answer.go).
+// A packet travels Serve (below), read (client.go), which says who asks, relays
+// (relay.go), which say where, handle (below), addresses (addresses.go), which
+// remember who has which, and answer (answer.go).
 package dhcp6
 
 import (
@@ -18,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,8 +31,12 @@ import (
 
 const serverPort = 547
 
-// servers is the group that machines send to, on one wire (RFC 8415 section 7.1).
-var servers = netip.MustParseAddr("ff02::1:2")
+// Groups that machines and relays send to: on one wire, and at one site (RFC 8415
+// section 7.1).
+var (
+	relaysAndServers = netip.MustParseAddr("ff02::1:2")
+	allServers       = netip.MustParseAddr("ff05::1:3")
+)
 
 // A Chooser decides what each machine loads: in Boot.File always a URL.
 type Chooser interface {
@@ -43,40 +47,114 @@ type Chooser interface {
 // A Network is where the server answers.
 type Network struct {
 	Name        string
-	Interface   string
-	Server      netip.Addr              // the server's own address there
+	Interface   string                  // empty: it is reached through relays only
+	Server      netip.Addr              // the server's own address, as machines there reach it
+	Subnet      netip.Prefix            // the machines' addresses; by it a relay's network is known
 	First, Last netip.Addr              // may be invalid: reserved addresses only
 	Reserved    map[dhcp.MAC]netip.Addr // by the admin
 	DNS         []netip.Addr            // those that are IPv6 addresses are told
 	Lease       time.Duration
 }
 
-// Server answers on one network.
+// duid is the server's name there. It follows from its address, and so is the
+// same after every restart.
+func (n Network) duid() dhcpv6.DUID { return &dhcpv6.DUIDUUID{UUID: n.Server.As16()} }
+
+// Server answers on some networks.
 type Server struct {
-	network   Network
-	duid      dhcpv6.DUID
-	chooser   Chooser
+	store   leasestore.Store
+	chooser Chooser
+	log     *slog.Logger
+
+	mu     sync.Mutex
+	links  []*link   // guarded by mu; what is in a link never changes
+	warned time.Time // guarded by mu; when the log has last named a relay
+}
+
+// A link is a network in force, and who has which address there.
+type link struct {
+	Network
 	addresses *addresses
-	log       *slog.Logger
 }
 
 // New reads the leases; it opens no socket.
-func New(n Network, store leasestore.Store, chooser Chooser, log *slog.Logger) (*Server, error) {
-	a, err := newAddresses(n, store)
+func New(networks []Network, store leasestore.Store, chooser Chooser, log *slog.Logger) (*Server, error) {
+	s := &Server{store: store, chooser: chooser, log: log}
+	return s, s.Reload(networks)
+}
+
+// Reload puts other networks in force, or after an error none of them. Who has
+// which address in a network that stays is not forgotten.
+func (s *Server) Reload(networks []Network) error {
+	known, err := s.store.All(context.Background())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	// The server is known by its address: the same after every restart.
-	duid := &dhcpv6.DUIDUUID{UUID: n.Server.As16()}
-	return &Server{network: n, duid: duid, chooser: chooser, addresses: a, log: log}, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var links []*link
+	for _, n := range networks {
+		held := newHeld(n.Name, known)
+		for _, before := range s.links {
+			if before.Name == n.Name {
+				held = before.addresses.held
+			}
+		}
+		links = append(links, &link{n, newAddresses(n, s.store, held)})
+	}
+	s.links = links
+	return nil
+}
+
+// link is the network of a packet that came in at an interface, from a machine or
+// by way of relays that name an address of the machine's network.
+func (s *Server) link(ifname string, relayed netip.Addr) (*link, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.links {
+		if relayed.IsValid() && l.Subnet.Contains(relayed) || !relayed.IsValid() && l.Interface == ifname {
+			return l, nil
+		}
+	}
+	if relayed.IsValid() {
+		return nil, fmt.Errorf("%w: it asks for the network of %s; add it under networks or take this server off the relay's list", errRelay, relayed)
+	}
+	return nil, fmt.Errorf("no IPv6 network is on %s", ifname)
+}
+
+// errRelay says that a relay and the config do not fit.
+var errRelay = errors.New("a relay serves a network that is not in the config")
+
+// ignored tells why a packet gets no answer: of a relay it is a mistake of the
+// admin's, which the log names, but not for each packet.
+func (s *Server) ignored(from netip.AddrPort, err error) {
+	const pause = time.Minute
+	level := slog.LevelDebug
+	if errors.Is(err, errRelay) {
+		s.mu.Lock()
+		if time.Since(s.warned) > pause {
+			s.warned, level = time.Now(), slog.LevelWarn
+		}
+		s.mu.Unlock()
+	}
+	s.log.Log(context.Background(), level, "packet ignored", "peer", from, "err", err)
 }
 
 // Owner is the machine that has been given address.
-func (s *Server) Owner(address netip.Addr) (dhcp.MAC, bool) { return s.addresses.owner(address) }
+func (s *Server) Owner(address netip.Addr) (dhcp.MAC, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.links {
+		if mac, ok := l.addresses.owner(address); ok {
+			return mac, true
+		}
+	}
+	return dhcp.MAC{}, false
+}
 
-// Listen opens port 547 on the network's interface.
-func (s *Server) Listen(ctx context.Context) (*net.UDPConn, error) {
-	ifi, err := net.InterfaceByName(s.network.Interface)
+// Listen opens port 547 on an interface.
+func Listen(ctx context.Context, ifname string) (*net.UDPConn, error) {
+	ifi, err := net.InterfaceByName(ifname)
 	if err != nil {
 		return nil, err
 	}
@@ -91,15 +169,18 @@ func (s *Server) Listen(ctx context.Context) (*net.UDPConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ipv6.NewPacketConn(conn).JoinGroup(ifi, &net.UDPAddr{IP: servers.AsSlice()}); err != nil {
-		conn.Close()
-		return nil, fmt.Errorf("join %s: %w", servers, err)
+	for _, group := range []netip.Addr{relaysAndServers, allServers} {
+		if err := ipv6.NewPacketConn(conn).JoinGroup(ifi, &net.UDPAddr{IP: group.AsSlice()}); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("join %s: %w", group, err)
+		}
 	}
 	return conn.(*net.UDPConn), nil
 }
 
-// Serve answers until ctx is done. It closes conn.
-func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
+// Serve answers what comes in at an interface until ctx is done. It closes conn,
+// which Listen has opened there.
+func (s *Server) Serve(ctx context.Context, conn *net.UDPConn, ifname string) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	buf := make([]byte, 4096)
@@ -111,58 +192,67 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 		if err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
-		reply, done := s.handle(ctx, buf[:n], from.Addr())
-		if reply == nil {
+		reply := s.handle(ctx, buf[:n], from, ifname)
+		if reply.packet == nil {
 			continue
 		}
-		if _, err := conn.WriteToUDPAddrPort(reply.ToBytes(), from); err != nil {
-			s.log.Warn("answer was not sent", "peer", from, "err", err)
+		if _, err := conn.WriteToUDPAddrPort(reply.packet.ToBytes(), reply.to); err != nil {
+			s.log.Warn("answer was not sent", "peer", reply.to, "err", err)
 			continue
 		}
-		if done != nil {
-			done()
-		}
+		reply.sent()
 	}
 }
 
-// handle decides about one packet. The reply is nil if there is none to send;
-// done is to be called once it is sent.
-func (s *Server) handle(ctx context.Context, data []byte, from netip.Addr) (reply *dhcpv6.Message, done func()) {
+// A reply is what handle has decided to say.
+type reply struct {
+	packet dhcpv6.DHCPv6 // nil: nothing
+	to     netip.AddrPort
+	sent   func() // to be called once it is sent
+}
+
+// handle decides about one packet.
+func (s *Server) handle(ctx context.Context, data []byte, from netip.AddrPort, ifname string) (r reply) {
 	defer func() { // a packet that makes us panic costs only itself
 		if fault := recover(); fault != nil {
 			s.log.Error("a packet was too much", "err", fault, "packet", fmt.Sprintf("%x", data))
-			reply, done = nil, nil
+			r = reply{}
 		}
 	}()
-	req, client, err := read(data, from)
+	req, client, via, err := read(data, from.Addr())
 	if err != nil {
 		s.log.Debug("packet ignored", "peer", from, "err", err)
-		return nil, nil
+		return reply{}
 	}
-	client.Network = s.network.Name
+	n, err := s.link(ifname, via.link())
+	if err != nil {
+		s.ignored(from, err)
+		return reply{}
+	}
+	client.Network = n.Name
 	// RFC 8415 section 16: to each kind of message belongs a server's name, or none.
-	if named := req.Options.ServerID(); named != nil && !named.Equal(s.duid) || named == nil && needsServer(req.MessageType) {
-		return nil, nil
+	if named := req.Options.ServerID(); named != nil && !named.Equal(n.duid()) || named == nil && needsServer(req.MessageType) {
+		return reply{}
 	}
 	log := s.log.With("machine", client.MAC.String())
 	boot, err := s.chooser.Choose(client)
 	if err != nil {
 		log.Debug("machine gets no answer", "err", err)
-		return nil, nil
+		return reply{}
 	}
 	var address netip.Addr
 	now := time.Now()
 	switch req.MessageType {
 	case dhcpv6.MessageTypeSolicit:
-		address, err = s.addresses.choose(client.MAC, now)
+		address, err = n.addresses.choose(client.MAC, now)
 	case dhcpv6.MessageTypeRequest, dhcpv6.MessageTypeRenew, dhcpv6.MessageTypeRebind:
-		if address, err = s.addresses.choose(client.MAC, now); err == nil {
-			err = s.addresses.claim(ctx, client.MAC, address, now)
+		if address, err = n.addresses.choose(client.MAC, now); err == nil {
+			err = n.addresses.claim(ctx, client.MAC, address, now)
 		}
 	case dhcpv6.MessageTypeDecline:
 		if ia := req.Options.OneIANA(); ia != nil {
 			for _, a := range ia.Options.Addresses() {
-				if bad, ok := netip.AddrFromSlice(a.IPv6Addr); ok && s.addresses.decline(client.MAC, bad, now) {
+				if bad, ok := netip.AddrFromSlice(a.IPv6Addr); ok && n.addresses.decline(client.MAC, bad, now) {
 					log.Warn("address set aside: the machine says that another computer uses it", "address", bad)
 				}
 			}
@@ -170,16 +260,16 @@ func (s *Server) handle(ctx context.Context, data []byte, from netip.Addr) (repl
 	case dhcpv6.MessageTypeRelease, dhcpv6.MessageTypeInformationRequest:
 		// The machine gets the same address again; nothing is to be done.
 	default:
-		return nil, nil
+		return reply{}
 	}
 	if err != nil {
 		log.Error("machine gets no address", "err", err)
 	}
-	reply = answer(req, client, s.duid, s.network, address, boot)
-	return reply, func() {
-		log.Info("dhcpv6 "+reply.MessageType.String()+" sent", "address", address, "network", s.network.Name, "program", client.Program, "load", boot.File)
+	message := answer(req, client, n.Network, address, boot)
+	return reply{via.wrap(message), via.back(from), func() {
+		log.Info("dhcpv6 "+message.MessageType.String()+" sent", "address", address, "network", n.Name, "program", client.Program, "load", boot.File)
 		s.chooser.Answered(client, address)
-	}
+	}}
 }
 
 func needsServer(kind dhcpv6.MessageType) bool {
