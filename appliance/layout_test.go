@@ -28,7 +28,9 @@ var folders = []string{"appliance", "bootserver", "peerd", "images", "initramfs"
 // homes says which packages may import a library from outside: a directory, or
 // a directory and all below it (dir/...). golang.org/x may be used anywhere.
 var homes = map[string][]string{
+	"charm.land/bubbletea":                  {"appliance/internal/watch"},
 	"github.com/anacrolix":                  {"images/metainfo", "peerd/announce", "peerd/swarm/..."},
+	"github.com/charmbracelet/x":            {"appliance/internal/watch"}, // ansi
 	"github.com/danielgtaylor/huma":         {"appliance/internal/api"},
 	"github.com/dustin/go-humanize":         {"appliance/cmd/...", "appliance/internal/table"},
 	"github.com/foxboron/go-uefi":           {"bootserver/loaders"},

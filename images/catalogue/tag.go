@@ -50,7 +50,8 @@ func (c *Catalogue) Tag(ctx context.Context, tag, to images.Ref) (before images.
 	return before, nil
 }
 
-// Untag takes a tag away. The image stays.
+// Untag takes a tag away. The image stays. Without that tag the error is
+// ErrNotFound.
 func (c *Catalogue) Untag(ctx context.Context, tag images.Ref) error {
 	unlock, err := c.lock(ctx)
 	if err == nil {
@@ -58,7 +59,7 @@ func (c *Catalogue) Untag(ctx context.Context, tag images.Ref) error {
 		err = os.Remove(c.tag(tag))
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no tag %s", tag)
+		return fmt.Errorf("there is no tag %s: %w", tag, ErrNotFound)
 	}
 	if err != nil {
 		return fmt.Errorf("untag %s: %w", tag, err)

@@ -16,25 +16,24 @@ import (
 	"swarmboot/appliance/webui"
 )
 
-// adminSource is the boot server as admins see it.
-type adminSource interface {
-	api.Source
-	metrics.Source
-}
-
-// serveAdmin serves the admin pages and the API until ctx is done. On loopback
-// whoever has a login on this computer sees them; anywhere else they speak TLS
-// and ask for a token.
-func serveAdmin(ctx context.Context, cfg settings.Admin, folder state.Folder, source adminSource, log *slog.Logger) error {
+// serveAdmin serves the admin pages, the API and the metrics of source until ctx
+// is done. On loopback whoever has a login on this computer sees them, but a
+// token is asked for what changes something; anywhere else they speak TLS and ask
+// for one always.
+func serveAdmin(ctx context.Context, cfg settings.Admin, folder state.Folder, answers http.Handler, source metrics.Source, log *slog.Logger) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", cfg.Listen.String())
 	if err != nil {
 		return fmt.Errorf("admin pages cannot listen: %w (admin.listen names another address)", err)
 	}
+	free := cfg.Listen.Addr().IsLoopback()
+	gate := access.NewGate(access.Tokens(folder.Tokens()), log)
 	all := map[string]http.Handler{
-		api.Prefix + "/":      api.Handler(source, version()),
+		api.Prefix + "/":      gate.Protect(answers, free),
 		"GET " + metrics.Path: metrics.Handler(source),
+		"POST /login":         http.HandlerFunc(gate.Login),
+		"POST /logout":        http.HandlerFunc(gate.Logout),
 	}
-	if !cfg.Listen.Addr().IsLoopback() {
+	if !free {
 		certificate, err := adminCertificate(cfg, folder)
 		if err != nil {
 			l.Close()
@@ -42,11 +41,7 @@ func serveAdmin(ctx context.Context, cfg settings.Admin, folder state.Folder, so
 		}
 		log.Info("admin pages need a token", "url", adminURL(cfg), "certificate", access.Fingerprint(certificate))
 		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}})
-		gate := access.NewGate(access.Tokens(folder.Tokens()), log)
-		all[api.Prefix+"/"] = gate.Require(all[api.Prefix+"/"], access.Read)
-		all["GET "+metrics.Path] = gate.Require(all["GET "+metrics.Path], access.Read, access.Metrics)
-		all["POST /login"] = http.HandlerFunc(gate.Login)
-		all["POST /logout"] = http.HandlerFunc(gate.Logout)
+		all["GET "+metrics.Path] = gate.Require(all["GET "+metrics.Path], access.Read, access.Write, access.Metrics)
 	}
 	handler, err := webui.Handler(all, cfg.Names)
 	if err != nil {

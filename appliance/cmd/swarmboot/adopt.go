@@ -1,13 +1,12 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
-	"path/filepath"
 	"time"
 
+	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/appliance/internal/table"
@@ -15,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func machineUnknownCommand(client func() *control.Client) *cobra.Command {
+func machineUnknownCommand(reach func() (*control.Client, error)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unknown",
 		Short: "List the machines that asked for a boot and are not in the settings",
@@ -28,7 +27,11 @@ into, if the switch says so by LLDP. -o json has all of it.`,
 		Args: cobra.NoArgs,
 	}
 	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
-		list, err := client().Strangers(cmd.Context())
+		client, err := reach()
+		if err != nil {
+			return err
+		}
+		list, err := client.Strangers(cmd.Context())
 		if err != nil {
 			return err
 		}
@@ -40,39 +43,44 @@ into, if the switch says so by LLDP. -o json has all of it.`,
 	return cmd
 }
 
-func machineAdoptCommand(client func() *control.Client) *cobra.Command {
-	var a settings.Adoption
+func machineAdoptCommand(reach *reach) *cobra.Command {
+	var a api.Adoption
 	var config string
 	cmd := &cobra.Command{
 		Use:   "adopt MAC",
 		Short: "Write an unknown machine into the settings file",
 		Long: `Write the machine MAC into the settings file, below those that are listed; the
-rest of the file stays as it is. The file is that of the running server unless
---config names another. It is not touched if there would be a mistake in it then.
+rest of the file stays as it is. The running server does it, or with --config FILE
+this command. The file is not touched if there would be a mistake in it then.
 
 The server takes the file up within a few seconds. A machine that waits under
 'unknown: discover' then boots what its rack, group and network say.`,
 		Example: `  swarmboot machine adopt 52:54:00:77:00:09 --name r1-n09 --rack r1 --group web
   swarmboot machine adopt 52:54:00:77:00:09 --name r1-n09 --config swarmboot.yaml`,
 		Args: operand("MAC"),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if a.MAC, err = net.ParseMAC(args[0]); err != nil || len(a.MAC) != 6 {
-				return fmt.Errorf("%q is no MAC address; want six hex bytes such as 52:54:00:12:34:56", args[0])
+		RunE: func(cmd *cobra.Command, args []string) error {
+			mac, err := net.ParseMAC(args[0])
+			if err != nil || len(mac) != 6 {
+				return usage(fmt.Errorf("%q is no MAC address; want six hex bytes such as 52:54:00:12:34:56", args[0]))
 			}
-			if config == "" {
-				if config, err = runningConfig(cmd.Context(), client()); err != nil {
-					return fmt.Errorf("which settings file? name it with --config FILE: %w", err)
+			a.MAC = mac.String()
+			if config != "" {
+				err = settings.Adopt(config, settings.Adoption{MAC: mac, Name: a.Name, Rack: a.Rack, Group: a.Group, Network: a.Network, Address: a.Address, Image: a.Image}, offered)
+			} else {
+				var client *control.Client
+				if client, err = reach.client(); err == nil {
+					err = client.Adopt(cmd.Context(), a)
 				}
 			}
-			if err := settings.Adopt(config, a, offered); err != nil {
+			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: machine %s added\n", config, a.MAC)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "machine %s is listed\n", a.MAC)
 			return err
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&config, "config", "", "settings `FILE` (default that of the running server)")
+	flags.StringVar(&config, "config", "", "settings `FILE` to write into, without a server")
 	flags.StringVar(&a.Name, "name", "", "its host `NAME`")
 	flags.StringVar(&a.Rack, "rack", "", "the `RACK` that it stands in")
 	flags.StringVar(&a.Group, "group", "", "the `GROUP` that it belongs to")
@@ -80,16 +88,4 @@ The server takes the file up within a few seconds. A machine that waits under
 	flags.StringVar(&a.Address, "address", "", "its own `ADDRESS` (default one from the pool)")
 	flags.StringVar(&a.Image, "image", "", "the `IMAGE` that it boots (default that of its group, rack or network)")
 	return cmd
-}
-
-// runningConfig is the file of the running server.
-func runningConfig(ctx context.Context, client *control.Client) (string, error) {
-	c, err := client.Config(ctx)
-	if err != nil {
-		return "", err
-	}
-	if !filepath.IsAbs(c.File) {
-		return "", fmt.Errorf("the server says %s", c.File)
-	}
-	return c.File, nil
 }

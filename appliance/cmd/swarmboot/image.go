@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,12 +91,13 @@ func imageShowCommand(folder *state.Folder) *cobra.Command {
 }
 
 func imageTagCommand(folder *state.Folder) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "tag NAME@TAG NAME@VERSION",
 		Short: "Make a tag stand for an image from now on",
 		Long: `Make NAME@TAG stand for the image NAME@VERSION from now on. Machines whose
 settings say NAME@TAG boot that image at their next boot; the boot server need
-not be told. Machines that run another image go on with it.`,
+not be told. Machines that run another image go on with it. With --server it is
+done in the catalogue of a server elsewhere, which takes a token of scope write.`,
 		Example: "  swarmboot image tag lab@stable lab@2\n  swarmboot image tag lab@stable lab@canary    # the one that is canary now",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
@@ -103,48 +105,84 @@ not be told. Machines that run another image go on with it.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			tag, err := images.ParseRef(args[0])
-			if err != nil {
-				return err
-			}
-			c, image, err := find(folder, args[1])
-			if err != nil {
-				return err
-			}
-			before, err := c.Tag(cmd.Context(), tag, image.Manifest.Ref())
-			if err != nil {
-				return err
-			}
-			stoodFor := ""
-			if !before.IsZero() {
-				stoodFor = fmt.Sprintf(", before %s", before)
-			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is %s now%s\n", tag, image.Manifest.Ref(), stoodFor)
-			return err
-		},
 	}
+	reach := reachFlags(cmd, folder)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		tag, err := images.ParseRef(args[0])
+		if err != nil {
+			return usage(err)
+		}
+		to, err := images.ParseRef(args[1])
+		if err != nil {
+			return usage(err)
+		}
+		now, before, err := moveTag(cmd.Context(), reach, tag, to)
+		if err != nil {
+			return err
+		}
+		stoodFor := ""
+		if before != "" {
+			stoodFor = ", before " + before
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s is %s now%s\n", tag, now, stoodFor)
+		return err
+	}
+	return cmd
+}
+
+// moveTag does it by the server elsewhere, or in the state folder, for which no
+// server need run.
+func moveTag(ctx context.Context, reach *reach, tag, to images.Ref) (now, before string, err error) {
+	if reach.remote() {
+		if tag.Name != to.Name {
+			return "", "", fmt.Errorf("tag %s: it can only stand for a version of %s, not for %s", tag, tag.Name, to)
+		}
+		client, err := reach.client()
+		if err != nil {
+			return "", "", err
+		}
+		moved, err := client.Tag(ctx, tag, to.Version)
+		return moved.Image, moved.Before, err
+	}
+	image, old, err := changer{folder: *reach.folder}.Tag(ctx, tag, to)
+	if err != nil {
+		return "", "", err
+	}
+	if !old.IsZero() {
+		before = old.String()
+	}
+	audit(reach.folder).Info("tag moved", "tag", tag, "image", image, "before", before)
+	return image.String(), before, nil
 }
 
 func imageUntagCommand(folder *state.Folder) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "untag NAME@TAG",
 		Short:   "Take a tag away",
 		Long:    "Take a tag away. The image that it stood for stays. Settings that name the tag are wrong then; 'swarmboot check' tells.",
 		Example: "  swarmboot image untag lab@canary",
 		Args:    operand("NAME@TAG"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			tag, err := images.ParseRef(args[0])
-			if err != nil {
-				return err
-			}
-			c, err := folder.Catalogue()
-			if err != nil {
-				return err
-			}
-			return c.Untag(cmd.Context(), tag)
-		},
 	}
+	reach := reachFlags(cmd, folder)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		tag, err := images.ParseRef(args[0])
+		if err != nil {
+			return usage(err)
+		}
+		if reach.remote() {
+			client, err := reach.client()
+			if err != nil {
+				return err
+			}
+			return client.Untag(cmd.Context(), tag)
+		}
+		if err := (changer{folder: *folder}).Untag(cmd.Context(), tag); err != nil {
+			return err
+		}
+		audit(folder).Info("tag removed", "tag", tag)
+		return nil
+	}
+	return cmd
 }
 
 func imageVerifyCommand(folder *state.Folder) *cobra.Command {

@@ -2,13 +2,11 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/state"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
@@ -57,13 +55,7 @@ func TestImagesOverTheirLives(t *testing.T) {
 	for _, version := range []string{"1", "2", "3", "4"} {
 		addImage(t, folder, "lab@"+version)
 	}
-	socket, err := control.Listen(filepath.Join(folder, "control.sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() { done <- control.Serve(ctx, socket, oneMachine{}) }() // which runs lab@1
+	_, stop := serveOne(t, folder) // its machine runs lab@1
 
 	file := filepath.Join(t.TempDir(), "lab.tar")
 	for _, step := range []struct {
@@ -96,9 +88,9 @@ func TestImagesOverTheirLives(t *testing.T) {
 			t.Errorf("image %s printed %q and failed with %q; want %q", step.args, out, failure, step.want)
 		}
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
+	stop()
+	if out, failure := swarmboot(t, "audit", "--state", folder); strings.Count(out, `"msg":"tag moved"`) != 2 || !strings.Contains(out, `"tag":"lab@stable","image":"lab@3","before":"lab@2"`) {
+		t.Errorf("audit printed %q, %q; want both moves of the tag", out, failure)
 	}
 	if _, failure := swarmboot(t, "image", "rm", "lab@3", "--state", folder); !strings.Contains(failure, "--offline") {
 		t.Errorf("image rm without a server failed with %q; want --offline named", failure)

@@ -16,20 +16,21 @@ import (
 
 func machineCommand() *cobra.Command {
 	cmd := group("machine", "See how far the machines are, and adopt new ones",
-		"See how far the machines are, and adopt new ones. The running boot server is asked, over the control socket in its state folder.",
-		"  swarmboot machine list --watch")
-	folder := stateFlag(cmd)
-	client := func() *control.Client { return control.NewClient(folder.Socket()) }
-	cmd.AddCommand(machineListCommand(client), machineUnknownCommand(client), machineAdoptCommand(client))
+		"See how far the machines are, and adopt new ones.\n\n"+reachManual,
+		"  swarmboot machine watch\n  swarmboot machine list --server https://boot.example.org:8470 --token-file ~/.swarmboot-token")
+	reach := reachFlags(cmd, stateFlag(cmd))
+	cmd.AddCommand(machineListCommand(reach.client), machineWatchCommand(reach.client), machineTimelineCommand(reach.client), machineLogCommand(reach.client),
+		machineUnknownCommand(reach.client), machineAdoptCommand(reach))
 	return cmd
 }
 
-func machineListCommand(client func() *control.Client) *cobra.Command {
+func machineListCommand(reach func() (*control.Client, error)) *cobra.Command {
 	var watch bool
 	cmd := &cobra.Command{
-		Use:   "list",
+		Use:   "list [NAME|MAC|RANGE]...",
 		Short: "List the machines: stage, percent of the image, bytes, and why one is stuck",
-		Long: `List the machines that the settings file names, or that asked for a boot.
+		Long: `List the machines that the settings file names, or that asked for a boot; or of
+these the ones that are named, by ranges such as r1-n[01-40] too.
 
   STAGE        how far it is: dhcp, loader, script, kernel, init, network, discovered,
                swarm, root, switch-root, ready, complete, handed-over, seeding; or failed
@@ -44,17 +45,21 @@ func machineListCommand(client func() *control.Client) *cobra.Command {
 
 Below it stands for each image how many copies of it the server has sent.`,
 		Example: `  swarmboot machine list
-  swarmboot machine list --watch
+  swarmboot machine list r1-n[01-40] --watch
   swarmboot machine list -o json | jq -r '.[] | select(.stage == "failed") | .name'`,
-		Args: cobra.NoArgs,
+		ValidArgsFunction: completeMachines(reach),
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again every second, until interrupted; with -o json one array in each line")
-	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
+	outputFlag(cmd, func(cmd *cobra.Command, words []string, asJSON bool) error {
+		client, err := reach()
+		if err != nil {
+			return err
+		}
 		show := showTable
 		if asJSON {
 			show = showJSON
 		}
-		ask := func(ctx context.Context, w io.Writer) error { return show(ctx, client(), w) }
+		ask := func(ctx context.Context, w io.Writer) error { return show(ctx, client, words, w) }
 		if watch {
 			return table.Live(cmd.Context(), time.Second, os.Stdout, ask)
 		}
@@ -63,8 +68,8 @@ Below it stands for each image how many copies of it the server has sent.`,
 	return cmd
 }
 
-func showTable(ctx context.Context, client *control.Client, w io.Writer) error {
-	machines, err := client.Machines(ctx)
+func showTable(ctx context.Context, client *control.Client, words []string, w io.Writer) error {
+	machines, err := someMachines(ctx, client, words)
 	if err != nil {
 		return err
 	}
@@ -82,8 +87,8 @@ func showTable(ctx context.Context, client *control.Client, w io.Writer) error {
 	return table.Swarms(w, swarms)
 }
 
-func showJSON(ctx context.Context, client *control.Client, w io.Writer) error {
-	machines, err := client.Machines(ctx)
+func showJSON(ctx context.Context, client *control.Client, words []string, w io.Writer) error {
+	machines, err := someMachines(ctx, client, words)
 	if err != nil {
 		return err
 	}

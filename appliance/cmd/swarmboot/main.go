@@ -10,15 +10,19 @@
 //	swarmboot schema
 //	swarmboot serve --config FILE [--log-format text|json] [--verbose]
 //	swarmboot status [-o json]
-//	swarmboot machine list [-o json] [--watch]
+//	swarmboot machine list [-o json] [--watch] [NAME|MAC|RANGE]...
+//	swarmboot machine watch | timeline | log
 //	swarmboot machine unknown [-o json]
 //	swarmboot machine adopt MAC --name NAME [--rack R] [--group G]
 //	swarmboot loaders fetch|list|verify [--dir FOLDER]
-//	swarmboot token new NAME [--scope read|metrics] | list | revoke NAME
+//	swarmboot token new NAME [--scope read|write|metrics] | list | revoke NAME
+//	swarmboot audit
+//	swarmboot completion bash|zsh|fish
+//	swarmboot manual FOLDER
 //	swarmboot version
 //
 // Each command stands in the file of its name; swarmboot COMMAND --help is its
-// manual. A failed command tells why on standard error and exits with status 1.
+// manual. A failed command tells why on standard error; exit.go has its status.
 package main
 
 import (
@@ -41,7 +45,7 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, explain(err))
-		os.Exit(1)
+		os.Exit(exitStatus(err))
 	}
 }
 
@@ -68,7 +72,9 @@ Four commands are all it takes:
   image build    makes an image: a Debian system, its kernel and its pieces
   check          tells every mistake in the settings file
   serve          runs the boot server: DHCP, TFTP, HTTP, tracker and seeder
-  machine list   shows how far each machine is, and why one is stuck`,
+  machine list   shows how far each machine is, and why one is stuck
+
+` + exitManual,
 		Example: `  swarmboot image build lab@1 --from debian:trixie --package openssh-server
   cat > swarmboot.yaml <<END
   networks:
@@ -82,14 +88,17 @@ Four commands are all it takes:
   swarmboot check swarmboot.yaml
   swarmboot serve --config swarmboot.yaml
   swarmboot machine list --watch              # in a second terminal`,
+		Args:          cobra.NoArgs, // so that a mistyped command is an error
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true, // main prints them
 		SilenceUsage:  true, // a failed boot server needs no list of flags
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())
+		return usage(fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath()))
 	})
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), diffCommand(), explainCommand(), schemaCommand(), serveCommand(), statusCommand(), machineCommand(), loadersCommand(), tokenCommand(), versionCommand())
+	root.CompletionOptions.DisableDefaultCmd = true // ours has a manual
+	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), diffCommand(), explainCommand(), schemaCommand(), serveCommand(), statusCommand(), machineCommand(), loadersCommand(), tokenCommand(), auditCommand(), completionCommand(), manualCommand(), versionCommand())
+	markUsage(root)
 	return root
 }
 
@@ -124,7 +133,7 @@ func outputFlag(cmd *cobra.Command, run func(cmd *cobra.Command, args []string, 
 	output := cmd.Flags().StringP("output", "o", "table", "`FORMAT`: table or json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if *output != "table" && *output != "json" {
-			return fmt.Errorf("output format %q: want table or json", *output)
+			return usage(fmt.Errorf("output format %q: want table or json", *output))
 		}
 		return run(cmd, args, *output == "json")
 	}

@@ -9,7 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"swarmboot/appliance/internal/control"
+	"swarmboot/appliance/internal/api"
+	"swarmboot/appliance/internal/journal"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/bootserver"
 )
@@ -18,30 +19,35 @@ import (
 type daemon struct {
 	*bootserver.Server
 	config string
+	lines  *journal.Journal
 	load   func() (*settings.Settings, error)
 	reload func(bootserver.Config) error
 	log    *slog.Logger
 	taken  fs.FileInfo // the file as it was last read; of follow alone
 
 	mu     sync.Mutex
-	status control.Config // guarded by mu
+	status api.Settings // guarded by mu
 }
 
-// newDaemon is told what the file was just before it was read.
-func newDaemon(server *bootserver.Server, config string, taken fs.FileInfo, log *slog.Logger) *daemon {
+// newDaemon is told what the file was just before it was read, and where the last
+// lines of log about each machine are.
+func newDaemon(server *bootserver.Server, config string, taken fs.FileInfo, lines *journal.Journal, log *slog.Logger) *daemon {
 	return &daemon{
-		Server: server, config: config, taken: taken, log: log, reload: server.Reload,
+		Server: server, config: config, taken: taken, lines: lines, log: log, reload: server.Reload,
 		load:   func() (*settings.Settings, error) { return settings.Load(config, offered) },
-		status: control.Config{File: config, Loaded: time.Now()},
+		status: api.Settings{File: config, Loaded: time.Now()},
 	}
 }
 
-// Config tells which settings are in force.
-func (d *daemon) Config() control.Config {
+// Settings tells which settings are in force.
+func (d *daemon) Settings() api.Settings {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.status
 }
+
+// Log gives the last lines about one machine, from the one after that number on.
+func (d *daemon) Log(mac string, after uint64) []journal.Line { return d.lines.After(mac, after) }
 
 // look is how often the file is looked at. A change is taken up when a second
 // look finds no other: an editor may still be writing. Looking needs no more
@@ -97,7 +103,7 @@ func (d *daemon) takeUp(why string) {
 		d.log.Error("settings were not loaded; the last good ones stay in force", "file", d.config, "why", why, "err", err)
 		return
 	}
-	d.status = control.Config{File: d.config, Loaded: now}
+	d.status = api.Settings{File: d.config, Loaded: now}
 	d.log.Info("settings loaded", "file", d.config, "why", why)
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"swarmboot/appliance/internal/journal"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/bootserver"
 )
@@ -31,7 +32,7 @@ func TestFollowTheFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		var inForce string
-		d := newDaemon(nil, file, taken, slog.New(slog.DiscardHandler))
+		d := newDaemon(nil, file, taken, journal.New(), slog.New(slog.DiscardHandler))
 		d.load = func() (*settings.Settings, error) {
 			data, err := os.ReadFile(file)
 			if string(data) == "wrong" {
@@ -53,7 +54,7 @@ func TestFollowTheFile(t *testing.T) {
 		expect := func(want, problem string) {
 			t.Helper()
 			synctest.Wait()
-			if got := d.Config(); inForce != want || got.Problem != problem {
+			if got := d.Settings(); inForce != want || got.Problem != problem {
 				t.Errorf("in force is %q, problem %q; want %q, %q", inForce, got.Problem, want, problem)
 			}
 		}

@@ -16,7 +16,9 @@ import (
 	"syscall"
 	"time"
 
+	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/control"
+	"swarmboot/appliance/internal/journal"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/appliance/internal/state"
 	"swarmboot/bootserver"
@@ -48,7 +50,7 @@ the log and 'swarmboot status' say why. Boots that run are not disturbed.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if config == "" {
-				return errors.New("serve what? name the settings file with --config FILE")
+				return usage(errors.New("serve what? name the settings file with --config FILE"))
 			}
 			log, err := newLogger(cmd.ErrOrStderr(), format, verbose)
 			if err != nil {
@@ -89,6 +91,8 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 	if err != nil {
 		return err
 	}
+	lines := journal.New()
+	log = slog.New(slog.NewMultiHandler(log.Handler(), lines, journal.Audit(folder.Audit())))
 	socket, err := control.Listen(folder.Socket())
 	if err != nil {
 		return err
@@ -112,15 +116,16 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	daemon := newDaemon(server, config, taken, log)
+	daemon := newDaemon(server, config, taken, lines, log)
+	handler := api.Handler(daemon, changer{config, folder}, version(), log)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	for _, run := range []func(context.Context) error{
 		server.Run,
-		func(ctx context.Context) error { return control.Serve(ctx, socket, daemon) },
+		func(ctx context.Context) error { return control.Serve(ctx, socket, handler, server.InForce) },
 		func(ctx context.Context) error { return daemon.follow(ctx, hup) },
-		func(ctx context.Context) error { return serveAdmin(ctx, cfg.Admin, folder, server, log) },
+		func(ctx context.Context) error { return serveAdmin(ctx, cfg.Admin, folder, handler, server, log) },
 	} {
 		wg.Go(func() {
 			if err := run(ctx); err != nil {
@@ -163,5 +168,5 @@ func newLogger(w io.Writer, format string, verbose bool) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
-	return nil, fmt.Errorf("log format %q: want text or json", format)
+	return nil, usage(fmt.Errorf("log format %q: want text or json", format))
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/table"
 	"swarmboot/bootserver"
@@ -24,14 +25,20 @@ when, and why a later version of the file is not; its networks; how many machine
 stand at which stage; and what each image has cost the server.
 
 With -o json it is one object with the keys config, networks, machines (by stage)
-and swarms. The exit status is 1 if no server answers.`,
+and swarms.
+
+` + reachManual,
 		Example: `  swarmboot status
   swarmboot status -o json | jq -r .config.problem`,
 		Args: cobra.NoArgs,
 	}
-	folder := stateFlag(cmd)
+	reach := reachFlags(cmd, stateFlag(cmd))
 	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
-		s, err := askStatus(cmd.Context(), control.NewClient(folder.Socket()))
+		client, err := reach.client()
+		if err != nil {
+			return err
+		}
+		s, err := askStatus(cmd.Context(), client)
 		if err != nil {
 			return err
 		}
@@ -45,14 +52,14 @@ and swarms. The exit status is 1 if no server answers.`,
 
 // serverStatus is what status tells.
 type serverStatus struct {
-	Config   control.Config             `json:"config"`
+	Config   api.Settings               `json:"config"`
 	Networks []bootserver.NetworkStatus `json:"networks"`
 	Machines map[string]int             `json:"machines"` // by stage; those never heard of by "unseen"
 	Swarms   []bootserver.SwarmStatus   `json:"swarms"`
 }
 
 func askStatus(ctx context.Context, client *control.Client) (s serverStatus, err error) {
-	if s.Config, err = client.Config(ctx); err != nil {
+	if s.Config, err = client.Settings(ctx); err != nil {
 		return s, err
 	}
 	if s.Networks, err = client.Networks(ctx); err != nil {

@@ -4,6 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -12,7 +16,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"swarmboot/appliance/internal/access"
+	"swarmboot/appliance/internal/api"
+	"swarmboot/appliance/internal/api/apitest"
 	"swarmboot/appliance/internal/control"
+	"swarmboot/appliance/internal/journal"
 	"swarmboot/bootserver"
 	"swarmboot/initramfs/inventory"
 	"swarmboot/initramfs/stage"
@@ -103,33 +111,21 @@ func TestImageListOfANewState(t *testing.T) {
 	}
 }
 
-// oneMachine is a control.Source of one machine.
-type oneMachine struct{}
-
-func (oneMachine) Machines() []bootserver.MachineStatus {
-	return []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01", Image: "lab@1", Stage: stage.Ready,
-		Progress: &stage.Progress{Pieces: 4, Have: 3}}}
-}
-func (oneMachine) Config() control.Config {
-	return control.Config{File: "lab.yaml", Loaded: time.Now(), Refused: time.Now(), Problem: "lab.yaml:1:1: one\nlab.yaml:2:1: two"}
-}
-func (oneMachine) InForce() bootserver.Config { return bootserver.Config{} }
-func (oneMachine) Strangers() []bootserver.Stranger {
-	return []bootserver.Stranger{{MAC: "52:54:00:77:00:09", Platform: "BIOS", Last: time.Now(), Inventory: &inventory.Inventory{
-		Vendor: "QEMU", Product: "Standard PC", Serial: "S17", CPUs: 4, Memory: 1 << 30, Disks: []inventory.Disk{{Bytes: 1 << 40}, {Bytes: 1 << 30}},
-		Cards: []inventory.Card{{}, {Switch: "sw1", Port: "Gi1/0/7"}}}}}
-}
-func (oneMachine) Networks() []bootserver.NetworkStatus {
-	return []bootserver.NetworkStatus{{Name: "hall", Server: netip.MustParseAddr("10.77.0.1"), Subnet: "10.77.0.0/24", Mode: bootserver.Full, PoolSize: 100, PoolUsed: 7}}
-}
-func (oneMachine) Swarms() []bootserver.SwarmStatus {
-	return []bootserver.SwarmStatus{{Image: "lab@1", Copies: 1.5}}
-}
-
-func TestMachineListAndStatus(t *testing.T) {
-	folder := t.TempDir()
-	if _, failure := swarmboot(t, "machine", "list", "--state", folder); !strings.Contains(failure, "start one with 'swarmboot serve'") {
-		t.Errorf("machine list without a server: %q; want what to do", failure)
+// serveOne answers the commands in folder for a boot server with one machine,
+// until the function that it returns is called.
+func serveOne(t *testing.T, folder string) (server *apitest.Server, stop func()) {
+	t.Helper()
+	server = &apitest.Server{
+		Config: api.Settings{File: "lab.yaml", Loaded: time.Now(), Refused: time.Now(), Problem: "lab.yaml:1:1: one\nlab.yaml:2:1: two"},
+		Known: []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01", Image: "lab@1", Stage: stage.Ready,
+			Progress: &stage.Progress{Pieces: 4, Have: 3}}},
+		Nets:     []bootserver.NetworkStatus{{Name: "hall", Server: netip.MustParseAddr("10.77.0.1"), Subnet: "10.77.0.0/24", Mode: bootserver.Full, PoolSize: 100, PoolUsed: 7}},
+		Swarm:    []bootserver.SwarmStatus{{Image: "lab@1", Copies: 1.5}},
+		Versions: []string{"1"},
+		Lines:    []journal.Line{{Number: 1, Level: "INFO", Text: "boot begins"}, {Number: 2, Level: "WARN", Text: "machine is stuck"}},
+		Unlisted: []bootserver.Stranger{{MAC: "52:54:00:77:00:09", Platform: "BIOS", Last: time.Now(), Inventory: &inventory.Inventory{
+			Vendor: "QEMU", Product: "Standard PC", Serial: "S17", CPUs: 4, Memory: 1 << 30, Disks: []inventory.Disk{{Bytes: 1 << 40}, {Bytes: 1 << 30}},
+			Cards: []inventory.Card{{}, {Switch: "sw1", Port: "Gi1/0/7"}}}}},
 	}
 	socket, err := control.Listen(filepath.Join(folder, "control.sock"))
 	if err != nil {
@@ -137,8 +133,25 @@ func TestMachineListAndStatus(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	go func() { done <- control.Serve(ctx, socket, oneMachine{}) }()
+	handler := api.Handler(server, server, "1", slog.New(slog.DiscardHandler))
+	go func() {
+		done <- control.Serve(ctx, socket, handler, func() bootserver.Config { return bootserver.Config{} })
+	}()
+	return server, func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
 
+func TestMachineListAndStatus(t *testing.T) {
+	folder := t.TempDir()
+	if _, failure := swarmboot(t, "machine", "list", "--state", folder); !strings.Contains(failure, "start one with 'swarmboot serve'") {
+		t.Errorf("machine list without a server: %q; want what to do", failure)
+	}
+	server, stop := serveOne(t, folder)
+	defer stop()
 	out, failure := swarmboot(t, "machine", "list", "--state", folder)
 	for _, want := range []string{"r1-n01", "75%", "ready", "1.50"} {
 		if !strings.Contains(out, want) {
@@ -162,9 +175,86 @@ func TestMachineListAndStatus(t *testing.T) {
 			t.Errorf("status printed %q, %q; want %q in it", out, failure, want)
 		}
 	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
+	for _, c := range []struct {
+		args []string
+		want string // in the output, or in the error if it begins with !
+	}{
+		{[]string{"list", "r1-n[01-02]"}, "!no machine r1-n02"},
+		{[]string{"list", "r1-n[01-"}, "!does not close"},
+		{[]string{"list", "r1-n[01-01]", "52-54-00-77-00-01"}, "r1-n01"},
+		{[]string{"timeline", "r1-n01"}, "no boot of it was seen"},
+		{[]string{"timeline"}, "!at least 1"},
+		{[]string{"log", "r1-n01"}, "INFO  r1-n01: boot begins\n"},
+		{[]string{"log", "52:54:00:77:00:01", "-o", "json"}, `{"machine":"52:54:00:77:00:01","number":2`},
+		{[]string{"adopt", "52:54:00:77:00:09", "--name", "r1-n09", "--rack", "r1"}, "is listed"},
+		{[]string{"adopt", "52:54:00:77:00:09"}, "!listed already"},
+		{[]string{"watch"}, "!no terminal"},
+	} {
+		out, failure := swarmboot(t, append([]string{"machine", "--state", folder}, c.args...)...)
+		want, fails := strings.CutPrefix(c.want, "!")
+		if fails && !strings.Contains(failure, want) || !fails && (failure != "" || !strings.Contains(out, want)) {
+			t.Errorf("machine %v printed %q and failed with %q; want %q", c.args, out, failure, c.want)
+		}
+	}
+	if a := server.Adopted(); len(a) != 1 || a[0].Name != "r1-n09" || a[0].Rack != "r1" {
+		t.Errorf("adopted %+v", a)
+	}
+	out, _ = swarmboot(t, "__complete", "machine", "--state", folder, "timeline", "r1")
+	if !strings.Contains(out, "r1-n01\tready") {
+		t.Errorf("a shell is offered %q; want the machine", out)
+	}
+}
+
+// A program that calls a command can tell by its status what to do.
+func TestExitStatus(t *testing.T) {
+	folder := t.TempDir()
+	gate := access.NewGate(access.Tokens(filepath.Join(folder, "tokens.json")), slog.New(slog.DiscardHandler))
+	far := httptest.NewServer(gate.Protect(http.NotFoundHandler(), false))
+	defer far.Close()
+	for _, c := range []struct {
+		args string
+		want int
+	}{
+		{"version", 0}, {"--help", 0}, {"machine", 0},
+		{"check /nonexistent", exitFailed}, {"image show lab@1 --state " + folder, exitFailed},
+		{"frob", exitUsage}, {"machine frob", exitUsage}, {"machine list --frob", exitUsage}, {"check", exitUsage}, {"serve", exitUsage},
+		{"image list -o xml --state " + folder, exitUsage}, {"machine adopt x", exitUsage}, {"completion", exitUsage}, {"completion tcsh", exitUsage}, {"completion zsh", 0},
+		{"machine list --state " + folder, exitUnreachable}, {"status --server http://127.0.0.1:1", exitUnreachable},
+		{"machine list --server " + far.URL, exitRefused},
+	} {
+		root := rootCommand()
+		root.SetOut(io.Discard)
+		root.SetErr(io.Discard)
+		root.SetArgs(strings.Fields(c.args))
+		err := root.ExecuteContext(t.Context())
+		if got := exitStatus(err); got != c.want {
+			t.Errorf("swarmboot %s: %v, status %d; want %d", c.args, err, got, c.want)
+		}
+	}
+}
+
+// Who may read a token may be the admin.
+func TestTokenFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("secret\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, failure := swarmboot(t, "status", "--server", "https://127.0.0.1:1", "--token-file", file); !strings.Contains(failure, "chmod 600") {
+		t.Errorf("a token file that all may read: %q; want a refusal", failure)
+	}
+}
+
+func TestManual(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "man")
+	if _, failure := swarmboot(t, "manual", folder); failure != "" {
+		t.Fatal(failure)
+	}
+	for name, want := range map[string]string{
+		"swarmboot.1": "Exit status", "swarmboot-machine-timeline.1": "MEDIAN", "swarmboot-image-build.1": "kernel-from", "swarmboot.bash": "__start_swarmboot", "_swarmboot": "#compdef swarmboot", "swarmboot.fish": "complete",
+	} {
+		if text, err := os.ReadFile(filepath.Join(folder, name)); err != nil || !bytes.Contains(text, []byte(want)) {
+			t.Errorf("%s: %v; want %q in it", name, err, want)
+		}
 	}
 }
 

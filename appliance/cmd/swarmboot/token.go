@@ -14,7 +14,8 @@ import (
 func tokenCommand() *cobra.Command {
 	cmd := group("token", "Let admins and programs to the pages and the API",
 		`Make, list and revoke the tokens that open the admin pages, the API and /metrics.
-They are asked for where admin.listen is not on loopback. Only a hash of each is
+They are asked for where admin.listen is not on loopback, and everywhere for what
+changes something. Only a hash of each is
 kept, in the state folder. What is changed here counts at once, also for a server
 that runs.`,
 		`  swarmboot token new anna --expires 2160h
@@ -36,6 +37,7 @@ func tokenNewCommand(tokens func() access.Tokens) *cobra.Command {
 log when the token is used to log in.
 
   --scope read      opens all that there is to see
+  --scope write     the same, and changes it: adopts machines, moves tags
   --scope metrics   opens /metrics alone`,
 		Example: "  swarmboot token new anna --expires 2160h",
 		Args:    operand("NAME"),
@@ -48,7 +50,7 @@ log when the token is used to log in.
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&scope, "scope", string(access.Read), "`SCOPE`: read or metrics")
+	cmd.Flags().StringVar(&scope, "scope", string(access.Read), "`SCOPE`: read, write or metrics")
 	cmd.Flags().DurationVar(&expires, "expires", 0, "end after this `TIME`, such as 2160h; 0: never")
 	return cmd
 }

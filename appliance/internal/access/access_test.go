@@ -219,3 +219,46 @@ func TestOwnCertificate(t *testing.T) {
 		t.Errorf("mode = %v, %v; want 0600", info.Mode(), err)
 	}
 }
+
+func TestChangesWantAScopeOfTheirOwn(t *testing.T) {
+	g, _, log := newGate(t)
+	reader, _ := g.tokens.New("anna", Read, 0)
+	writer, err := g.tokens.New("otto", Write, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	scraper, _ := g.tokens.New("prometheus", Metrics, 0)
+	who := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte(By(r.Context()).Name)) })
+	free, closed := g.Protect(who, true), g.Protect(who, false)
+	for _, c := range []struct {
+		name           string
+		gate           http.Handler
+		method, secret string
+		code           int
+		by             string
+	}{
+		{"whoever is on this computer looks", free, "GET", "", 200, ""},
+		{"and changes nothing", free, "POST", "", 401, ""},
+		{"a reader neither", free, "DELETE", reader, 403, ""},
+		{"a writer does", free, "PUT", writer, 200, "otto"},
+		{"from elsewhere nobody looks", closed, "GET", "", 401, ""},
+		{"but a reader", closed, "GET", reader, 200, "anna"},
+		{"and a writer", closed, "HEAD", writer, 200, "otto"},
+		{"a reader changes nothing", closed, "POST", reader, 403, ""},
+		{"a scraper looks at nothing here", closed, "GET", scraper, 403, ""},
+		{"a writer changes", closed, "POST", writer, 200, "otto"},
+		{"an odd method is a change", closed, "BREW", reader, 403, ""},
+	} {
+		edit := bearer(c.secret)
+		if c.secret == "" {
+			edit = nil
+		}
+		w := ask(c.gate, c.method, "/api/x", edit)
+		if w.Code != c.code || w.Code == 200 && w.Body.String() != c.by {
+			t.Errorf("%s: %d %s; want %d %s", c.name, w.Code, w.Body, c.code, c.by)
+		}
+	}
+	if want := `msg="admin refused" audit=true admin=anna`; !strings.Contains(log.String(), want) {
+		t.Errorf("log lacks %s:\n%s", want, log)
+	}
+}

@@ -1,10 +1,12 @@
 package access
 
 import (
+	"context"
 	"crypto/rand"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -43,21 +45,56 @@ func NewGate(tokens Tokens, log *slog.Logger) *Gate {
 }
 
 // Require lets a request to next if it comes from a holder of a token with one
-// of scopes.
+// of scopes, and tells next who that is (By).
 func (g *Gate) Require(next http.Handler, scopes ...Scope) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, ok := g.holder(w, r)
 		if !ok {
 			return
 		}
-		for _, scope := range scopes {
-			if token.Scope == scope {
-				next.ServeHTTP(w, r)
-				return
-			}
+		if !slices.Contains(scopes, token.Scope) {
+			g.log.Warn("admin refused", "audit", true, "admin", token.Name, "peer", r.RemoteAddr, "err", r.Method+" "+r.URL.Path+" is not for scope "+string(token.Scope))
+			http.Error(w, "token "+token.Name+" does not open this: its scope is "+string(token.Scope)+", and it takes "+string(scopes[0]), http.StatusForbidden)
+			return
 		}
-		http.Error(w, "token "+token.Name+" does not open this: its scope is "+string(token.Scope), http.StatusForbidden)
+		next.ServeHTTP(w, r.WithContext(WithAdmin(r.Context(), Admin{token.Name, r.RemoteAddr})))
 	})
+}
+
+// Protect lets a request that changes something to next only from a token that
+// may write. One that only looks is let through from anybody if looking is free,
+// else from a token that may read.
+func (g *Gate) Protect(next http.Handler, free bool) http.Handler {
+	changes, looks := g.Require(next, Write), next
+	if !free {
+		looks = g.Require(next, Read, Write)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			looks.ServeHTTP(w, r)
+			return
+		}
+		changes.ServeHTTP(w, r)
+	})
+}
+
+// An Admin is who asks for a change.
+type Admin struct {
+	Name string // of the token, or of the user on this computer
+	Peer string // address that it comes from
+}
+
+type adminKey struct{}
+
+// WithAdmin notes who asks.
+func WithAdmin(ctx context.Context, a Admin) context.Context {
+	return context.WithValue(ctx, adminKey{}, a)
+}
+
+// By tells who asks; where nobody had to say it, the zero Admin.
+func By(ctx context.Context) Admin {
+	a, _ := ctx.Value(adminKey{}).(Admin)
+	return a
 }
 
 // holder finds out who asks. If that is nobody, it has answered.
@@ -122,8 +159,8 @@ func (g *Gate) Login(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if token.Scope != Read {
-		http.Error(w, "token "+token.Name+" is for "+string(token.Scope)+" alone; log in with one whose scope is read", http.StatusForbidden)
+	if token.Scope != Read && token.Scope != Write {
+		http.Error(w, "token "+token.Name+" is for "+string(token.Scope)+" alone; log in with one whose scope is read or write", http.StatusForbidden)
 		return
 	}
 	value := rand.Text() + rand.Text()

@@ -3,7 +3,8 @@
 // An admin has a token (tokens.go), which 'swarmboot token new' makes. Programs
 // send it with each request; a browser gives it once and is known by a cookie
 // from then on. Gate (gate.go) asks for either, and says in the log who came
-// in and who was refused. cmd/swarmboot is the only caller.
+// in and who was refused. Package api asks who makes a change; cmd/swarmboot puts
+// the gate before it.
 package access
 
 import (
@@ -28,6 +29,7 @@ type Scope string
 
 const (
 	Read    Scope = "read"    // everything there is to see
+	Write   Scope = "write"   // the same, and to change it
 	Metrics Scope = "metrics" // /metrics alone, for Prometheus
 )
 
@@ -55,8 +57,8 @@ func (t Tokens) New(name string, scope Scope, lifetime time.Duration) (secret st
 	switch {
 	case !tokenName.MatchString(name):
 		return "", fmt.Errorf("token name %q: want letters, digits, '.', '_', '@' and '-', 63 at most", name)
-	case scope != Read && scope != Metrics:
-		return "", fmt.Errorf("scope %q: want %s or %s", scope, Read, Metrics)
+	case scope != Read && scope != Write && scope != Metrics:
+		return "", fmt.Errorf("scope %q: want %s, %s or %s", scope, Read, Write, Metrics)
 	case lifetime < 0:
 		return "", fmt.Errorf("a token cannot expire %v ago", -lifetime)
 	}

@@ -3,15 +3,20 @@
 // /api/v1/openapi.json and in docs/openapi.json.
 //
 // The description is made from the Go types below and in bootserver, so it
-// cannot differ from what is sent. The admin pages (appliance/webui) are
-// one asker among others: what they show, this gives. cmd/swarmboot puts the
-// handler behind the admin's listener.
+// cannot differ from what is sent. The admin pages (appliance/webui) and the
+// commands (package control) are askers among others: what they show, this
+// gives. This file has the questions, changes.go what can be changed, events.go
+// what is told unasked. cmd/swarmboot puts the handler behind the admin's listener,
+// where package access asks who comes, and behind the control socket.
 package api
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
+	"time"
 
+	"swarmboot/appliance/internal/journal"
 	"swarmboot/bootserver"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -21,8 +26,11 @@ import (
 // Prefix is where all paths begin.
 const Prefix = "/api/v1"
 
-// A Source knows the answers; bootserver.Server is one.
+// A Source knows the answers: a bootserver.Server, together with whoever reads
+// its settings and its log.
 type Source interface {
+	Settings() Settings
+	Log(mac string, after uint64) []journal.Line
 	Machines() []bootserver.MachineStatus
 	MachinesSince(last uint64) ([]bootserver.MachineStatus, uint64)
 	Machine(mac string) (bootserver.MachineDetail, bool)
@@ -34,16 +42,25 @@ type Source interface {
 	Strangers() []bootserver.Stranger
 }
 
-// Handler answers from source. version is that of the program.
-func Handler(source Source, version string) http.Handler {
+// Settings tells which settings are in force.
+type Settings struct {
+	File    string    `json:"file"`              // on the server
+	Loaded  time.Time `json:"loaded"`            // when those in force were read
+	Refused time.Time `json:"refused,omitzero"`  // when a later version of the file was not put in force
+	Problem string    `json:"problem,omitempty"` // and why, a line for each mistake
+}
+
+// Handler answers from source, makes changes by doer and tells log of them.
+// version is that of the program.
+func Handler(source Source, doer Doer, version string, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
-	register(mux, source, version)
+	register(mux, source, doer, version, log)
 	return mux
 }
 
 // Description is the OpenAPI document.
 func Description(version string) ([]byte, error) {
-	return register(http.NewServeMux(), nil, version).OpenAPI().MarshalJSON()
+	return register(http.NewServeMux(), nil, nil, version, nil).OpenAPI().MarshalJSON()
 }
 
 // A list without entries is [], never null.
@@ -52,9 +69,12 @@ func init() { huma.DefaultArrayNullable = false }
 // answer is a JSON body.
 type answer[T any] struct{ Body T }
 
-func register(mux *http.ServeMux, source Source, version string) huma.API {
+func register(mux *http.ServeMux, source Source, doer Doer, version string, log *slog.Logger) huma.API {
 	cfg := huma.DefaultConfig("Swarmboot", version)
-	cfg.Info.Description = "What a boot server knows of its machines, images, swarms and networks."
+	cfg.Info.Description = "What a boot server knows of its machines, images, swarms and networks, and what of it can be changed. " +
+		"On any address but loopback each request carries a token (Authorization: Bearer, from 'swarmboot token new'); what changes something takes one of scope write everywhere."
+	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
+	cfg.Security = []map[string][]string{{"token": {}}, {}} // {}: on loopback looking is free
 	cfg.OpenAPIPath = Prefix + "/openapi"
 	cfg.DocsPath, cfg.SchemasPath = "", "" // no pages that load scripts from elsewhere
 	cfg.CreateHooks = nil                  // no links to schemas in the answers
@@ -63,14 +83,18 @@ func register(mux *http.ServeMux, source Source, version string) huma.API {
 	get(api, "/machines", "machines", "How far each machine is, and what is wrong with it", func(context.Context, *struct{}) ([]bootserver.MachineStatus, error) {
 		return source.Machines(), nil
 	})
-	get(api, "/machines/{mac}", "machines", "All about one machine: this boot, those before, and the median to compare with", func(_ context.Context, in *struct {
-		MAC string `path:"mac" doc:"MAC address of the card that it boots from" example:"52:54:00:77:00:01" maxLength:"23"`
-	}) (bootserver.MachineDetail, error) {
-		d, ok := source.Machine(in.MAC)
-		if !ok {
-			return d, huma.Error404NotFound("no machine with the MAC address " + in.MAC + " is known; /machines lists all")
+	get(api, "/machines/{mac}", "machines", "All about one machine: this boot, those before, and the median to compare with", func(_ context.Context, in *OneMachine) (bootserver.MachineDetail, error) {
+		return in.find(source)
+	})
+	get(api, "/machines/{mac}/log", "machines", "The last lines of the server's log about one machine, the oldest first", func(_ context.Context, in *struct {
+		OneMachine
+		After uint64 `query:"after" doc:"leave out lines up to this number"`
+	}) ([]journal.Line, error) {
+		d, err := in.find(source)
+		if err != nil {
+			return nil, err
 		}
-		return d, nil
+		return source.Log(d.MAC, in.After), nil
 	})
 	get(api, "/images", "images", "The images in the catalogue, and how many machines run each", func(context.Context, *struct{}) ([]bootserver.ImageStatus, error) {
 		return source.Images()
@@ -92,8 +116,25 @@ func register(mux *http.ServeMux, source Source, version string) huma.API {
 	get(api, "/strangers", "networks", "Machines that asked for a boot and are not in the config", func(context.Context, *struct{}) ([]bootserver.Stranger, error) {
 		return source.Strangers(), nil
 	})
+	get(api, "/settings", "server", "Which settings are in force, and why those in the file are not", func(context.Context, *struct{}) (Settings, error) {
+		return source.Settings(), nil
+	})
+	changes(api, doer, log)
 	events(api, source)
 	return api
+}
+
+// OneMachine is a path that names a machine.
+type OneMachine struct {
+	MAC string `path:"mac" doc:"MAC address of the card that it boots from" example:"52:54:00:77:00:01" maxLength:"23"`
+}
+
+func (in OneMachine) find(source Source) (bootserver.MachineDetail, error) {
+	d, ok := source.Machine(in.MAC)
+	if !ok {
+		return d, huma.Error404NotFound("no machine with the MAC address " + in.MAC + " is known; /machines lists all")
+	}
+	return d, nil
 }
 
 // get adds a question.

@@ -1,14 +1,20 @@
-package api
+package api_test
 
 import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 
+	"swarmboot/appliance/internal/access"
+	"swarmboot/appliance/internal/api"
+	"swarmboot/appliance/internal/api/apitest"
+	"swarmboot/appliance/internal/journal"
 	"swarmboot/bootserver"
 )
 
@@ -17,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite docs/openapi.json")
 // The pages' types and programs of others are made from the document.
 func TestDescriptionIsPublished(t *testing.T) {
 	const path = "../../../docs/openapi.json"
-	text, err := Description("1")
+	text, err := api.Description("1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,52 +46,81 @@ func TestDescriptionIsPublished(t *testing.T) {
 	}
 }
 
-// source is a Source of what it holds.
-type source struct {
-	machines []bootserver.MachineStatus
-	changes  uint64
-}
-
-func (s *source) Machines() []bootserver.MachineStatus { return s.machines }
-func (s *source) MachinesSince(last uint64) ([]bootserver.MachineStatus, uint64) {
-	if last >= s.changes {
-		return nil, s.changes
-	}
-	return append([]bootserver.MachineStatus{}, s.machines...), s.changes
-}
-func (s *source) Machine(mac string) (bootserver.MachineDetail, bool) {
-	for _, m := range s.machines {
-		if m.MAC == mac {
-			return bootserver.MachineDetail{MachineStatus: m, Past: []bootserver.Timeline{}}, true
-		}
-	}
-	return bootserver.MachineDetail{}, false
-}
-func (s *source) Images() ([]bootserver.ImageStatus, error) { return []bootserver.ImageStatus{}, nil }
-func (s *source) Swarms() []bootserver.SwarmStatus          { return []bootserver.SwarmStatus{{Image: "lab@1"}} }
-func (s *source) Throughput(image string) bootserver.Throughput {
-	return bootserver.Throughput{Image: image, Server: []int64{1}, Peers: []int64{2}}
-}
-func (s *source) Networks() []bootserver.NetworkStatus { return []bootserver.NetworkStatus{} }
-func (s *source) Leases() []bootserver.Lease           { return []bootserver.Lease{} }
-func (s *source) Strangers() []bootserver.Stranger     { return []bootserver.Stranger{} }
-
 func TestQuestions(t *testing.T) {
-	handler := Handler(&source{machines: []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01"}}}, "1")
+	server := &apitest.Server{
+		Known: []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01"}},
+		Lines: []journal.Line{{Number: 1, Text: "boot begins"}, {Number: 2, Text: "offer sent"}},
+	}
+	handler := api.Handler(server, server, "1", slog.New(slog.DiscardHandler))
 	for _, c := range []struct {
 		path string
 		code int
 	}{
-		{"/machines", 200}, {"/machines/52:54:00:77:00:01", 200}, {"/machines/52:54:00:77:00:02", 404}, {"/images", 200}, {"/swarms", 200},
+		{"/machines", 200}, {"/machines/52:54:00:77:00:01", 200}, {"/machines/52:54:00:77:00:02", 404}, {"/images", 200}, {"/settings", 200},
+		{"/machines/52:54:00:77:00:01/log", 200}, {"/machines/52:54:00:77:00:01/log?after=1", 200}, {"/machines/52:54:00:77:00:01/log?after=x", 422}, {"/machines/x/log", 404}, {"/swarms", 200},
 		{"/throughput", 422}, {"/throughput?image=lab@1", 200}, {"/networks", 200}, {"/leases", 200}, {"/strangers", 200}, {"/openapi.json", 200}, {"/nothing", 404},
 	} {
 		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, Prefix+c.path, nil))
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, api.Prefix+c.path, nil))
 		if w.Code != c.code {
 			t.Errorf("GET %s = %d %s; want %d", c.path, w.Code, w.Body, c.code)
 		}
 		if c.code == 200 && !json.Valid(w.Body.Bytes()) {
 			t.Errorf("GET %s = %s; want JSON", c.path, w.Body)
 		}
+	}
+}
+
+// Each change is made once, is refused in words where it cannot be, and stands
+// in the log with who made it.
+func TestChanges(t *testing.T) {
+	server := &apitest.Server{Versions: []string{"1", "2"}}
+	var log strings.Builder
+	handler := api.Handler(server, server, "1", slog.New(slog.NewTextHandler(&log, nil)))
+	for _, c := range []struct {
+		name, method, path, body string
+		code                     int
+		want                     string // in the answer
+	}{
+		{"adopt", "POST", "/machines", `{"mac":"52-54-00-77-00-09","name":"r1-n09","rack":"r1"}`, 204, ""},
+		{"adopt again", "POST", "/machines", `{"mac":"52:54:00:77:00:09"}`, 409, "listed already"},
+		{"adopt nothing", "POST", "/machines", `{}`, 422, "mac"},
+		{"adopt no MAC address", "POST", "/machines", `{"mac":"r1-n09"}`, 422, "six hex bytes"},
+		{"adopt with a slip", "POST", "/machines", `{"mac":"52:54:00:77:00:08","nmae":"x"}`, 422, "nmae"},
+		{"no JSON", "POST", "/machines", `mac=1`, 400, ""},
+		{"too much", "POST", "/machines", `{"mac":"` + strings.Repeat("5", 1<<17) + `"}`, 413, ""},
+		{"a new tag", "PUT", "/images/lab/tags/stable", `{"version":"1"}`, 200, `"image":"lab@1"`},
+		{"the tag moves", "PUT", "/images/lab/tags/stable", `{"version":"2"}`, 200, `"before":"lab@1"`},
+		{"to what is not there", "PUT", "/images/lab/tags/stable", `{"version":"9"}`, 404, "lab@9"},
+		{"to no version", "PUT", "/images/lab/tags/stable", `{"version":"../../x"}`, 422, "lower-case"},
+		{"a tag that is none", "PUT", "/images/lab/tags/..%2f..%2fkeys", `{"version":"1"}`, 422, "lower-case"},
+		{"the tag goes", "DELETE", "/images/lab/tags/stable", "", 204, ""},
+		{"and is gone", "DELETE", "/images/lab/tags/stable", "", 404, "lab@stable"},
+		{"a way that is none", "DELETE", "/machines", "", 405, ""},
+	} {
+		r := httptest.NewRequest(c.method, api.Prefix+c.path, strings.NewReader(c.body))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r.WithContext(access.WithAdmin(t.Context(), access.Admin{Name: "anna", Peer: "10.0.0.1:1"})))
+		if w.Code != c.code || !strings.Contains(w.Body.String(), c.want) {
+			t.Errorf("%s: %s %s = %d %s; want %d with %s", c.name, c.method, c.path, w.Code, w.Body, c.code, c.want)
+		}
+	}
+	if got := server.Adopted(); len(got) != 1 || got[0].MAC.String() != "52:54:00:77:00:09" || got[0].Rack != "r1" {
+		t.Errorf("adopted %+v; want one machine", got)
+	}
+	var noted []string
+	for line := range strings.Lines(log.String()) {
+		_, what, _ := strings.Cut(strings.TrimSpace(line), "msg=")
+		noted = append(noted, what)
+	}
+	want := []string{
+		`"machine listed" audit=true admin=anna peer=10.0.0.1:1 machine=52:54:00:77:00:09 name=r1-n09 rack=r1 group="" image=""`,
+		`"tag moved" audit=true admin=anna peer=10.0.0.1:1 tag=lab@stable image=lab@1 before=""`,
+		`"tag moved" audit=true admin=anna peer=10.0.0.1:1 tag=lab@stable image=lab@2 before=lab@1`,
+		`"tag removed" audit=true admin=anna peer=10.0.0.1:1 tag=lab@stable`,
+	}
+	if strings.Join(noted, "\n") != strings.Join(want, "\n") {
+		t.Errorf("the log says\n%s\nwant\n%s", strings.Join(noted, "\n"), strings.Join(want, "\n"))
 	}
 }

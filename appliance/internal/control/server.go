@@ -1,8 +1,9 @@
-// Package control is how the commands of one computer ask its running boot
-// server what it knows: HTTP over a unix socket in the state folder, which only
-// the server's own user can open.
+// Package control is how the commands ask a running boot server, and tell it what
+// to change: over the API (package api), through a unix socket in the state
+// folder, which only the server's own user can open, or from another computer by
+// URL and token.
 //
-// cmd/swarmboot and cmd/lab serve it (Listen, Serve) and ask it (Client).
+// cmd/swarmboot serves it (Listen, Serve) and asks it (Client); cmd/lab asks too.
 package control
 
 import (
@@ -13,38 +14,20 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/user"
+	"strconv"
 	"time"
 
+	"swarmboot/appliance/internal/access"
+	"swarmboot/appliance/internal/api"
 	"swarmboot/bootserver"
+
+	"golang.org/x/sys/unix"
 )
 
-// The questions: each is answered in JSON, most by an array.
-const (
-	configPath   = "/v1/config"   // a Config
-	networksPath = "/v1/networks" // of bootserver.NetworkStatus
-	machinesPath = "/v1/machines" // of bootserver.MachineStatus
-	swarmsPath   = "/v1/swarms"   // of bootserver.SwarmStatus
-	inForcePath  = "/v1/in-force" // a bootserver.Config
-	unknownPath  = "/v1/unknown"  // of bootserver.Stranger
-)
-
-// A Source knows the answers: a bootserver.Server, and whoever reads its config.
-type Source interface {
-	Config() Config
-	Networks() []bootserver.NetworkStatus
-	Machines() []bootserver.MachineStatus
-	Swarms() []bootserver.SwarmStatus
-	InForce() bootserver.Config
-	Strangers() []bootserver.Stranger
-}
-
-// Config tells which settings are in force.
-type Config struct {
-	File    string    `json:"file"`
-	Loaded  time.Time `json:"loaded"`            // when those in force were read
-	Refused time.Time `json:"refused,omitzero"`  // when a later version of the file was not put in force
-	Problem string    `json:"problem,omitempty"` // and why, a line for each mistake
-}
+// inForcePath has the whole config in force, a bootserver.Config: Go's own
+// types, for commands of the same build, and so not a part of the API.
+const inForcePath = "/in-force"
 
 // Listen opens the socket. It takes the place of a socket that a dead server
 // left behind, never that of a living one.
@@ -67,16 +50,22 @@ func Listen(socket string) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve answers from source until ctx is done, then closes l.
-func Serve(ctx context.Context, l net.Listener, source Source) error {
+// Serve answers on l with the API and with the config in force until ctx is
+// done, then closes l.
+func Serve(ctx context.Context, l net.Listener, handler http.Handler, inForce func() bootserver.Config) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+configPath, func(w http.ResponseWriter, _ *http.Request) { answer(w, source.Config()) })
-	mux.HandleFunc("GET "+networksPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Networks()) })
-	mux.HandleFunc("GET "+machinesPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Machines()) })
-	mux.HandleFunc("GET "+swarmsPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Swarms()) })
-	mux.HandleFunc("GET "+unknownPath, func(w http.ResponseWriter, _ *http.Request) { answerList(w, source.Strangers()) })
-	mux.HandleFunc("GET "+inForcePath, func(w http.ResponseWriter, _ *http.Request) { answer(w, source.InForce()) })
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	mux.Handle(api.Prefix+"/", handler)
+	mux.HandleFunc("GET "+inForcePath, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(inForce()) // an error means that the asker has left
+	})
+	srv := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return ctx }, // streams of events end with it
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return access.WithAdmin(ctx, access.Admin{Name: userOf(conn), Peer: "control socket"})
+		},
+	}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -85,10 +74,20 @@ func Serve(ctx context.Context, l net.Listener, source Source) error {
 	return nil
 }
 
-func answer(w http.ResponseWriter, what any) {
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(what) // an error means that the asker has left
+// userOf is whose process is at the other end, as the kernel says.
+func userOf(conn net.Conn) string {
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return ""
+	}
+	uid := ""
+	raw.Control(func(fd uintptr) {
+		if cred, err := unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			uid = strconv.Itoa(int(cred.Uid))
+		}
+	})
+	if u, err := user.LookupId(uid); err == nil {
+		return u.Username
+	}
+	return uid
 }
-
-// answerList writes list, an empty one as [].
-func answerList[T any](w http.ResponseWriter, list []T) { answer(w, append([]T{}, list...)) }

@@ -18,6 +18,9 @@ type Adoption struct {
 	Name, Rack, Group, Network, Address, Image string // each may be empty
 }
 
+// ErrListed says that a machine stands in the settings file already.
+var ErrListed = errors.New("is listed already")
+
 // Adopt writes a into the settings file at path, below the machines that are
 // listed there, and changes nothing else: comments, blank lines and the order of
 // things are their author's. The file is replaced only if it is without mistakes
@@ -37,7 +40,7 @@ func Adopt(path string, a Adoption, offered Offered) error {
 	}
 	if where, listed := before.places[a.MAC.String()]; listed {
 		entry := item("machines", where.entry)
-		return fmt.Errorf("machine %s is listed already: %s:%d, %s", a.MAC, path, before.decoder.place(entry).Line, entry)
+		return fmt.Errorf("machine %s %w: %s:%d, %s", a.MAC, ErrListed, path, before.decoder.place(entry).Line, entry)
 	}
 	edited, err := a.insert(data)
 	if err != nil {

@@ -92,7 +92,7 @@ func (c *checker) checkEntry(path string, entry Machine) []string {
 	if entry.Name == "" {
 		return nil
 	}
-	names, err := expandName(entry.Name)
+	names, err := ExpandName(entry.Name)
 	if err != nil {
 		c.fail(path+".name", "%v", err)
 		return nil

@@ -15,10 +15,10 @@ import (
 // maxRange bounds what one entry may stand for: more is a slip of the keyboard.
 const maxRange = 4096
 
-// expandName gives the names of a range such as r1-n[01-40] or r[1,3-4]-n[1-8].
+// ExpandName gives the names of a range such as r1-n[01-40] or r[1,3-4]-n[1-8].
 // Numbers are as wide as the first of their range is written. A name without
 // brackets is itself.
-func expandName(text string) ([]string, error) {
+func ExpandName(text string) ([]string, error) {
 	names := []string{""}
 	for text != "" {
 		plain, rest, bracket := strings.Cut(text, "[")

@@ -137,8 +137,8 @@ func TestRangesOfNames(t *testing.T) {
 		"r[1,3]-n[1-2]":   "r1-n1 r1-n2 r3-n1 r3-n2",
 		"n[1-2,7,09-10]x": "n1x n2x n7x n09x n10x",
 	} {
-		if got, err := expandName(text); err != nil || strings.Join(got, " ") != want {
-			t.Errorf("expandName(%q) = %v, %v; want %s", text, got, err, want)
+		if got, err := ExpandName(text); err != nil || strings.Join(got, " ") != want {
+			t.Errorf("ExpandName(%q) = %v, %v; want %s", text, got, err, want)
 		}
 	}
 }

@@ -27,6 +27,9 @@ type Folder string
 // Tokens is the file of the admins' tokens.
 func (f Folder) Tokens() string { return filepath.Join(string(f), "keys", "tokens.json") }
 
+// Audit is the file of who changed what (package journal).
+func (f Folder) Audit() string { return filepath.Join(string(f), "audit.log") }
+
 // AdminCertificate is the file of the certificate that the server makes for the
 // admin pages, with its key.
 func (f Folder) AdminCertificate() string { return filepath.Join(string(f), "keys", "admin.pem") }
