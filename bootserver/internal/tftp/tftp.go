@@ -67,8 +67,9 @@ type Server struct {
 	files map[string]file
 
 	mu      sync.Mutex
-	running map[netip.Addr]int // guarded by mu; transfers by machine
-	total   int                // guarded by mu
+	running map[netip.Addr]int           // guarded by mu; transfers by machine
+	total   int                          // guarded by mu
+	ports   map[netip.AddrPort]*transfer // guarded by mu; transfers by the machine's port
 }
 
 // A file stays open, so that it is sent as it was even if another takes its name.
@@ -84,7 +85,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open loaders: %w", err)
 	}
-	return &Server{cfg: cfg, files: files, running: map[netip.Addr]int{}}, nil
+	return &Server{cfg: cfg, files: files, running: map[netip.Addr]int{}, ports: map[netip.AddrPort]*transfer{}}, nil
 }
 
 func openFiles(dir string) (map[string]file, error) {
@@ -176,8 +177,8 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 
 // read answers one request. A panic costs that transfer alone.
 func (s *Server) read(stopped *atomic.Bool, name string, to io.ReaderFrom) (err error) {
-	transfer := to.(tftp.OutgoingTransfer)
-	remote := transfer.RemoteAddr()
+	request := to.(tftp.OutgoingTransfer)
+	remote := request.RemoteAddr()
 	machine := remote.AddrPort().Addr().Unmap()
 	defer func() {
 		if p := recover(); p != nil {
@@ -188,7 +189,7 @@ func (s *Server) read(stopped *atomic.Bool, name string, to io.ReaderFrom) (err 
 	f, ok := s.files[clean(name)]
 	if !ok && s.cfg.Make != nil {
 		var data []byte
-		data, ok = s.cfg.Make(server(transfer), clean(name))
+		data, ok = s.cfg.Make(server(request), clean(name))
 		f = file{bytes.NewReader(data), int64(len(data))}
 	}
 	if !ok {
@@ -197,21 +198,28 @@ func (s *Server) read(stopped *atomic.Bool, name string, to io.ReaderFrom) (err 
 		s.cfg.Log.Debug("no such file", "peer", machine, "file", name)
 		return errNotFound
 	}
+	t, ok := s.first(remote.AddrPort())
+	if !ok {
+		s.cfg.Log.Debug("repeated request ignored", "peer", machine, "file", name)
+		return nil // and no packet; the runtime closes the library's socket
+	}
+	defer s.last(remote.AddrPort(), t)
 	if !s.begin(machine) {
 		s.cfg.Log.Warn("transfer refused: too many at once", "peer", machine, "file", name)
 		return errBusy
 	}
 	defer s.end(machine)
 	s.cfg.Loading(machine, clean(name))
-	transfer.SetSize(f.size)
+	request.SetSize(f.size)
 	// The library has reported to the hook whatever went wrong.
-	_, _ = to.ReadFrom(&stoppable{stopped, io.NewSectionReader(f.from, 0, f.size)})
+	_, errSend := to.ReadFrom(&stoppable{stopped, io.NewSectionReader(f.from, 0, f.size)})
+	t.whole = errSend == nil
 	return nil
 }
 
 // server is the address of ours that the machine has asked.
-func server(transfer tftp.OutgoingTransfer) netip.Addr {
-	info, ok := transfer.(tftp.RequestPacketInfo)
+func server(request tftp.OutgoingTransfer) netip.Addr {
+	info, ok := request.(tftp.RequestPacketInfo)
 	if !ok {
 		return netip.Addr{}
 	}
