@@ -11,7 +11,7 @@ import (
 type Condition string
 
 const (
-	Unseen  Condition = "unseen"  // nothing heard of it since the server was started
+	Unseen  Condition = "unseen"  // nothing heard of it yet
 	Booting Condition = "booting" // on its way
 	Stuck   Condition = "stuck"   // longer at one stage than any machine should be
 	Failed  Condition = "failed"  // it says so itself

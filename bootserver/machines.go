@@ -26,7 +26,7 @@ type MachineStatus struct {
 	Progress *stage.Progress           `json:"progress,omitempty"` // the last that peerd told
 	AtReady  *stage.Progress           `json:"at_ready,omitempty"` // when ready was first reached
 	Times    map[stage.Stage]time.Time `json:"times,omitempty"`    // when each stage of this boot was first reached
-	Boots    int                       `json:"boots"`              // since the server was started
+	Boots    int                       `json:"boots"`              // that were seen
 	Heard    time.Time                 `json:"heard,omitzero"`     // last sign of life
 	Health
 }
@@ -40,6 +40,7 @@ type registry struct {
 	changes   uint64                   // guarded by mu; counts the changes of all machines
 	fromPeers map[string]int64         // guarded by mu; bytes that machines had from each other, by image
 	stays     map[stage.Stage]*Stays   // guarded by mu
+	recalled  time.Time                // guarded by mu; when a restarted server took up what it knew
 }
 
 type machineState struct {
@@ -47,6 +48,7 @@ type machineState struct {
 	reached int        // the highest index in stage.All of this boot; -1: none
 	changed uint64     // what registry.changes was at its last change
 	past    []Timeline // the boots before this one, the oldest first
+	unsaved bool       // it has come further since it was saved
 }
 
 func newRegistry() *registry {
@@ -57,7 +59,16 @@ func newRegistry() *registry {
 func (r *registry) touch(m *machineState, now time.Time) {
 	r.changes++
 	m.changed = r.changes
-	m.Health = judge(m.MachineStatus, now)
+	m.Health = r.judge(m, now)
+}
+
+// judge tells how m fares. While the server was down it could not hear machines.
+func (r *registry) judge(m *machineState, now time.Time) Health {
+	status := m.MachineStatus
+	if status.Heard.Before(r.recalled) {
+		status.Heard = r.recalled
+	}
+	return judge(status, now)
 }
 
 // add makes a machine known.
@@ -123,6 +134,7 @@ func (r *registry) discovered(mac, name, image string, ipxe bool, now time.Time)
 	m.Stage, m.Since, m.reached = stage.DHCP, now, stage.DHCP.Index()
 	m.Times = map[stage.Stage]time.Time{stage.DHCP: now}
 	m.Boots++
+	m.unsaved = true
 	return true
 }
 
@@ -145,7 +157,10 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 	if m == nil {
 		return false
 	}
-	defer func() { r.touch(m, now) }()
+	defer func() {
+		m.unsaved = m.unsaved || news
+		r.touch(m, now)
+	}()
 	m.Heard = now
 	if said.Image != "" {
 		m.Image = said.Image
@@ -231,7 +246,7 @@ func (r *registry) look(now time.Time) (news []MachineStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range r.machines {
-		if judge(m.MachineStatus, now).Condition != m.Condition {
+		if r.judge(m, now).Condition != m.Condition {
 			r.touch(m, now)
 			news = append(news, m.copy())
 		}

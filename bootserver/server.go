@@ -4,7 +4,7 @@
 // Server composes the protocols, which are packages of their own below
 // internal/, and holds what they have in common: who boots what (config.go,
 // site.go, offer.go; reload.go changes it), how far each machine has come
-// (machines.go), and what its boot will read (profile.go). answer.go is where
+// (machines.go, and after a restart memory.go), and what its boot will read (profile.go). answer.go is where
 // the protocols ask and tell.
 //
 // appliance is its only caller: it reads the config and shows the status.
@@ -23,6 +23,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/bootserver/internal/dhcp"
@@ -76,7 +77,6 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(), tracker: tracker.New(log),
 	}
 	s.site.Store(newSite(cfg))
-	s.registry.expect(cfg.Machines)
 	if err := s.haveImages(s.site.Load()); err != nil {
 		return nil, err
 	}
@@ -103,6 +103,8 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	if s.leases, err = leasestore.Open(filepath.Join(cfg.State, "leases.db"), log); err != nil {
 		return nil, err
 	}
+	s.recall(time.Now())
+	s.registry.expect(cfg.Machines)
 	s.dhcp, err = dhcp.New(dhcp.Config{Networks: s.site.Load().dhcpNetworks(), Leases: s.leases, Log: log}, dhcpSide{s})
 	if err != nil {
 		s.leases.Close()
@@ -150,7 +152,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	services = append(services, service{"images", s.warmUp}, service{"watch", s.watch})
+	services = append(services, service{"images", s.warmUp}, service{"watch", s.watch}, service{"memory", s.remember})
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup

@@ -43,7 +43,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 var (
 	machines  = describe("machines", "Machines by how they fare: unseen, booting, stuck, failed, up, silent.", "condition")
 	atStage   = describe("machines_at_stage", "Machines by the stage they are at.", "stage")
-	boots     = describe("boots_total", "Boots begun since the server was started.")
+	boots     = describe("boots_total", "Boots that have begun.")
 	stays     = describe("stage_seconds", "How long machines were at a stage before they went on.", "stage")
 	failures  = describe("failures_total", "Machines that failed, by the stage at which they did.", "stage")
 	sent      = describe("image_sent_bytes_total", "Bytes of an image's root that the server has sent.", "image", "by")

@@ -1,6 +1,7 @@
 package leasestore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 var (
 	addresses = []byte("addresses") // address -> record
 	machines  = []byte("machines")  // pool, MAC -> address
+	states    = []byte("states")    // MAC -> what is known of the machine
 	facts     = []byte("facts")     //
 	written   = []byte("written")   // in facts: when something was last written
 )
@@ -182,7 +184,7 @@ func (b *Bolt) commit(first change) {
 		return tx.Bucket(facts).Put(written, now)
 	})
 	if err != nil {
-		err = fmt.Errorf("%w in %s: %w (%s)", ErrUnavailable, b.db.Path(), err, remedy(err))
+		err = b.unavailable(err)
 	}
 	b.mu.Lock()
 	before := b.sick
@@ -204,6 +206,48 @@ func (b *Bolt) commit(first change) {
 			c.done <- results[i]
 		}
 	}
+}
+
+func (b *Bolt) unavailable(err error) error {
+	return fmt.Errorf("%w in %s: %w (%s)", ErrUnavailable, b.db.Path(), err, remedy(err))
+}
+
+// Remember implements Store.
+func (b *Bolt) Remember(known map[[6]byte][]byte) error {
+	err := b.db.Update(func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket(states)
+		for mac, state := range known {
+			put := func() error { return bucket.Put(mac[:], state) }
+			if state == nil {
+				put = func() error { return bucket.Delete(mac[:]) }
+			}
+			if err := put(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return b.unavailable(err)
+	}
+	return nil
+}
+
+// States implements Store.
+func (b *Bolt) States() (map[[6]byte][]byte, error) {
+	known := map[[6]byte][]byte{}
+	err := b.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(states).ForEach(func(mac, state []byte) error {
+			if len(mac) == 6 {
+				known[[6]byte(mac)] = bytes.Clone(state)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read machines from %s: %w", b.db.Path(), err)
+	}
+	return known, nil
 }
 
 // apply makes one change, or none with ErrTaken.

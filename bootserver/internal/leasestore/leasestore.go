@@ -1,5 +1,5 @@
 // Package leasestore keeps who has which address, so that it outlives the boot
-// server.
+// server, and beside it what else must: what is known of each machine.
 //
 // A Store promises three things, and leasestoretest asks them of each: what
 // Claim has returned is on disk; no two machines get one address, whoever asks
@@ -50,6 +50,13 @@ type Store interface {
 	// takes no address from another machine, and it may get lost: the machine will
 	// be heard of again.
 	Note(l Lease)
+
+	// Remember stores what is known of machines, by MAC and in a form of the
+	// caller's, all or nothing; nil forgets a machine. The error is ErrUnavailable.
+	Remember(states map[[6]byte][]byte) error
+
+	// States lists what Remember has stored.
+	States() (map[[6]byte][]byte, error)
 
 	// Healthy is why leases cannot be stored at present; nil if they can.
 	Healthy() error

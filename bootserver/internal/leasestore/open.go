@@ -75,7 +75,7 @@ func openChecked(path string) (db *bbolt.DB, err error) {
 		return nil, err
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{addresses, machines, facts} {
+		for _, name := range [][]byte{addresses, machines, states, facts} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}

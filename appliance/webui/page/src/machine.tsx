@@ -30,7 +30,7 @@ export function MachinePage({ mac }: { mac: string }) {
       {m.why && <section class={`advice line ${m.condition}`} aria-label="What is wrong"><span class="sign" aria-hidden="true">{sign[m.condition]}</span><div><Advice m={m} /></div></section>}
       <section class="card">
         <h2>This boot{d?.boot && <small>began {moment(d.boot.began)}</small>}</h2>
-        {d?.boot ? <Waterfall boot={d.boot} typical={d.typical} sample={d.sample} running={m.condition === "booting" || m.condition === "stuck"} /> : <p class="empty">No boot was seen since the server was started.</p>}
+        {d?.boot ? <Waterfall boot={d.boot} typical={d.typical} sample={d.sample} running={m.condition === "booting" || m.condition === "stuck"} /> : <p class="empty">No boot was seen yet.</p>}
       </section>
       <Arrival m={m} />
       {d && d.past.length > 0 && <Past boots={d.past} />}

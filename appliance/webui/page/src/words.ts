@@ -13,7 +13,7 @@ export const meaning: Record<Condition, string> = {
   silent: "was up, and is heard no more",
   booting: "on its way",
   up: "has reached its login",
-  unseen: "not heard of since the server was started",
+  unseen: "not heard of yet",
 };
 
 export function size(bytes: number): string {

@@ -45,6 +45,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 		"a note takes no address from another machine":       note,
 		"an ended wait is told":                              patience,
 		"a closed store refuses":                             closed,
+		"what is known of machines is there after a restart": states,
 	} {
 		t.Run(name, func(t *testing.T) { part(t, fresh(t)) })
 	}
@@ -61,6 +62,30 @@ func restart(t *testing.T, open Open) {
 	s = open(t)
 	defer shut(t, s)
 	has(t, s, want...)
+}
+
+func states(t *testing.T, open Open) {
+	s := open(t)
+	claim(t, s, lease(a, 1, time.Hour), begin)
+	for _, known := range []map[[6]byte][]byte{
+		{mac(1): []byte("ready"), mac(2): []byte("kernel"), mac(3): []byte("dhcp")},
+		{mac(2): []byte("init"), mac(3): nil, mac(4): nil},
+	} {
+		if err := s.Remember(known); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shut(t, s)
+	if err := s.Remember(map[[6]byte][]byte{mac(1): []byte("lost")}); !errors.Is(err, leasestore.ErrUnavailable) {
+		t.Errorf("Remember in a closed store = %v; want %v", err, leasestore.ErrUnavailable)
+	}
+	s = open(t)
+	defer shut(t, s)
+	got, err := s.States()
+	if err != nil || len(got) != 2 || string(got[mac(1)]) != "ready" || string(got[mac(2)]) != "init" {
+		t.Errorf("States = %q, %v; want machine 1 ready and machine 2 at init", got, err)
+	}
+	has(t, s, lease(a, 1, time.Hour))
 }
 
 func oneMachine(t *testing.T, open Open) {
