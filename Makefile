@@ -18,7 +18,7 @@ INITRAMFS_SOURCES := go.mod go.sum $(shell find initramfs peerd images -name '*.
 PAGE := appliance/webui/dist/index.html
 PAGE_SOURCES := docs/openapi.json $(shell find appliance/webui/page -type f -not -path '*/node_modules/*' -not -name openapi.d.ts)
 
-.PHONY: help page build programs loaders deps lab lab-add lab-down test check fuzz e2e e2e-web e2e-firmware e2e-images bench-boot bench-images bench-bootserver bench-storm clean
+.PHONY: help page build programs loaders deps lab lab-add lab-down test check fuzz e2e e2e-web e2e-firmware e2e-images bench-boot bench-images bench-bootserver bench-sim bench-storm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -114,6 +114,9 @@ bench-bootserver: build loaders ## measure the boot server beside Kea, dnsmasq, 
 	scripts/lab-images $(STATE) lab
 	scripts/fetch-rivals $(CACHE)/rivals
 	SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 60m -v -run 'TestBench' ./bootserver/bench
+
+bench-sim: ## boot up to 10,000 machines under virtual time, and write docs/bench/sim.md (10 minutes)
+	SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 60m -v -run 'TestBench' ./bootserver/bench/sim
 
 # -timeout: as above.
 bench-storm: ## measure a rack that boots at once, beside nginx, aria2, libtorrent and others (10 minutes)

@@ -77,6 +77,19 @@ func (s *Server) owner(address netip.Addr) (dhcp.MAC, bool) {
 	return s.dhcp.Owner(address)
 }
 
+// rackOf names the place of the machine that has been given address: the rack
+// in which the admin says it stands, or else its network, which is a rack of its
+// own where relays lead to it. It is what the swarm knows of near and far.
+func (s *Server) rackOf(address netip.Addr) string {
+	site := s.site.Load()
+	if mac, ok := s.owner(address); ok {
+		if m, ok := site.machine(mac.HardwareAddr(), address); ok && m.Rack != "" {
+			return "rack " + m.Rack
+		}
+	}
+	return "network " + site.networkOf(address).Name
+}
+
 // Answered notes the first sign of a boot.
 func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
 	mac, now := c.MAC.String(), time.Now()

@@ -40,16 +40,22 @@ type SwarmStatus struct {
 
 // machine finds what the admin says about mac, and the network that it is on.
 func (s *Server) machine(hw net.HardwareAddr) (Machine, Network, bool) {
-	site, address := s.site.Load(), netip.Addr{}
-	if mac, ok := dhcp.ToMAC(hw); ok {
-		address = s.dhcp.Address(mac)
-	}
+	site, address := s.site.Load(), s.address(hw)
 	m, ok := site.machine(hw, address)
 	if !ok {
 		return Machine{}, site.networkOf(address), false
 	}
 	n, _ := site.network(m.Network)
 	return m, n, true
+}
+
+// address is what a machine has been given; invalid if nothing.
+func (s *Server) address(hw net.HardwareAddr) netip.Addr {
+	mac, ok := dhcp.ToMAC(hw)
+	if !ok {
+		return netip.Addr{}
+	}
+	return s.dhcp.Address(mac)
 }
 
 // offer verifies an image and opens its swarm. It does so for each machine that
@@ -153,7 +159,7 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 		Torrent:  o.torrent,
 		Tracker:  base + announce.Path,
 		Seeder:   site.seeder(n).String(),
-		Peers:    s.tracker.Some(o.infohash, firstPeers),
+		Peers:    s.tracker.Some(o.infohash, s.address(mac), firstPeers),
 		RootURL:  base + bootweb.PartPath(o.Image, catalogue.Root),
 		Profile:  profile,
 	}.Seal(s.key)

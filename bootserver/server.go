@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -74,8 +75,9 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	}
 	s := &Server{
 		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1),
-		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(), tracker: tracker.New(log),
+		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(),
 	}
+	s.tracker = tracker.New(s.rackOf, rand.Uint64(), log)
 	s.site.Store(newSite(cfg))
 	if err := s.haveImages(s.site.Load()); err != nil {
 		return nil, err

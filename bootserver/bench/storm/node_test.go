@@ -85,7 +85,7 @@ func runServer(args []string) error {
 	if err != nil {
 		return err
 	}
-	track := tracker.New(discard)
+	track := tracker.New(func(netip.Addr) string { return "" }, 1, discard)
 	track.Open(infohash, own)
 	mux := http.NewServeMux()
 	mux.Handle(announce.Path, track)

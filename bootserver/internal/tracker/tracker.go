@@ -1,9 +1,13 @@
 // Package tracker tells peers of the same image about each other (BEP 3).
 //
-// It tracks only swarms that the boot server has opened (Open), and puts the
-// server's own seeder first in each answer: it is the one peer that surely has
-// every piece. bootserver.Server is its only caller; the words on the wire are
-// peerd/announce's.
+// It tracks only swarms that the boot server has opened (Open), and knows in
+// which rack a machine is. A machine is told about the machines of its rack; a
+// few of each rack, its fetchers, also about those of other racks, so that an
+// image crosses into a rack about once (swarm.go decides). A few fetchers at a
+// time are handed the server's own seeder.
+//
+// bootserver.Server and the simulator in bootserver/bench/sim are its callers;
+// the words on the wire are peerd/announce's.
 package tracker
 
 import (
@@ -29,25 +33,19 @@ const (
 
 // Tracker knows the peers of each swarm.
 type Tracker struct {
-	log *slog.Logger
+	log    *slog.Logger
+	rackOf func(netip.Addr) string
 
 	mu     sync.Mutex
+	random *rand.Rand          // guarded by mu
 	swarms map[[20]byte]*swarm // guarded by mu
 }
 
-type swarm struct {
-	seeder netip.AddrPort
-	peers  map[netip.AddrPort]peer
-}
-
-type peer struct {
-	heard    time.Time
-	complete bool
-}
-
-// New returns a tracker without swarms.
-func New(log *slog.Logger) *Tracker {
-	return &Tracker{log: log, swarms: map[[20]byte]*swarm{}}
+// New returns a tracker without swarms. rackOf names the rack of the machine
+// that has an address; machines with the same name are near each other. With
+// the same seed and the same announces a tracker always answers alike.
+func New(rackOf func(netip.Addr) string, seed uint64, log *slog.Logger) *Tracker {
+	return &Tracker{log: log, rackOf: rackOf, random: rand.New(rand.NewPCG(seed, 0)), swarms: map[[20]byte]*swarm{}}
 }
 
 // Open lets peers announce infoHash; seeder is the boot server's own peer.
@@ -55,7 +53,7 @@ func (t *Tracker) Open(infoHash [20]byte, seeder netip.AddrPort) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.swarms[infoHash] == nil {
-		t.swarms[infoHash] = &swarm{seeder: seeder, peers: map[netip.AddrPort]peer{}}
+		t.swarms[infoHash] = newSwarm(seeder)
 	}
 }
 
@@ -68,11 +66,13 @@ func (t *Tracker) Peers(infoHash [20]byte) int {
 		return 0
 	}
 	s.forget(time.Now())
-	return len(s.peers)
+	return len(s.members)
 }
 
-// Some names up to n peers heard of lately, chosen at random.
-func (t *Tracker) Some(infoHash [20]byte, n int) []netip.AddrPort {
+// Some names up to n peers heard of lately for a machine that has yet to
+// announce itself: those of its rack, or any if there are none.
+func (t *Tracker) Some(infoHash [20]byte, machine netip.Addr, n int) []netip.AddrPort {
+	in := t.rackOf(machine)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.swarms[infoHash]
@@ -80,8 +80,11 @@ func (t *Tracker) Some(infoHash [20]byte, n int) []netip.AddrPort {
 		return nil
 	}
 	s.forget(time.Now())
-	peers := s.others(netip.AddrPort{})
-	return peers[:min(n, len(peers))]
+	near := s.all
+	if r := s.racks[in]; r != nil {
+		near = r.members
+	}
+	return near.some(nil, n, t.random, func(m *member) bool { return m.address.Addr() != machine })
 }
 
 // ServeHTTP takes an announce. As with every tracker a refusal is a normal
@@ -103,7 +106,7 @@ func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(err.Error())
 		return
 	}
-	answer, ok := t.announce(req, time.Now())
+	answer, ok := t.Announce(req, time.Now())
 	if !ok {
 		refuse("this server has no image with that info_hash")
 		return
@@ -116,8 +119,10 @@ func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(body)
 }
 
-// announce takes note of the peer and chooses whom to tell it about.
-func (t *Tracker) announce(req announce.Request, now time.Time) (announce.Response, bool) {
+// Announce takes note of the peer and chooses whom to tell it about. It is not
+// ok if there is no such swarm.
+func (t *Tracker) Announce(req announce.Request, now time.Time) (answer announce.Response, ok bool) {
+	in := t.rackOf(req.Address.Addr())
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.swarms[req.InfoHash]
@@ -125,50 +130,21 @@ func (t *Tracker) announce(req announce.Request, now time.Time) (announce.Respon
 		return announce.Response{}, false
 	}
 	s.forget(now)
-	_, known := s.peers[req.Address]
 	switch {
+	case req.Address == s.seeder:
+		answer.Peers = s.all.some(nil, req.Wanted, t.random, func(*member) bool { return true })
 	case req.Event == announce.Stopped:
-		delete(s.peers, req.Address)
-	case req.Address != s.seeder && (known || len(s.peers) < maxPeers):
-		s.peers[req.Address] = peer{heard: now, complete: req.Left == 0}
-	}
-
-	answer := announce.Response{Interval: interval, MinInterval: minInterval, Complete: 1} // the seeder
-	for _, p := range s.peers {
-		if p.complete {
-			answer.Complete++
-		} else {
-			answer.Incomplete++
+		if m := s.members[req.Address]; m != nil {
+			s.remove(m)
+		}
+	default:
+		if m := s.announced(req, in, now); m != nil {
+			answer.Peers = s.choose(m, req.Wanted, t.random)
+		} else { // the tracker is full
+			answer.Peers = s.all.some(nil, req.Wanted, t.random, func(*member) bool { return true })
 		}
 	}
-	if req.Event == announce.Stopped {
-		return answer, true
-	}
-	others := s.others(req.Address)
-	if req.Address != s.seeder {
-		others = append([]netip.AddrPort{s.seeder}, others...)
-	}
-	answer.Peers = others[:min(req.Wanted, len(others))]
+	answer.Interval, answer.MinInterval = interval, minInterval
+	answer.Complete, answer.Incomplete = 1+s.complete, len(s.members)-s.complete // the seeder is one
 	return answer, true
-}
-
-// others are all peers but one, in random order.
-func (s *swarm) others(than netip.AddrPort) []netip.AddrPort {
-	others := make([]netip.AddrPort, 0, len(s.peers))
-	for address := range s.peers {
-		if address != than {
-			others = append(others, address)
-		}
-	}
-	rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
-	return others
-}
-
-// forget drops the peers that were silent for too long.
-func (s *swarm) forget(now time.Time) {
-	for address, p := range s.peers {
-		if now.Sub(p.heard) > silence {
-			delete(s.peers, address)
-		}
-	}
 }

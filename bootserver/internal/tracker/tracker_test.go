@@ -22,13 +22,13 @@ var (
 )
 
 func open() *Tracker {
-	tr := New(slog.New(slog.DiscardHandler))
+	tr := New(func(netip.Addr) string { return "" }, 1, slog.New(slog.DiscardHandler))
 	tr.Open(image, seeder)
 	return tr
 }
 
 func say(tr *Tracker, from netip.AddrPort, event string, left int64) announce.Response {
-	answer, _ := tr.announce(announce.Request{InfoHash: image, Address: from, Event: event, Left: left, Wanted: 50}, time.Now())
+	answer, _ := tr.Announce(announce.Request{InfoHash: image, Address: from, Event: event, Left: left, Wanted: 50}, time.Now())
 	return answer
 }
 
@@ -53,6 +53,63 @@ func TestPeersLearnOfEachOther(t *testing.T) {
 	}
 }
 
+// In a hall of racks each machine knows its rack; a few of each know machines of
+// other racks, and a few of those the seeder.
+func TestRacks(t *testing.T) {
+	const racks, size = 20, 10
+	rackOf := func(a netip.Addr) string { return string(rune('a' + a.As4()[2])) }
+	tr := New(rackOf, 1, slog.New(slog.DiscardHandler))
+	tr.Open(image, seeder)
+	var machines []netip.AddrPort
+	for i := range size {
+		for r := range racks {
+			machines = append(machines, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 78, byte(r), byte(i)}), 6881))
+		}
+	}
+	for _, m := range machines {
+		say(tr, m, announce.Started, 9)
+	}
+	abroad, withSeeder := map[string]int{}, 0
+	for _, m := range machines {
+		mates := 0
+		fetches := false
+		for _, p := range say(tr, m, "", 9).Peers {
+			switch {
+			case p == seeder:
+				withSeeder++
+			case rackOf(p.Addr()) == rackOf(m.Addr()):
+				mates++
+			default:
+				fetches = true
+			}
+		}
+		if mates != size-1 {
+			t.Errorf("%v is told of %d machines of its rack; want the other %d", m, mates, size-1)
+		}
+		if fetches {
+			abroad[rackOf(m.Addr())]++
+		}
+	}
+	for r, n := range abroad {
+		if n != fetchersPerRack {
+			t.Errorf("rack %s has %d fetchers; want %d", r, n, fetchersPerRack)
+		}
+	}
+	if len(abroad) != racks || withSeeder != served {
+		t.Errorf("%d racks have fetchers and %d machines the seeder; want %d and %d", len(abroad), withSeeder, racks, served)
+	}
+	// A fetcher that leaves is replaced by the next machine that asks.
+	say(tr, machines[0], announce.Stopped, 9)
+	if got := say(tr, machines[racks*(size-1)], "", 9).Peers; !slices.ContainsFunc(got, func(p netip.AddrPort) bool { return rackOf(p.Addr()) != "a" }) {
+		t.Errorf("after a fetcher left, the last machine of its rack is told %v; want machines of other racks", got)
+	}
+	// One that is complete gives its place at the seeder to another.
+	served := say(tr, machines[1], announce.Completed, 0)
+	if got := say(tr, machines[2*racks+1], "", 9).Peers; got[0] == seeder && served.Complete != 2 {
+		t.Errorf("after one completed another is told %v", got)
+	}
+}
+
 func TestSilentPeersAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tr := open()
@@ -70,10 +127,10 @@ func TestSilentPeersAreForgotten(t *testing.T) {
 
 func TestTheSeederComesFirstInShortAnswers(t *testing.T) {
 	tr := open()
-	for i := range 100 {
+	for i := range served - 1 {
 		say(tr, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 77, 1, byte(i)}), 6881), announce.Started, 9)
 	}
-	answer, _ := tr.announce(announce.Request{InfoHash: image, Address: m1, Wanted: 3, Left: 1}, time.Now())
+	answer, _ := tr.Announce(announce.Request{InfoHash: image, Address: m1, Wanted: 3, Left: 1}, time.Now())
 	if len(answer.Peers) != 3 || answer.Peers[0] != seeder {
 		t.Errorf("Peers = %v; want 3 with the seeder first", answer.Peers)
 	}

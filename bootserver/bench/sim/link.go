@@ -1,0 +1,105 @@
+package sim
+
+import "slices"
+
+// A pipe is one direction of a link. It sends one block after the other.
+type pipe struct {
+	perByte float64 // nanoseconds
+	free    nanos   // when the last block will have passed
+}
+
+func newPipe(bytesPerSecond float64) pipe { return pipe{perByte: 1e9 / bytesPerSecond} }
+
+// pass tells when a block that arrives now has passed.
+func (p *pipe) pass(now nanos, bytes int32) nanos {
+	p.free = max(p.free, now) + nanos(float64(bytes)*p.perByte)
+	return p.free
+}
+
+// A rack is the two directions of its link to the others.
+type rack struct{ up, down pipe }
+
+// send lets a machine's uplink, when it is free, send the next block. The
+// connections take turns, as TCP streams do; with Slots only so many of them,
+// each until its piece is through. A block goes
+// through the uplink, between racks through those of the racks, and through the
+// downlink; what it finds there it waits for.
+func (h *hall) send(n *node) {
+	for n.sending = false; len(n.turns) > 0; {
+		i := n.turns[0]
+		n.turns = n.turns[1:]
+		c := &n.conns[i]
+		if c.queue = h.drop(c); len(c.queue) == 0 {
+			c.turn = false
+			continue
+		}
+		u := &c.queue[0]
+		block := event{kind: arrived, who: c.to, peer: c.back, piece: u.piece, bytes: min(u.left, h.block)}
+		u.left -= block.bytes
+		if u.left == 0 {
+			block.last = true
+			c.queue = c.queue[1:]
+		}
+		if h.Slots > 0 && len(c.queue) > 0 && !block.last {
+			n.turns = slices.Insert(n.turns, min(h.Slots-1, len(n.turns)), i)
+		} else {
+			n.turns = append(n.turns, i)
+		}
+		n.sending = true
+		h.count(n, block)
+		h.at(n.up.pass(h.now, block.bytes), event{kind: sent, who: n.id})
+		if to := h.nodes[c.to]; n.rack == to.rack || len(h.racks) < 2 {
+			block.kind = nearby
+		} else {
+			block.kind = leaves
+		}
+		h.at(n.up.free, block)
+		return
+	}
+}
+
+// drop forgets what the other end has got elsewhere, or nobody awaits.
+func (h *hall) drop(c *conn) []upload {
+	for len(c.queue) > 0 && (!c.open || h.nodes[c.to].has[c.queue[0].piece]) {
+		c.queue = c.queue[1:]
+	}
+	return c.queue
+}
+
+// count adds a block to the sums of what was sent.
+func (h *hall) count(from *node, block event) {
+	bytes := int64(block.bytes)
+	if from.id == server {
+		h.result.Server += bytes
+	}
+	if len(h.racks) > 1 && from.rack != h.nodes[block.who].rack {
+		h.result.Core += bytes
+	}
+}
+
+// leave, enter and near are a block's way after its sender's uplink. Each is its
+// arrival at a link: what comes first passes first.
+func (h *hall) leave(e event) {
+	from := h.nodes[h.nodes[e.who].conns[e.peer].to]
+	e.kind = enters
+	if from.rack < 0 { // the server stands beside the core
+		h.enter(e)
+		return
+	}
+	h.at(h.racks[from.rack].up.pass(h.now, e.bytes), e)
+}
+
+func (h *hall) enter(e event) {
+	e.kind = nearby
+	to := h.nodes[e.who]
+	if to.rack < 0 {
+		h.near(e)
+		return
+	}
+	h.at(h.racks[to.rack].down.pass(h.now, e.bytes), e)
+}
+
+func (h *hall) near(e event) {
+	e.kind = arrived
+	h.at(h.nodes[e.who].down.pass(h.now, e.bytes), e)
+}

@@ -1,0 +1,290 @@
+package sim
+
+import (
+	"net/netip"
+	"time"
+
+	"swarmboot/peerd/announce"
+	"swarmboot/peerd/swarm/schedule"
+)
+
+// What a session (peerd/swarm) adds to its schedule.
+const (
+	queueBytes = 256 << 10 // outstanding at a peer, below which it's asked for one more piece
+	maxConns   = 50        // of a machine
+	seedConns  = 1000      // of the seeder
+	tick       = 50 * nanos(time.Millisecond)
+	word       = 300 * nanos(time.Microsecond) // until a message arrives
+	wanted     = announce.DefaultWanted
+)
+
+// server is the seeder's number. It stands in no rack.
+const server = 0
+
+// A node is one machine, or the server.
+type node struct {
+	id, rack int32
+	alive    bool
+	*schedule.Schedule
+	has   []bool
+	left  int // pieces
+	conns []conn
+	open  int // of those
+
+	up, down pipe
+	turns    []int32 // connections that have something to send, in turn
+	sending  bool
+
+	began, booted, completed nanos // -1: not yet
+	reading                  int   // place in the boot's trace
+	waits                    bool  // for that piece
+	since                    nanos
+}
+
+// A conn is one end of a connection.
+type conn struct {
+	to, back int32 // the other end: whose, and which of its conns
+	open     bool
+	turn     bool // it is among turns
+	owed     int32
+	queue    []upload
+}
+
+// An upload is what the other end has asked for.
+type upload struct{ piece, left int32 }
+
+// connect joins two nodes, if both have room, and tells each what the other
+// has.
+func (h *hall) connect(a, b int32) {
+	m, n := h.nodes[a], h.nodes[b]
+	if a == b || !m.alive || !n.alive || !m.room() || !n.room() {
+		return
+	}
+	for _, c := range m.conns {
+		if c.open && c.to == b {
+			return
+		}
+	}
+	i, j := int32(len(m.conns)), int32(len(n.conns))
+	m.conns = append(m.conns, conn{to: b, back: j, open: true})
+	n.conns = append(n.conns, conn{to: a, back: i, open: true})
+	m.open++
+	n.open++
+	h.meet(m, n, i)
+	h.meet(n, m, j)
+}
+
+func (n *node) room() bool {
+	if n.id == server {
+		return n.open < seedConns
+	}
+	return n.open < maxConns
+}
+
+// meet tells n's schedule about its new connection to other.
+func (h *hall) meet(n, other *node, i int32) {
+	if n.id == server {
+		return
+	}
+	n.Join(schedule.Peer(i), other.id == server)
+	if other.id == server {
+		return
+	}
+	for piece, has := range other.has {
+		if has && !n.has[piece] {
+			n.Offers(schedule.Peer(i), piece)
+		}
+	}
+}
+
+// decide does what a machine's schedule decides.
+func (h *hall) decide(n *node) {
+	if n.id == server || !n.alive {
+		return
+	}
+	now := h.time()
+	for {
+		f, ok := n.Next(now, func(id schedule.Peer) bool {
+			c := &n.conns[id]
+			return c.open && c.owed < queueBytes
+		})
+		if !ok {
+			return
+		}
+		c := &n.conns[f.Peer]
+		c.owed += h.length
+		h.in(word, event{kind: asked, who: c.to, peer: c.back, piece: int32(f.Piece)})
+		if c.to == server {
+			h.in(word, event{kind: coming, who: n.id, piece: int32(f.Piece)})
+		}
+	}
+}
+
+// ask puts a request into the queue of the connection that it came by.
+func (h *hall) ask(n *node, i, piece int32) {
+	c := &n.conns[i]
+	if !n.alive || !c.open {
+		return
+	}
+	c.queue = append(c.queue, upload{piece, h.length})
+	if !c.turn {
+		c.turn = true
+		n.turns = append(n.turns, i)
+	}
+	if !n.sending {
+		h.send(n)
+	}
+}
+
+// arrive takes a block.
+func (h *hall) arrive(n *node, e event) {
+	c := &n.conns[e.peer]
+	if !n.alive || !c.open {
+		return
+	}
+	if n.has[e.piece] {
+		h.result.Duplicate += int64(e.bytes)
+		c.owed = max(0, c.owed-e.bytes)
+		return
+	}
+	low := c.owed >= queueBytes && c.owed-e.bytes < queueBytes
+	c.owed = max(0, c.owed-e.bytes)
+	if e.last {
+		h.have(n, e.piece)
+	}
+	if low || e.last {
+		h.decide(n)
+	}
+}
+
+// have takes a piece that is complete, and tells the peers.
+func (h *hall) have(n *node, piece int32) {
+	for _, id := range n.Asked(int(piece)) {
+		h.forget(&n.conns[id], piece)
+	}
+	n.has[piece] = true
+	n.left--
+	n.Have(int(piece))
+	h.in(word, event{kind: told, who: n.id, piece: piece})
+	if n.left == 0 {
+		n.completed = h.now
+		h.settle(n)
+	}
+	if n.waits && h.trace[n.reading] == piece {
+		h.result.wait(h.now - n.since)
+		n.waits = false
+		n.Demand(nil, h.time())
+		h.in(h.think, event{kind: reads, who: n.id})
+		n.reading++
+	}
+}
+
+// forget takes back what is still asked for by this connection of a piece.
+func (h *hall) forget(c *conn, piece int32) {
+	queue := h.nodes[c.to].conns[c.back].queue
+	for _, u := range queue {
+		if u.piece == piece {
+			c.owed = max(0, c.owed-u.left)
+		}
+	}
+}
+
+// tell lets a machine's peers know that it has a piece.
+func (h *hall) tell(n *node, piece int32) {
+	for i := range n.conns {
+		c := &n.conns[i]
+		other := h.nodes[c.to]
+		if !c.open || c.to == server || other.has[piece] {
+			continue
+		}
+		other.Offers(schedule.Peer(c.back), int(piece))
+		// With its queue full this peer can't be asked, but for demand.
+		if other.waits || other.conns[c.back].owed < queueBytes {
+			h.decide(other)
+		}
+	}
+}
+
+// warn lets a machine's peers know that it is fetching a piece.
+func (h *hall) warn(n *node, piece int32) {
+	for i := range n.conns {
+		if c := &n.conns[i]; c.open && c.to != server {
+			h.nodes[c.to].Coming(int(piece), h.time())
+		}
+	}
+}
+
+// read lets the boot go on: think, read a piece, think.
+func (h *hall) read(n *node) {
+	if !n.alive {
+		return
+	}
+	if n.reading == len(h.trace) {
+		n.booted = h.now
+		if h.Full {
+			n.SetFull(true)
+		}
+		h.settle(n)
+		h.decide(n)
+		return
+	}
+	piece := h.trace[n.reading]
+	if n.has[piece] {
+		n.reading++
+		h.in(h.think, event{kind: reads, who: n.id})
+		return
+	}
+	n.waits, n.since = true, h.now
+	n.Demand([]int{int(piece)}, h.time())
+	h.decide(n)
+}
+
+// say announces a machine to the tracker and dials whom that names.
+func (h *hall) say(n *node) {
+	if !n.alive {
+		return
+	}
+	answer, _ := h.tracker.Announce(announce.Request{Address: address(n.id), Left: int64(n.left), Wanted: wanted}, h.time())
+	for _, a := range answer.Peers {
+		h.connect(n.id, number(a))
+	}
+	h.in(nanos(answer.Interval), event{kind: announces, who: n.id})
+	h.decide(n)
+}
+
+// begin switches a machine on.
+func (h *hall) begin(n *node) {
+	n.alive, n.began = true, h.now
+	h.say(n)
+	h.in(0, event{kind: reads, who: n.id})
+	h.in(tick, event{kind: ticks, who: n.id})
+}
+
+// die switches a machine off. Its peers notice at once, as when a process ends.
+func (h *hall) die(n *node) {
+	n.alive = false
+	for i := range n.conns {
+		c := &n.conns[i]
+		if !c.open {
+			continue
+		}
+		other := h.nodes[c.to]
+		c.open, other.conns[c.back].open = false, false
+		other.open--
+		if other.id != server {
+			other.Leave(schedule.Peer(c.back))
+			h.decide(other)
+		}
+	}
+	h.settle(n)
+}
+
+// address is a machine's; number is the machine of an address.
+func address(id int32) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(id >> 16), byte(id >> 8), byte(id)}), 6881)
+}
+
+func number(a netip.AddrPort) int32 {
+	b := a.Addr().As4()
+	return int32(b[1])<<16 | int32(b[2])<<8 | int32(b[3])
+}

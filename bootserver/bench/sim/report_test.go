@@ -1,0 +1,111 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// big is a hall on a network of 1 Gbit/s that boots an image of which 120 MiB
+// are hot, as in the table of docs/bench/sim.md.
+var big = Hall{
+	Link: 125e6, PieceBytes: 256 << 10, BlockBytes: 64 << 10, Pieces: 960, Hot: 480, Compute: 0.5, Seed: 1,
+}
+
+// A goal is what a hall has to keep to; 0: it has no goal there.
+type goal struct{ ratio, copies, core float64 }
+
+// A run is one line of the report.
+type run struct {
+	what string
+	hall Hall
+	goal goal
+}
+
+// runs are all of the report, the largest last.
+func runs() (all []run) {
+	add := func(what string, g goal, change func(*Hall)) {
+		h := big
+		change(&h)
+		all = append(all, run{what, h, g})
+	}
+	for _, n := range []int{1, 8, 32, 128, 1000} {
+		g := goal{ratio: 1.3, copies: 1.1}
+		if n > 32 {
+			g.copies = 1.2
+		}
+		add("bound by the network, C = 0.5 W/c", g, func(h *Hall) { h.Machines = n })
+	}
+	for _, n := range []int{32, 1000} {
+		add("bound by thinking, C = 4 W/c", goal{ratio: 1.05, copies: 1.2}, func(h *Hall) { h.Machines, h.Compute = n, 4 })
+	}
+	add("switched on within 5 s", goal{ratio: 1.3, copies: 1.2}, func(h *Hall) { h.Machines, h.Stagger = 128, 5*time.Second })
+	add("a tenth dies", goal{ratio: 2, copies: 1.2}, func(h *Hall) { h.Machines, h.Die = 128, 0.1 })
+	for _, blind := range []bool{true, false} {
+		add("4 racks, uplinks of a quarter", goal{ratio: 1.3, copies: 1.2, core: 1.5}, func(h *Hall) {
+			h.Machines, h.Racks, h.Uplink, h.Blind = 32, 4, 2*h.Link, blind
+		})
+	}
+	add("250 racks, uplinks of a quarter", goal{ratio: 1.25, copies: 1.2, core: 1.5}, func(h *Hall) {
+		h.Machines, h.Racks, h.Uplink = 10000, 250, 10*h.Link
+	})
+	return all
+}
+
+// TestBench writes docs/bench/sim.md.
+func TestBench(t *testing.T) {
+	dir := os.Getenv("SWARMBOOT_BENCH")
+	if dir == "" {
+		t.Skip("writes a report: make bench-sim")
+	}
+	var b strings.Builder
+	fmt.Fprint(&b, head)
+	for _, run := range runs() {
+		r := run.hall.Boot()
+		line := run.line(r)
+		t.Log(line, r.Took.Round(time.Second), r.Events)
+		fmt.Fprintln(&b, line)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "sim.md"), []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const head = `# Halls of machines, simulated
+
+Made by ` + "`make bench-sim`" + `: the scheduler and the tracker of real machines under virtual time (bootserver/bench/sim). Links of
+1 Gbit/s, pieces of 256 KiB, a boot that reads 120 MiB (W). The bound is the least time that any scheme needs for the last
+machine. Copies are of W; core is what crosses between racks, of one W for each rack. **Bold** falls short of the goal.
+
+| machines | | last boot, of the bound | goal | copies by the server | goal | core | goal | twice | longest wait of a read |
+|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|
+`
+
+// line is a run's line of the table.
+func (run run) line(r Result) string {
+	cell := func(got, limit float64) string {
+		switch {
+		case limit == 0:
+			return fmt.Sprintf("%.2f | ", got)
+		case got > limit:
+			return fmt.Sprintf("**%.2f** | %.2f", got, limit)
+		}
+		return fmt.Sprintf("%.2f | %.2f", got, limit)
+	}
+	what := run.what
+	if r.Blind {
+		what += ", tracker without racks"
+	}
+	if missing := r.Machines - r.Booted; missing > 0 {
+		what += fmt.Sprintf("; %d did not boot", missing)
+	}
+	core := " | "
+	if r.Racks > 1 {
+		core = cell(r.CoreCopies(), run.goal.core)
+	}
+	return fmt.Sprintf("| %d | %s | %s | %s | %s | %.1f %% | %.2f s |", r.Machines, what,
+		cell(r.Ratio(), run.goal.ratio), cell(r.Copies(), run.goal.copies), core, 100*r.Duplicates(), r.LongestWait.Seconds())
+}
