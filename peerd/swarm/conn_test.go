@@ -3,142 +3,197 @@ package swarm
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
+	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"swarmboot/images"
-	"swarmboot/peerd/swarm/schedule"
 )
 
-// message encodes a message of the wire protocol.
+// hollow is an empty Store that keeps nothing.
+type hollow struct{}
+
+func (hollow) Has(int) bool                      { return false }
+func (hollow) Put(int, []byte) error             { return nil }
+func (hollow) ReadAt([]byte, int64) (int, error) { return 0, errors.New("nothing is there") }
+
+// meet is a conn with a peer in a session of ten pieces of two blocks.
+func meet(t testing.TB) (c *conn, peer net.Conn) {
+	pieces := images.Pieces{Size: 10 * 2 * blockLength, Length: 2 * blockLength}
+	s := newSession(&Port{}, Config{Pieces: pieces, Store: hollow{}, Log: slog.New(slog.DiscardHandler)}, [20]byte{})
+	s.ctx = t.Context()
+	ours, peer := net.Pipe()
+	t.Cleanup(func() { ours.Close(); peer.Close() })
+	c = newConn(ours, s, [20]byte{1}, false)
+	s.conns[c.id] = c
+	return c, peer
+}
+
+// message encodes any message.
 func message(id byte, body ...byte) []byte {
 	return append(append(binary.BigEndian.AppendUint32(nil, uint32(1+len(body))), id), body...)
 }
 
-func have(piece byte) []byte { return message(msgHave, 0, 0, 0, piece) }
-
-// meet connects a conn in a session of ten pieces with a peer that has said its
-// handshake.
-func meet(t testing.TB) (c *conn, peer net.Conn, s *Session) {
-	s = &Session{
-		cfg:      Config{Pieces: images.Pieces{Size: 10 * images.MinPieceLength, Length: images.MinPieceLength}},
-		schedule: schedule.New(10, nil, 1),
-		arriving: make(map[string]*conn),
-		conns:    make(map[schedule.Peer]*conn),
+func TestHandshake(t *testing.T) {
+	want := handshake{infohash: [20]byte{1, 2}, peerID: [20]byte{3, 4}, extended: true}
+	if got, err := readHandshake(bytes.NewReader(want.encode())); err != nil || got != want {
+		t.Errorf("readHandshake = %v, %v; want %v", got, err, want)
 	}
-	s.buffers = newBuffers(s)
-	s.inbox.wake = make(chan struct{}, 1)
-	ours, peer := net.Pipe()
-	t.Cleanup(func() { ours.Close(); peer.Close() })
-	c = newConn(ours, func([20]byte) *Session { return s })
-	go peer.Write(make([]byte, handshakeLen))
-	if _, err := io.ReadFull(c, make([]byte, handshakeLen)); err != nil {
-		t.Fatal(err)
-	}
-	s.work()
-	delete(s.arriving, c.RemoteAddr().String())
-	c.id = 1
-	s.conns[1] = c
-	s.schedule.Join(1, false)
-	return c, peer, s
-}
-
-// expect reads what the library would.
-func expect(t *testing.T, c *conn, want []byte) {
-	t.Helper()
-	got := make([]byte, len(want))
-	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, want) {
-		t.Fatalf("the library reads %v, %v; want %v", got, err, want)
-	}
-}
-
-func TestConnHidesPiecesAndReveals(t *testing.T) {
-	c, peer, s := meet(t)
-	unchoke, keepAlive := message(1), []byte{0, 0, 0, 0}
-	go peer.Write(bytes.Join([][]byte{
-		message(msgBitfield, 0b10000000, 0b01000000), have(3), unchoke, keepAlive,
-	}, nil))
-	expect(t, c, append(unchoke, keepAlive...))
-	s.work()
-	s.schedule.SetFull(true)
-	offered := make(map[int]bool)
-	for {
-		f, ok := s.schedule.Next(time.Now(), func(schedule.Peer) bool { return true })
-		if !ok {
-			break
+	foreign, slow := want.encode(), want.encode()
+	foreign[1], slow[27] = 'b', 0
+	for name, b := range map[string][]byte{"another protocol": foreign, "no fast extension": slow, "short": want.encode()[1:]} {
+		if _, err := readHandshake(bytes.NewReader(b)); err == nil {
+			t.Errorf("%s: readHandshake = nil; want an error", name)
 		}
-		offered[f.Piece] = true
 	}
-	if len(offered) != 3 || !offered[0] || !offered[9] || !offered[3] {
-		t.Errorf("the peer offers %v; want 0, 3 and 9", offered)
-	}
+}
 
-	// A Read that waits for the peer is woken.
-	read := make(chan []byte)
+func TestPiecesRoundTrip(t *testing.T) {
+	for _, want := range [][]int{nil, {0}, {3, 8, 9}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9}} {
+		b := appendPieces(nil, 10, func(piece int) bool { return slices.Contains(want, piece) })
+		if got, err := decodePieces(b[4], b[5:], 10); err != nil || !slices.Equal(got, want) {
+			t.Errorf("decodePieces(%v) = %v, %v; want %v", b, got, err, want)
+		}
+	}
+}
+
+func TestExtensionsRoundTrip(t *testing.T) {
+	b := appendExtensions(nil)
+	if got, err := decodeExtensions(b[6:]); err != nil || got != fetchingNumber {
+		t.Errorf("decodeExtensions = %d, %v; want %d", got, err, fetchingNumber)
+	}
+}
+
+// A block that was asked for reaches its piece, the last one the judges; what
+// wasn't asked for, or came before, is thrown away.
+func TestBlocks(t *testing.T) {
+	c, peer := meet(t)
+	blocks := c.session.assembly.missing(3)
+	c.ask(blocks[:1])
+	send := func(k block, fill byte) {
+		peer.Write(append(appendPieceHeader(nil, k), bytes.Repeat([]byte{fill}, k.length)...))
+	}
 	go func() {
-		b := make([]byte, len(have(9)))
-		io.ReadFull(c, b)
-		read <- b
+		send(blocks[1], 9) // not asked for
+		send(blocks[0], 1)
+		send(blocks[0], 9) // twice
+		c.ask(blocks[1:])
+		send(blocks[1], 2)
+		peer.Close()
 	}()
-	c.reveal(9, 100)
-	if got := <-read; !bytes.Equal(got, have(9)) {
-		t.Errorf("the library reads %v; want that the peer has piece 9", got)
+	ended := make(chan error)
+	go func() { ended <- c.read() }()
+	select {
+	case u := <-c.session.whole:
+		want := append(bytes.Repeat([]byte{1}, blockLength), bytes.Repeat([]byte{2}, blockLength)...)
+		if u.piece != 3 || !bytes.Equal(u.data, want) {
+			t.Errorf("piece %d came with wrong bytes", u.piece)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("no piece came")
 	}
+	if err := <-ended; err != io.EOF {
+		t.Errorf("read = %v", err)
+	}
+	if got := c.session.Stats(); got.Duplicates != 2*blockLength || got.FromPeers != 2*blockLength {
+		t.Errorf("%+v; want two blocks, and two for nothing", got)
+	}
+}
 
-	// In the middle of a message it waits for its end.
-	block := message(msgPiece, append([]byte{0, 0, 0, 9, 0, 0, 0, 0}, make([]byte, 60)...)...)
-	go peer.Write(block[:20])
-	expect(t, c, block[:20])
-	c.reveal(3, 50)
-	go peer.Write(block[20:])
-	expect(t, c, append(block[20:], have(3)...))
-	if c.outstanding != 100-60+50 {
-		t.Errorf("%d bytes are outstanding; want 90", c.outstanding)
+// Two conns may bring the blocks of one piece, and one may leave it half done.
+func TestAssemblyOfTwo(t *testing.T) {
+	a := newAssembly(func(int) int { return 2*blockLength + 5 })
+	alice, bob := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	first := a.missing(7)
+	if len(first) != 3 || first[2].length != 5 {
+		t.Fatalf("missing = %v; want three blocks, the last of 5 bytes", first)
 	}
-	c.forget(9)
-	c.forget(3)
-	if c.outstanding != 0 || c.silent(time.Now().Add(time.Hour)) != 0 {
-		t.Errorf("%d bytes are outstanding after all is forgotten", c.outstanding)
+	for i, giver := range []netip.Addr{alice, bob} {
+		u, _ := a.arrive(first[i])
+		if a.arrived(u, first[i], giver, i == 0) {
+			t.Errorf("block %d was the last", i)
+		}
+	}
+	if got := a.missing(7); !slices.Equal(got, first[1:]) {
+		t.Errorf("missing = %v; want %v", got, first[1:])
+	}
+	for i, k := range first[1:] {
+		u, _ := a.arrive(k)
+		if again, _ := a.arrive(k); again != nil {
+			t.Error("a block arrives twice")
+		}
+		if last := a.arrived(u, k, bob, true); last != (i == 1) {
+			t.Errorf("arrived(%v) = %v", k, last)
+		}
+		if i == 1 && !slices.Equal(u.givers, []netip.Addr{alice, bob}) {
+			t.Errorf("the piece is of %v; want both", u.givers)
+		}
 	}
 }
 
 func TestConnRefuses(t *testing.T) {
-	for name, bytes := range map[string][]byte{
-		"long bitfield":     message(msgBitfield, make([]byte, 100)...),
-		"short bitfield":    message(msgBitfield, 1),
-		"HAVE of two bytes": message(msgHave, 0, 1),
-		"HAVE ALL of what":  message(msgHaveAll, 1),
-		"block of nothing":  message(msgPiece, 1),
-		"endless bitfield":  {0xff, 0xff, 0xff, 0xff, msgBitfield},
+	for name, sent := range map[string][]byte{
+		"a piece that isn't there":  message(msgHave, 0, 0, 0, 10),
+		"half a have":               message(msgHave, 0, 0),
+		"a short bitfield":          message(msgBitfield, 0xff),
+		"a request behind the end":  appendMessage(nil, msgRequest, 9, 2*blockLength-1, 2),
+		"a request of nothing":      appendMessage(nil, msgRequest, 9, 0, 0),
+		"a request that is large":   appendMessage(nil, msgRequest, 0, 0, maxBlock+1),
+		"a block that is large":     appendPieceHeader(nil, block{0, 0, blockLength + 1}),
+		"a message without an end":  {0xff, 0xff, 0xff, 0xff, msgHave},
+		"an endless block":          {0xff, 0xff, 0xff, 0xff, msgPiece, 0, 0, 0, 0, 0, 0, 0, 0},
+		"a choke":                   message(msgChoke),
+		"extensions that are none":  message(msgExtended, 0, 'x'),
+		"a block without a place":   message(msgPiece, 0),
+		"a request without a block": message(msgRequest),
+		"a bitfield of other sizes": message(msgHaveAll, 1),
 	} {
-		c, peer, _ := meet(t)
-		go peer.Write(bytes)
-		if n, err := c.Read(make([]byte, 100)); err == nil {
-			t.Errorf("%s: the library reads %d bytes; want an error", name, n)
+		c, peer := meet(t)
+		go func() { peer.Write(sent); peer.Close() }()
+		if err := c.read(); strings.Contains(err.Error(), "EOF") {
+			t.Errorf("%s: read = %v; want a refusal", name, err)
 		}
 	}
 }
 
-// Whatever a peer sends, the library sees whole messages, and none about pieces
-// that weren't revealed.
+// The queue is what comes in queueTime.
+func TestMeter(t *testing.T) {
+	var m meter
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	if got := m.queue(); got != minQueue {
+		t.Errorf("queue of an unknown peer = %d; want %d", got, minQueue)
+	}
+	m.begin(now)
+	for range 200 { // 16 KiB each 5 ms: 3.3 MB/s
+		now = now.Add(5 * time.Millisecond)
+		m.count(blockLength, now, false)
+	}
+	if got := m.queue(); got < 9*blockLength || got > 11*blockLength {
+		t.Errorf("queue at ten blocks in 50 ms = %d blocks", got/blockLength)
+	}
+}
+
+// Whatever a peer sends, the session stays as it is.
 func FuzzConn(f *testing.F) {
-	f.Add(have(3))
-	f.Add(append(message(msgBitfield, 0xff, 0xc0), message(1)...))
+	f.Add(message(msgHave, 0, 0, 0, 3))
+	f.Add(append(message(msgBitfield, 0xff, 0xc0), message(msgUnchoke)...))
 	f.Add(append(message(msgPiece, 0, 0, 0, 1, 0, 0, 0, 0, 7), message(msgHaveAll)...))
+	f.Add(append(appendMessage(nil, msgRequest, 1, 0, blockLength), appendMessage(nil, msgCancel, 1, 0, blockLength)...))
+	f.Add(appendExtensions(nil))
+	f.Add(appendExtended(nil, fetchingNumber, []byte{0, 0, 0, 200}))
 	f.Add([]byte{0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4})
 	f.Fuzz(func(t *testing.T, sent []byte) {
-		c, peer, s := meet(t)
+		c, peer := meet(t)
+		c.ask(c.session.assembly.missing(1)[:1])
 		go func() { peer.Write(sent); peer.Close() }()
-		got, _ := io.ReadAll(c)
-		s.work()
-		for len(got) >= 5 {
-			n := int(binary.BigEndian.Uint32(got))
-			if id := got[4]; n > 0 && (id == msgHave || id == msgBitfield || id == msgHaveAll || id == msgHaveNone) {
-				t.Fatalf("the library sees message %d about the peer's pieces", id)
-			}
-			got = got[min(len(got), 4+n):]
-		}
+		c.read()
+		c.session.work()
+		c.session.fetch()
 	})
 }

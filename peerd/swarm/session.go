@@ -1,30 +1,23 @@
 package swarm
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/anacrolix/torrent"
-	"github.com/anacrolix/torrent/bencode"
-	"github.com/anacrolix/torrent/metainfo"
-	pp "github.com/anacrolix/torrent/peer_protocol"
-
+	"swarmboot/images"
 	"swarmboot/peerd/swarm/schedule"
 )
-
-// fetchingProtocol is an extension message (BEP 10) between machines: the four
-// bytes are a piece that the sender is fetching from the seeder. Others who need
-// it wait for the sender to have it. Without it, machines that boot in step ask
-// the seeder for the same pieces at the same moment.
-const fetchingProtocol pp.ExtensionName = "swarmboot_fetching"
 
 const (
 	// tick is how often deadlines are looked at; all else is driven by events.
@@ -34,12 +27,12 @@ const (
 	// has at most a few blocks to send; at 1 Mbit/s one takes 0.13 s.
 	silence = 5 * time.Second
 
-	// redial is how long after losing the seeder it's dialled again.
-	redial = time.Second
-
 	// strikes is how many damaged pieces a machine may send. One may have been
 	// damaged in its memory or on the way.
 	strikes = 2
+
+	// judges is how many pieces are checked at the same time.
+	judges = 2
 )
 
 // A Session is this computer's part in the swarm of one image. All that happens
@@ -49,9 +42,11 @@ type Session struct {
 	port     *Port
 	own      bool // the port is this session's alone
 	cfg      Config
+	log      *slog.Logger
 	infohash [20]byte
-	buffers  *buffers
-	torrent  *torrent.Torrent
+	assembly *assembly
+	whole    chan *unfinished // pieces for the judges
+	complete chan struct{}    // closed when no piece is missing
 
 	inbox struct {
 		sync.Mutex
@@ -59,23 +54,24 @@ type Session struct {
 		wake chan struct{} // holds one token when todo isn't empty
 	}
 
-	fromPeers, fromServer, rejected atomic.Int64
-	peers                           atomic.Int64
+	peers                 atomic.Int64
+	fromPeers, fromServer atomic.Int64 // bytes
+	uploaded, duplicates  atomic.Int64 // bytes
+	rejected              atomic.Int64
+
+	ctx context.Context // done when the session ends
+	wg  sync.WaitGroup  // of all that the session has started
+
+	mu   sync.Mutex
+	open map[*conn]struct{} // nil unless the session runs; guarded by mu
 
 	// State of Run's goroutine.
-	schedule *schedule.Schedule
-	arriving map[string]*conn // not yet adopted by the library, by remote address
-	conns    map[schedule.Peer]*conn
-	nextID   schedule.Peer
-	strikes  map[netip.Addr]int
-	dialled  time.Time // when the seeder was last dialled
-	err      error     // why the session ends by itself
-}
-
-// libraryPeer is what a session needs of torrent.PeerConn.
-type libraryPeer interface {
-	Close() error
-	WriteExtendedMessage(name pp.ExtensionName, payload []byte) error
+	schedule   *schedule.Schedule
+	conns      map[schedule.Peer]*conn
+	nextID     schedule.Peer
+	candidates map[netip.AddrPort]*candidate
+	strikes    map[netip.Addr]int
+	err        error // why the session ends by itself
 }
 
 // New opens the port of a session. Run must be called to work and to close it.
@@ -103,23 +99,19 @@ func newAlone(cfg Config, link func(net.Conn) net.Conn) (*Session, error) {
 
 func newSession(p *Port, cfg Config, infohash [20]byte) *Session {
 	s := &Session{
-		port:     p,
-		cfg:      cfg,
-		infohash: infohash,
-		schedule: schedule.New(cfg.Pieces.Count(), cfg.Profile, rand.Uint64()),
-		arriving: make(map[string]*conn),
-		conns:    make(map[schedule.Peer]*conn),
-		strikes:  make(map[netip.Addr]int),
+		port: p, cfg: cfg, log: cfg.Log, infohash: infohash,
+		assembly: newAssembly(cfg.Pieces.Len), whole: make(chan *unfinished), complete: make(chan struct{}),
+		schedule: schedule.New(cfg.Pieces.Count(), cfg.Profile, rand.Uint64()), conns: make(map[schedule.Peer]*conn),
+		candidates: make(map[netip.AddrPort]*candidate), strikes: make(map[netip.Addr]int),
 	}
-	s.buffers = newBuffers(s)
+	if s.log == nil {
+		s.log = slog.Default()
+	}
 	s.inbox.wake = make(chan struct{}, 1)
 	for piece := range cfg.Pieces.Count() {
 		if cfg.Store.Has(piece) {
-			s.schedule.Have(piece)
+			s.have(piece)
 		}
-	}
-	if s.cfg.Log == nil {
-		s.cfg.Log = slog.Default()
 	}
 	return s
 }
@@ -127,10 +119,10 @@ func newSession(p *Port, cfg Config, infohash [20]byte) *Session {
 // Run fetches and serves until ctx is done or the store fails, and returns
 // after all it started has ended. A requested stop is not an error.
 func (s *Session) Run(ctx context.Context) error {
-	defer s.close()
-	if err := s.start(); err != nil {
-		return err
-	}
+	var cancel context.CancelFunc
+	s.ctx, cancel = context.WithCancel(ctx)
+	defer s.close(cancel)
+	s.start()
 	ticks := time.NewTicker(tick)
 	defer ticks.Stop()
 	for s.err == nil {
@@ -150,47 +142,61 @@ func (s *Session) Run(ctx context.Context) error {
 	return s.err
 }
 
-// start adds the torrent to the library and looks for peers.
-func (s *Session) start() error {
-	var meta metainfo.MetaInfo
-	if err := bencode.Unmarshal(s.cfg.Torrent, &meta); err != nil {
-		return fmt.Errorf("swarm: torrent: %w", err)
+// start lets connections in and looks for peers.
+func (s *Session) start() {
+	s.mu.Lock()
+	s.open = make(map[*conn]struct{})
+	s.mu.Unlock()
+	for range judges {
+		s.wg.Go(s.judgeAll)
 	}
-	s.torrent, _ = s.port.client.AddTorrentOpt(torrent.AddTorrentOpts{
-		InfoHash:                 s.infohash,
-		InfoBytes:                meta.InfoBytes,
-		Storage:                  s.buffers,
-		DisableInitialPieceCheck: true,
-	})
-	if s.torrent.Info() == nil {
-		return fmt.Errorf("swarm: the torrent client refuses torrent %x", s.infohash)
+	if s.cfg.Seeder.IsValid() {
+		s.candidates[s.cfg.Seeder] = &candidate{}
 	}
-	if !s.cfg.Seeder.IsValid() {
-		s.torrent.SetMaxEstablishedConns(seederConns)
-	}
-	s.torrent.DownloadAll() // from nobody yet: see conn
-	s.watch(time.Now())
-	for _, peer := range s.cfg.Peers {
-		s.torrent.AddPeers([]torrent.PeerInfo{{Addr: peer, Source: torrent.PeerSourceDirect}})
-	}
+	s.known(s.cfg.Peers...)
 	if s.cfg.Tracker != "" {
-		s.torrent.AddTrackers([][]string{{s.cfg.Tracker}})
+		s.wg.Go(func() { s.announce(s.ctx) })
 	}
-	return nil
 }
 
-// seederConns lets a few racks fetch from the seeder at once. Machines have
-// fewer, as the exchange among them needs no more.
-const seederConns = 1000
-
 // close ends what start began.
-func (s *Session) close() {
+func (s *Session) close(cancel context.CancelFunc) {
+	cancel()
 	s.port.leave(s)
+	s.mu.Lock()
+	for c := range s.open {
+		c.Close()
+	}
+	s.open = nil
+	s.mu.Unlock()
+	s.wg.Wait()
 	if s.own {
 		s.port.Close()
-	} else if s.torrent != nil {
-		s.torrent.Drop()
 	}
+}
+
+// attach takes a connection whose handshake is over.
+func (s *Session) attach(raw net.Conn, theirs handshake, dialled bool) error {
+	c := newConn(raw, s, theirs.peerID, dialled)
+	if theirs.extended {
+		c.out = appendExtensions(c.out)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open == nil {
+		raw.Close()
+		return errors.New("the session doesn't run")
+	}
+	s.open[c] = struct{}{}
+	s.post(func() { s.joined(c) })
+	s.wg.Go(func() {
+		c.run()
+		s.mu.Lock()
+		delete(s.open, c)
+		s.mu.Unlock()
+		s.post(func() { s.gone(c) })
+	})
+	return nil
 }
 
 // Addr is where the session listens.
@@ -198,14 +204,14 @@ func (s *Session) Addr() netip.AddrPort { return s.port.Addr() }
 
 // Demand replaces the set of pieces that reads wait for.
 func (s *Session) Demand(pieces []int) {
-	pieces = append([]int(nil), pieces...)
+	pieces = slices.Clone(pieces)
 	s.post(func() { s.schedule.Demand(pieces, time.Now()) })
 }
 
 // Elsewhere replaces the set of pieces that come by another way and are not to
 // be fetched, even if a read waits for them.
 func (s *Session) Elsewhere(pieces []int) {
-	pieces = append([]int(nil), pieces...)
+	pieces = slices.Clone(pieces)
 	s.post(func() { s.schedule.Elsewhere(pieces) })
 }
 
@@ -216,8 +222,7 @@ func (s *Session) Have(piece int) {
 		return
 	}
 	s.post(func() {
-		s.torrent.Piece(piece).UpdateCompletion()
-		s.buffers.take(piece)
+		s.assembly.drop(piece)
 		s.done(piece)
 	})
 }
@@ -230,18 +235,14 @@ func (s *Session) SetPace(p Pace) {
 
 // Stats tells what the session has done so far.
 func (s *Session) Stats() Stats {
-	stats := Stats{
+	return Stats{
 		Peers:      int(s.peers.Load()),
 		FromPeers:  s.fromPeers.Load(),
 		FromServer: s.fromServer.Load(),
+		Uploaded:   s.uploaded.Load(),
+		Duplicates: s.duplicates.Load(),
 		Rejected:   int(s.rejected.Load()),
 	}
-	if t, ok := s.port.client.Torrent(s.infohash); ok {
-		wire := t.Stats()
-		stats.Uploaded = wire.BytesWrittenData.Int64()
-		stats.Duplicates = wire.BytesReadData.Int64() - wire.BytesReadUsefulData.Int64()
-	}
-	return stats
 }
 
 // post puts something to do into the inbox. It never waits.
@@ -274,11 +275,12 @@ func (s *Session) fetch() {
 		if !ok {
 			return
 		}
-		c := s.conns[f.Peer]
-		if f.Demand {
-			s.torrent.Piece(f.Piece).SetPriority(torrent.PiecePriorityNow)
+		blocks := s.assembly.missing(f.Piece)
+		if len(s.schedule.Asked(f.Piece)) > 1 {
+			slices.Reverse(blocks) // so that two who give one piece meet in its middle
 		}
-		c.reveal(f.Piece, s.cfg.Pieces.Len(f.Piece))
+		c := s.conns[f.Peer]
+		c.ask(blocks)
 		if c.seeder {
 			s.tell(f.Piece)
 		}
@@ -289,62 +291,66 @@ func (s *Session) fetch() {
 func (s *Session) tell(piece int) {
 	payload := binary.BigEndian.AppendUint32(nil, uint32(piece))
 	for _, c := range s.conns {
-		if !c.seeder {
-			c.peer.WriteExtendedMessage(fetchingProtocol, payload) // an error: the peer has no such protocol, or not yet
+		if !c.seeder && c.fetching != 0 && !c.has[piece] {
+			c.send(appendExtended(nil, c.fetching, payload))
 		}
 	}
 }
 
-// heard takes what another machine told.
-func (s *Session) heard(payload []byte) {
-	if len(payload) != 4 {
-		return
-	}
-	piece := int(binary.BigEndian.Uint32(payload))
-	s.post(func() { s.schedule.Coming(piece, time.Now()) })
-}
-
-// watch looks after what no event tells: peers that have fallen silent, and the
-// seeder that must be dialled again.
+// watch looks after what no event tells: peers that have fallen silent, and
+// those to be dialled again.
 func (s *Session) watch(now time.Time) {
-	connected := !s.cfg.Seeder.IsValid()
 	for _, c := range s.conns {
-		connected = connected || c.seeder
 		if c.silent(now) > silence {
-			s.cfg.Log.Info("peer is silent", "peer", c.RemoteAddr())
-			c.peer.Close()
+			s.log.Info("peer is silent", "peer", c.RemoteAddr())
+			c.Close()
 		}
 	}
-	if !connected && !s.schedule.Complete() && now.Sub(s.dialled) >= redial {
-		s.dialled = now
-		s.torrent.AddPeers([]torrent.PeerInfo{{
-			Addr: s.cfg.Seeder, Source: torrent.PeerSourceDirect, Trusted: true,
-		}})
-	}
+	s.dialSome(now)
 }
 
-// joined takes a connection whose handshake is over.
+// joined takes a new connection. Two machines often dial each other at once;
+// then both keep the connection of the one with the higher peer id.
 func (s *Session) joined(c *conn) {
-	s.arriving[c.RemoteAddr().String()] = c
-}
-
-// adopted takes the library's view of a connection that it has accepted.
-func (s *Session) adopted(peer *torrent.PeerConn) {
-	remote := peer.RemoteAddr.String()
-	c := s.arriving[remote]
-	if c == nil {
-		return // closed in the meantime
+	limit := machineConns
+	if !s.cfg.Seeder.IsValid() {
+		limit = seederConns
 	}
-	delete(s.arriving, remote)
-	if s.strikes[address(remote)] >= strikes {
-		peer.Close()
+	if c.peerID == s.port.peerID || s.strikes[c.address] >= strikes || len(s.conns) >= limit {
+		c.Close()
 		return
 	}
-	c.id, c.peer, c.seeder = s.nextID, peer, s.isSeeder(remote)
+	for _, other := range s.conns {
+		if other.peerID != c.peerID {
+			continue
+		}
+		higher := bytes.Compare(s.port.peerID[:], c.peerID[:]) > 0
+		if other.dialled != c.dialled && c.dialled != higher {
+			c.Close()
+			return
+		}
+		s.gone(other)
+		other.Close()
+	}
+	c.id, c.seeder = s.nextID, s.cfg.Seeder.IsValid() && c.address == s.cfg.Seeder.Addr().Unmap()
 	s.nextID++
 	s.conns[c.id] = c
 	s.peers.Store(int64(len(s.conns)))
+	c.send(appendMessage(appendMessage(appendPieces(nil, s.cfg.Pieces.Count(), s.cfg.Store.Has), msgUnchoke), msgInterested))
+}
+
+// welcomed takes a peer's word that it will give what we ask for.
+func (s *Session) welcomed(c *conn) {
+	if s.conns[c.id] != c || c.unchoked {
+		return
+	}
+	c.unchoked = true
 	s.schedule.Join(c.id, c.seeder)
+	for piece, has := range c.has {
+		if has {
+			s.schedule.Offers(c.id, piece)
+		}
+	}
 }
 
 // offered takes what a peer says about its pieces.
@@ -353,15 +359,15 @@ func (s *Session) offered(c *conn, pieces []int) {
 		return
 	}
 	for _, piece := range pieces {
-		s.schedule.Offers(c.id, piece)
+		c.has[piece] = true
+		if c.unchoked {
+			s.schedule.Offers(c.id, piece)
+		}
 	}
 }
 
-// left takes a connection that is closed.
-func (s *Session) left(c *conn) {
-	if remote := c.RemoteAddr().String(); s.arriving[remote] == c {
-		delete(s.arriving, remote)
-	}
+// gone takes a connection that is closed.
+func (s *Session) gone(c *conn) {
 	if s.conns[c.id] != c {
 		return
 	}
@@ -370,12 +376,73 @@ func (s *Session) left(c *conn) {
 	s.schedule.Leave(c.id)
 }
 
-// done takes a piece that is in the store.
+// judge hands a piece to the judges. A connection waits here if the store is
+// slower than the network.
+func (s *Session) judge(u *unfinished) {
+	select {
+	case s.whole <- u:
+	case <-s.ctx.Done():
+	}
+}
+
+// judgeAll checks pieces and stores them until the session ends.
+func (s *Session) judgeAll() {
+	for {
+		select {
+		case u := <-s.whole:
+			err := s.cfg.Store.Put(u.piece, u.data)
+			s.post(func() { s.judged(u, err) })
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// judged takes what the store says about a piece.
+func (s *Session) judged(u *unfinished, err error) {
+	s.assembly.retire(u)
+	switch {
+	case err == nil:
+		s.done(u.piece)
+	case errors.Is(err, images.ErrBadPiece):
+		s.rejected.Add(1)
+		s.failed(u.piece, u.givers)
+	default:
+		s.err = fmt.Errorf("store piece %d: %w", u.piece, err)
+	}
+}
+
+// done takes a piece that is in the store, and announces it to who needs it and
+// to the seeder, which learns from it what has spread.
 func (s *Session) done(piece int) {
 	for _, id := range s.schedule.Asked(piece) {
 		s.conns[id].forget(piece)
 	}
+	s.have(piece)
+	for _, c := range s.conns {
+		if c.seeder || !c.has[piece] {
+			c.send(appendMessage(nil, msgHave, piece))
+		}
+	}
+}
+
+// have counts a piece that is in the store.
+func (s *Session) have(piece int) {
+	before := s.schedule.Complete()
 	s.schedule.Have(piece)
+	if s.schedule.Complete() && !before {
+		close(s.complete)
+	}
+}
+
+// left is how many bytes are missing.
+func (s *Session) left() (n int64) {
+	for piece := range s.cfg.Pieces.Count() {
+		if !s.cfg.Store.Has(piece) {
+			n += int64(s.cfg.Pieces.Len(piece))
+		}
+	}
+	return n
 }
 
 // failed takes a piece that came damaged. If one peer has sent all of it, that
@@ -383,35 +450,32 @@ func (s *Session) done(piece int) {
 // which is dialled again. A piece of several peers' blocks tells nothing about
 // any of them; it is fetched anew.
 func (s *Session) failed(piece int, givers []netip.Addr) {
-	s.cfg.Log.Warn("piece came damaged", "piece", piece, "peer", givers)
-	if len(givers) == 1 {
-		for _, c := range s.conns {
-			if c.address == givers[0] {
-				c.peer.Close()
-			}
-		}
-		if givers[0] != s.cfg.Seeder.Addr().Unmap() {
-			s.strikes[givers[0]]++
-		}
+	s.log.Warn("piece came damaged", "piece", piece, "peer", givers)
+	for _, id := range s.schedule.Asked(piece) {
+		s.conns[id].forget(piece)
 	}
 	s.schedule.Failed(piece, time.Now())
+	if len(givers) != 1 {
+		return
+	}
+	for _, c := range s.conns {
+		if c.address == givers[0] {
+			s.gone(c)
+			c.Close()
+		}
+	}
+	if givers[0] != s.cfg.Seeder.Addr().Unmap() {
+		s.strikes[givers[0]]++
+	}
 }
 
-// broken ends the session.
-func (s *Session) broken(err error) { s.err = err }
-
-// count notes useful bytes. The library calls it.
-func (s *Session) count(remote string, n int) {
-	if s.isSeeder(remote) {
+// count notes useful bytes.
+func (s *Session) count(c *conn, n int) {
+	if c.seeder {
 		s.fromServer.Add(int64(n))
 	} else {
 		s.fromPeers.Add(int64(n))
 	}
-}
-
-// isSeeder tells whether a remote address is the seeder's.
-func (s *Session) isSeeder(remote string) bool {
-	return s.cfg.Seeder.IsValid() && address(remote) == s.cfg.Seeder.Addr().Unmap()
 }
 
 // address is the host of a remote address; the port of an incoming connection

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -157,11 +158,18 @@ func runPeer(args []string) error {
 	ended := make(chan error, 1)
 	go func() { ended <- session.Run(ctx) }()
 	if *compute > 0 {
-		read := func(piece int) error { return store.wait(ctx, piece, session.Demand) }
+		var s stalls
+		read := func(piece int) error {
+			began := time.Now()
+			err := store.wait(ctx, piece, session.Demand)
+			s.add(slices.Contains(l.Profile, piece), time.Since(began).Seconds())
+			return err
+		}
 		if err := l.replay(read, *compute); err != nil {
 			return err
 		}
 		say("ready", nil)
+		say("stalls", s)
 	}
 	session.SetPace(swarm.Full)
 	for piece := range l.Pieces.Count() {
@@ -177,6 +185,27 @@ func runPeer(args []string) error {
 	err = <-ended
 	say("stats", stats)
 	return err
+}
+
+// stalls are how long reads have waited for pieces, in seconds.
+type stalls struct {
+	Hot, Other       float64 // for pieces of the profile, and for others
+	Longest          float64
+	HotReads, Others int // that waited
+}
+
+func (s *stalls) add(hot bool, seconds float64) {
+	if seconds < 0.001 {
+		return
+	}
+	s.Longest = max(s.Longest, seconds)
+	if hot {
+		s.Hot += seconds
+		s.HotReads++
+	} else {
+		s.Other += seconds
+		s.Others++
+	}
 }
 
 // store is a machine's swarm.Store: a file in memory, and who waits for it.

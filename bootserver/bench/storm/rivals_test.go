@@ -11,7 +11,7 @@ import (
 // The tracker is ours, for all alike.
 var rivals = []system{
 	{
-		name:    "nginx, curl",
+		name:    "nginx+curl",
 		needs:   []string{"nginx", "curl"},
 		server:  []string{`sh -c 'echo up; read go; ` + nginx + until},
 		machine: `sh -c 'read go; curl -sS --retry 9 --retry-delay 1 --retry-connrefused -o {dir}/image http://{server}:8080/image && echo complete; cat'`,

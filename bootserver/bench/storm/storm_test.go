@@ -125,7 +125,7 @@ func measure(t *testing.T, l *load, s system, machines int, kind float64) run {
 		for _, p := range nodes {
 			r.CPU += p.cpu() / float64(received) * 1e9
 			var stats swarm.Stats
-			if json.Unmarshal([]byte(p.stats), &stats) == nil {
+			if json.Unmarshal([]byte(p.stats[strings.LastIndexByte(strings.TrimSpace(p.stats), '\n')+1:]), &stats) == nil && stats.FromPeers+stats.FromServer > 0 {
 				r.Twice += float64(stats.Duplicates) / float64(stats.FromPeers+stats.FromServer+stats.Duplicates) / float64(machines)
 			}
 			r.Logs = append(r.Logs, p.stats)
@@ -204,8 +204,8 @@ func (p *process) listen(output io.Reader) {
 		if _, again := p.said[word]; !again {
 			p.said[word] = time.Now()
 		}
-		if word == "stats" {
-			p.stats = rest
+		if rest != "" && rest != "null" {
+			p.stats += rest + "\n"
 		}
 		close(p.news)
 		p.news = make(chan struct{})
