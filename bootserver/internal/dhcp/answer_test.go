@@ -100,15 +100,19 @@ func TestGoldenAnswers(t *testing.T) {
 	}
 }
 
-// What is said to the DHCP clients of operating systems and to relays, decoded.
+// What is said to the DHCP clients of operating systems, to our own init and to
+// relays, decoded.
 func TestDecodedAnswers(t *testing.T) {
 	captures, err := filepath.Glob("testdata/dh*.hex")
 	if err != nil {
 		t.Fatal(err)
 	}
-	more, _ := filepath.Glob("testdata/udhcpc*.hex")
-	if captures = append(captures, more...); len(captures) < 8 {
-		t.Fatalf("captures: %v; want at least 8", captures)
+	for _, name := range []string{"udhcpc", "swarmboot-init"} {
+		more, _ := filepath.Glob("testdata/" + name + "*.hex")
+		captures = append(captures, more...)
+	}
+	if len(captures) < 10 {
+		t.Fatalf("captures: %v; want at least 10", captures)
 	}
 	n := lab
 	n.Domain, n.NTP, n.Routes = "rack.example", []netip.Addr{netip.MustParseAddr("10.77.0.54")}, []Route{{netip.MustParsePrefix("10.99.0.0/16"), netip.MustParseAddr("10.77.0.253")}}

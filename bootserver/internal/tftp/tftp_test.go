@@ -17,12 +17,14 @@ import (
 	client "github.com/pin/tftp/v3"
 )
 
-// start serves content as snponly.efi on loopback.
+// start serves content as some loaders on loopback.
 func start(t *testing.T, content []byte) (address string, loading chan string) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "snponly.efi"), content, 0o644); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"snponly.efi", "shimx64.efi", "grubx64.efi"} {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "passwd")); err != nil {
 		t.Fatal(err)
