@@ -3,6 +3,7 @@ package bootserver
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/bootserver/loaders"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/images/metainfo"
@@ -124,7 +126,19 @@ func (s *Server) plan(mac net.HardwareAddr) (bootweb.Plan, error) {
 	if arch := o.Manifest.Arch; s.web.Initramfs[arch].File == "" {
 		return bootweb.Plan{}, fmt.Errorf("image %s is for %s, and there is no initramfs for it; make it with mkinitramfs -arch %s, beside the other", m.Image, arch, arch)
 	}
-	return bootweb.Plan{MAC: mac, Name: m.Name, Image: o.Image, KernelArgs: s.site.Load().kernelArgs(m, n)}, nil
+	return bootweb.Plan{
+		MAC: mac, Name: m.Name, Image: o.Image, KernelArgs: s.site.Load().kernelArgs(m, n),
+		IPXE: s.takesOver(m.Loader, o.Manifest.Arch), IPXEVersion: loaders.IPXEVersion,
+	}, nil
+}
+
+// takesOver are the loaders that run in place of a network card's own iPXE. Only
+// of the pinned ones is it known what they call themselves; another would never be
+// taken for ours and load itself for ever.
+func (s *Server) takesOver(policy loaders.Policy, arch string) map[string]string {
+	files := loaders.TakesOver(policy, arch)
+	maps.DeleteFunc(files, func(_, file string) bool { return s.foreign[file] })
+	return files
 }
 
 // firstPeers is how many machines a boot description names: enough to find a

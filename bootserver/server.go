@@ -50,6 +50,7 @@ type Server struct {
 	strangers *strangers
 	meter     *meter
 	profiles  *profiles
+	foreign   map[string]bool // loaders that are not the pinned ones
 	dhcp      *dhcp.Server
 	leases    leasestore.Store
 	dhcp6     *dhcp6.Server
@@ -74,6 +75,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 		return nil, fmt.Errorf("config: %w", err)
 	}
 	s := &Server{
+		foreign:   map[string]bool{},
 		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1),
 		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(),
 	}
@@ -128,6 +130,7 @@ func (s *Server) haveLoaders(dir string) error {
 		switch err := f.Verify(dir); {
 		case errors.Is(err, loaders.ErrOther):
 			s.log.Warn("loader is not the one that was tried", "err", err)
+			s.foreign[f.Name] = true
 		case err != nil:
 			missing = append(missing, err)
 		}

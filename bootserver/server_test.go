@@ -383,6 +383,15 @@ func TestConfigMistakesAreToldAtOnce(t *testing.T) {
 	}
 }
 
+// Loaders of the admin's own are not known by their version: they would take over
+// from themselves for ever.
+func TestForeignLoadersDoNotTakeOver(t *testing.T) {
+	s := &Server{foreign: map[string]bool{"undionly.kpxe": true}}
+	if got := s.takesOver(loaders.SNPOnly, "amd64"); len(got) != 1 || got["efi"] != "snponly.efi" {
+		t.Errorf("takesOver = %v; want snponly.efi alone", got)
+	}
+}
+
 func TestMissingFilesAreNamed(t *testing.T) {
 	for want, spoil := range map[string]func(*lab){
 		"not in the catalogue":                 func(l *lab) { l.Machines[0].Image = images.Ref{Name: "other", Version: "1"} },

@@ -46,6 +46,29 @@ var table = map[Platform]map[Policy]string{
 	ARM64: {GRUB: shimARM64, SecureBoot: shimARM64, SNPOnly: ipxeARM64, IPXE: ipxeARM64},
 }
 
+// IPXEVersion is what the pinned iPXEs call themselves.
+const IPXEVersion = "1.21.1+git20250501.dad20602+dfsg-1"
+
+// TakesOver names the loaders that run in place of a network card's own iPXE on
+// machines with that architecture, by what iPXE calls the platform. There are some
+// only under policies that name an iPXE: under the others any will do.
+func TakesOver(policy Policy, arch string) map[string]string {
+	if policy != SNPOnly && policy != IPXE {
+		return nil
+	}
+	files := map[string]string{}
+	for platform, of := range table {
+		switch {
+		case platform.Arch() != arch:
+		case platform == BIOS:
+			files["pcbios"] = of[policy]
+		default:
+			files["efi"] = of[policy]
+		}
+	}
+	return files
+}
+
 // A system is what one number of DHCP option 93 (in DHCPv6: 61) stands for.
 type system struct {
 	name     string

@@ -49,3 +49,22 @@ func TestTableIsWhole(t *testing.T) {
 		}
 	}
 }
+
+func TestTakesOver(t *testing.T) {
+	for _, c := range []struct {
+		policy       Policy
+		arch         string
+		pcbios, uefi string
+	}{
+		{"", "amd64", "", ""},
+		{GRUB, "amd64", "", ""},
+		{SecureBoot, "amd64", "", ""},
+		{SNPOnly, "amd64", "undionly.kpxe", "snponly.efi"},
+		{IPXE, "amd64", "ipxe.pxe", "ipxe-amd64.efi"},
+		{IPXE, "arm64", "", "ipxe-arm64.efi"},
+	} {
+		if got := TakesOver(c.policy, c.arch); got["pcbios"] != c.pcbios || got["efi"] != c.uefi {
+			t.Errorf("TakesOver(%q, %s) = %v; want %q and %q", c.policy, c.arch, got, c.pcbios, c.uefi)
+		}
+	}
+}

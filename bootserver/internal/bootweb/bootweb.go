@@ -57,6 +57,13 @@ type Plan struct {
 	Name       string // may be empty
 	Image      *catalogue.Image
 	KernelArgs []string
+
+	// IPXE names our loader that is to run in place of a network card's own iPXE,
+	// by what iPXE calls the platform: pcbios or efi. None: any iPXE will do.
+	IPXE        map[string]string
+	IPXEVersion string // what our loaders call themselves
+
+	platform string // of the loader that asks
 }
 
 func (p Plan) title() string {
@@ -235,6 +242,7 @@ func (s *web) script(in language) http.Handler {
 			sendText(w, in.apology(mac.String(), err.Error(), base, attempt))
 		} else {
 			log.Info("script sent", "image", plan.Image.Manifest.Ref(), "attempt", attempt)
+			plan.platform = q.Get("platform")
 			sendText(w, in.boot(plan, base, attempt))
 		}
 		s.reached(mac, stage.Script, r)

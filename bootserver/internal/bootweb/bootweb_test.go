@@ -36,6 +36,7 @@ var (
 type machines struct {
 	image       *catalogue.Image
 	problem     error
+	ipxe        map[string]string
 	reports     []stage.Report
 	inventories []inventory.Inventory
 	heard       int
@@ -47,7 +48,10 @@ func (m *machines) Plan(mac net.HardwareAddr) (Plan, error) {
 	if mac.String() != known.String() {
 		return Plan{}, ErrUnknown
 	}
-	return Plan{MAC: mac, Name: "m1", Image: m.image, KernelArgs: []string{"swarmboot.server=http://10.77.0.1", "console=ttyS0"}}, m.problem
+	return Plan{
+		MAC: mac, Name: "m1", Image: m.image, KernelArgs: []string{"swarmboot.server=http://10.77.0.1", "console=ttyS0"},
+		IPXE: m.ipxe, IPXEVersion: "1.21.1+git2025",
+	}, m.problem
 }
 
 func (m *machines) Describe(mac net.HardwareAddr) ([]byte, error) {
@@ -181,6 +185,25 @@ func TestScript(t *testing.T) {
 
 	if len(m.reports) != 3 || m.reports[0].Stage != stage.Script || m.reports[2].Stage != stage.Failed || m.reports[2].At != stage.Kernel || m.reports[2].Reason != m.problem.Error() {
 		t.Errorf("reports = %+v; want script, script, failed at kernel", m.reports)
+	}
+}
+
+// A network card's own iPXE makes way for ours. The chain ends in the script: by
+// the version of ours, or by the user class of one that the admin has made.
+func TestChainOfIPXEsEnds(t *testing.T) {
+	m, url := start(t)
+	m.ipxe = map[string]string{"pcbios": "undionly.kpxe", "efi": "snponly.efi"}
+	for platform, file := range m.ipxe {
+		_, text := do(t, "GET", url+"/boot.ipxe?mac=52:54:00:77:00:01&version=1.0.0&platform="+platform, "")
+		golden(t, "take-over-"+platform+".ipxe", strings.ReplaceAll(text, m.image.Digest, "DIGEST"))
+		if n := strings.Count(text, "/loaders/"+file); n != 1 {
+			t.Errorf("%s: %s is loaded in %d places; want 1", platform, file, n)
+		}
+	}
+	for _, query := range []string{"&attempt=1", "&platform=", "&platform=riscv"} {
+		if _, text := do(t, "GET", url+"/boot.ipxe?mac=52:54:00:77:00:01"+query, ""); strings.Contains(text, "/loaders/") {
+			t.Errorf("the script for %s begins with a loader:\n%s", query, text)
+		}
 	}
 }
 

@@ -36,6 +36,9 @@ func (ipxe) boot(p Plan, base string, attempt int) string {
 
 	var b strings.Builder
 	b.WriteString("#!ipxe\n")
+	if file := p.IPXE[p.platform]; file != "" {
+		b.WriteString(takeOver(base+LoadersPath+file, p.IPXEVersion))
+	}
 	fmt.Fprintf(&b, "echo Swarmboot: %s boots %s\n", plain(p.title()), image.Manifest.Ref())
 	b.WriteString("imgfree\n") // what an earlier attempt has left
 	b.WriteString("set part kernel\n")
@@ -52,6 +55,18 @@ func (ipxe) boot(p Plan, base string, attempt int) string {
 	b.WriteString("imgfree report ||\n")
 	b.WriteString(again(p.MAC.String(), base, attempt))
 	return b.String()
+}
+
+// UserClass is what an iPXE of the admin's own calls itself (set user-class, in the
+// script that is built into it) to be taken for ours, whatever its version.
+const UserClass = "swarmboot"
+
+// takeOver has our iPXE run in place of a network card's own. It asks for the
+// script again: the chain ends there since it is of our version, or of our user
+// class. The x stands for something where a setting is empty. Where ours cannot be
+// loaded the card's own goes on.
+func takeOver(loader, version string) string {
+	return fmt.Sprintf("iseq x${version} x%s || iseq x${user-class} x%s || chain %s || echo Swarmboot: goes on with iPXE ${version}\n", version, UserClass, loader)
 }
 
 func (ipxe) apology(mac, reason, base string, attempt int) string {
