@@ -36,10 +36,7 @@ func asked(req *dhcpv4.DHCPv4, server netip.Addr) netip.Addr {
 // answer builds the reply of the given type to req. With an invalid address it
 // is one without a lease: to an INFORM.
 func answer(req *dhcpv4.DHCPv4, client Client, kind dhcpv4.MessageType, n Network, address netip.Addr, boot Boot) (*dhcpv4.DHCPv4, error) {
-	reply, err := begin(req, kind, n)
-	if err != nil {
-		return nil, err
-	}
+	reply := begin(req, kind, n)
 	addNetwork(reply, n)
 	if boot.Name != "" {
 		reply.UpdateOption(dhcpv4.OptHostName(boot.Name))
@@ -61,10 +58,7 @@ func answer(req *dhcpv4.DHCPv4, client Client, kind dhcpv4.MessageType, n Networ
 // answerBeside builds the reply of a server that leaves addresses to another: it
 // tells what to boot and nothing else (PXE specification 2.1, section 2.2).
 func answerBeside(req *dhcpv4.DHCPv4, client Client, kind dhcpv4.MessageType, n Network, boot Boot) (*dhcpv4.DHCPv4, error) {
-	reply, err := begin(req, kind, n)
-	if err != nil {
-		return nil, err
-	}
+	reply := begin(req, kind, n)
 	reply.ClientIPAddr = req.ClientIPAddr
 	addBoot(reply, client, n.Server, boot.File)
 	if !reply.Options.Has(dhcpv4.OptionClassIdentifier) {
@@ -73,20 +67,38 @@ func answerBeside(req *dhcpv4.DHCPv4, client Client, kind dhcpv4.MessageType, n 
 	return reply, fit(req, reply)
 }
 
-// begin is what every reply but a refusal has.
-func begin(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType, n Network) (*dhcpv4.DHCPv4, error) {
-	reply, err := dhcpv4.NewReplyFromRequest(req, dhcpv4.WithMessageType(kind), dhcpv4.WithServerIP(ip(n.Server)))
-	if err != nil {
-		return nil, fmt.Errorf("answer %s: %w", req.ClientHWAddr, err)
+// replyTo is what every reply has. The codec's own function asks the kernel for a
+// random number first, for a transaction that already has one.
+func replyTo(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType, n Network) *dhcpv4.DHCPv4 {
+	none := net.IPv4zero.To4()
+	reply := &dhcpv4.DHCPv4{
+		OpCode: dhcpv4.OpcodeBootReply, HWType: req.HWType, TransactionID: req.TransactionID, ClientHWAddr: req.ClientHWAddr,
+		Flags: req.Flags, GatewayIPAddr: req.GatewayIPAddr, ClientIPAddr: none, YourIPAddr: none, ServerIPAddr: none,
+		Options: dhcpv4.Options{},
 	}
+	reply.UpdateOption(dhcpv4.OptMessageType(kind))
 	reply.UpdateOption(dhcpv4.OptServerIdentifier(ip(identity(req, n))))
-	// RFC 4578 and RFC 3011 want these back; the codec sees to 61 and 82.
-	for _, code := range []dhcpv4.OptionCode{dhcpv4.OptionClientMachineIdentifier, subnetSelection} {
+	// RFC 3046, RFC 6842
+	echo(reply, req, agentInformation, dhcpv4.OptionClientIdentifier)
+	return reply
+}
+
+// echo gives options back as they came.
+func echo(reply, req *dhcpv4.DHCPv4, codes ...dhcpv4.OptionCode) {
+	for _, code := range codes {
 		if value := req.Options.Get(code); value != nil {
 			reply.UpdateOption(dhcpv4.OptGeneric(code, value))
 		}
 	}
-	return reply, nil
+}
+
+// begin is what every reply but a refusal has.
+func begin(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType, n Network) *dhcpv4.DHCPv4 {
+	reply := replyTo(req, kind, n)
+	reply.ServerIPAddr = ip(n.Server)
+	// RFC 4578, RFC 3011
+	echo(reply, req, dhcpv4.OptionClientMachineIdentifier, subnetSelection)
+	return reply
 }
 
 // addNetwork tells what every machine of n is told.
@@ -160,17 +172,13 @@ func addPXE(reply *dhcpv4.DHCPv4) {
 }
 
 // refuse builds the NAK that makes a machine ask anew.
-func refuse(req *dhcpv4.DHCPv4, n Network, reason string) (*dhcpv4.DHCPv4, error) {
-	reply, err := dhcpv4.NewReplyFromRequest(req, dhcpv4.WithMessageType(dhcpv4.MessageTypeNak))
-	if err != nil {
-		return nil, fmt.Errorf("refuse %s: %w", req.ClientHWAddr, err)
-	}
-	reply.UpdateOption(dhcpv4.OptServerIdentifier(ip(identity(req, n))))
+func refuse(req *dhcpv4.DHCPv4, n Network, reason string) *dhcpv4.DHCPv4 {
+	reply := replyTo(req, dhcpv4.MessageTypeNak, n)
 	reply.UpdateOption(dhcpv4.OptMessage(reason))
 	if addr(req.GatewayIPAddr).IsValid() {
 		reply.SetBroadcast() // the relay must not ask its ARP table for a refused machine
 	}
-	return reply, nil
+	return reply
 }
 
 // fit takes out what a machine can do without, the least needed first, until

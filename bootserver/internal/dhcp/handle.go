@@ -15,7 +15,7 @@ type inbound struct {
 	data []byte
 	from arrival
 	on   *wire     // that it came by
-	at   time.Time // when
+	at   time.Time // when, by the kernel's clock where it told
 }
 
 // An arrival is what the packet itself does not say.
@@ -125,8 +125,7 @@ func (e exchange) lease(ctx context.Context) verdict {
 			return e.reply(dhcpv4.MessageTypeAck, address)
 		}
 		e.log.Info("address refused", "address", address, "network", n.Name)
-		reply, err := refuse(e.req, n.Network, address.String()+" is not yours here")
-		return e.sent(reply, err, nil)
+		return e.sent(refuse(e.req, n.Network, address.String()+" is not yours here"), nil, nil)
 
 	case dhcpv4.MessageTypeDecline:
 		if address := addr(e.req.RequestedIPAddress()); n.leases.decline(e.client.MAC, address, now) {

@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/icmp"
-	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
 
@@ -136,10 +136,10 @@ type wire struct {
 	name   string
 	index  int
 	mac    MAC
-	dhcp   *ipv4.PacketConn // port 67; nil: another program has it, and frames listens
-	pxe    *ipv4.PacketConn // port 4011
-	raw    error            // why there are none of the sockets that follow; nil: there are
-	frames *packet.Conn     // IPv4 packets as they are on the wire
+	dhcp   *net.UDPConn // port 67; nil: another program has it, and frames listens
+	pxe    *net.UDPConn // port 4011
+	raw    error        // why there are none of the sockets that follow; nil: there are
+	frames *packet.Conn // IPv4 packets as they are on the wire
 	arp    *packet.Conn
 	ping   *icmp.PacketConn
 	open   []io.Closer // all of them
@@ -205,13 +205,18 @@ func deafToSelf(c *packet.Conn) {
 
 // listen opens a UDP port on an interface, for itself alone: another server that
 // shared it would answer as well.
-func (w *wire) listen(port uint16) (*ipv4.PacketConn, error) {
+func (w *wire) listen(port uint16) (*net.UDPConn, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var errSet error
 		err := raw.Control(func(fd uintptr) {
 			errSet = errors.Join(
 				unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, w.name),
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1))
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
+				// Each packet comes with where it was sent to, when it came, and how many
+				// were lost before it for want of room.
+				unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1),
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1))
 			// A hall that is powered on sends thousands of packets at once.
 			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) != nil {
 				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20)
@@ -224,13 +229,8 @@ func (w *wire) listen(port uint16) (*ipv4.PacketConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	socket := ipv4.NewPacketConn(conn)
-	if err := socket.SetControlMessage(ipv4.FlagDst, true); err != nil {
-		conn.Close()
-		return nil, err
-	}
 	w.open = append(w.open, conn)
-	return socket, nil
+	return conn.(*net.UDPConn), nil
 }
 
 func (w *wire) close() {
@@ -250,9 +250,9 @@ func (w *wire) serve(ctx context.Context, s *Server) error {
 		wg.Go(func() { cancel(loop(ctx, s)) })
 	}
 	if w.dhcp != nil {
-		read(func(_ context.Context, s *Server) error { return w.receive(w.dhcp, serverPort, s) })
+		read(func(ctx context.Context, s *Server) error { return w.receive(ctx, w.dhcp, serverPort, s) })
 	}
-	read(func(_ context.Context, s *Server) error { return w.receive(w.pxe, pxePort, s) })
+	read(func(ctx context.Context, s *Server) error { return w.receive(ctx, w.pxe, pxePort, s) })
 	if w.raw == nil {
 		read(w.overhear)
 		read(w.hearARP)
@@ -264,24 +264,55 @@ func (w *wire) serve(ctx context.Context, s *Server) error {
 	return context.Cause(ctx)
 }
 
-// receive hands what comes to a UDP port to the workers.
-func (w *wire) receive(conn *ipv4.PacketConn, port uint16, s *Server) error {
-	buf := make([]byte, 4096)
+// receive answers what comes to a UDP port.
+func (w *wire) receive(ctx context.Context, conn *net.UDPConn, port uint16, s *Server) error {
+	buf, control := make([]byte, 4096), make([]byte, 256)
+	lost := uint32(0)
 	for {
-		n, control, source, err := conn.ReadFrom(buf)
+		n, m, _, source, err := conn.ReadMsgUDPAddrPort(buf, control)
 		if err != nil {
 			return fmt.Errorf("receive on port %d: %w", port, err)
 		}
-		from := arrival{ifname: w.name, port: port}
-		if udp, ok := source.(*net.UDPAddr); ok {
-			from.source = netip.AddrPortFrom(addr(udp.IP), uint16(udp.Port))
+		told := readControl(control[:m])
+		if now := told.lost; now != lost {
+			s.counters.received.Add(int64(now - lost))
+			s.drop(int64(now - lost))
+			lost = now
 		}
-		if control != nil {
-			from.broadcast = s.networks.Load().broadcasts(addr(control.Dst))
-		}
+		source = netip.AddrPortFrom(addr(source.Addr().AsSlice()), source.Port())
 		s.counters.received.Add(1)
-		s.queue.put(inbound{data: slices.Clone(buf[:n]), from: from, on: w, at: time.Now()})
+		s.take(ctx, inbound{
+			data: slices.Clone(buf[:n]), on: w, at: told.at,
+			from: arrival{ifname: w.name, source: source, broadcast: s.networks.Load().broadcasts(told.to), port: port},
+		})
 	}
+}
+
+// A control is what the kernel tells of a packet.
+type control struct {
+	to   netip.Addr // that it was sent to
+	at   time.Time  // when it came
+	lost uint32     // packets so far that the socket had no room for
+}
+
+func readControl(b []byte) (c control) {
+	c.at = time.Now()
+	for len(b) > 0 {
+		header, data, rest, err := unix.ParseOneSocketControlMessage(b)
+		if err != nil {
+			break
+		}
+		switch {
+		case header.Level == unix.IPPROTO_IP && header.Type == unix.IP_PKTINFO && len(data) >= 12:
+			c.to = netip.AddrFrom4([4]byte(data[8:12]))
+		case header.Level == unix.SOL_SOCKET && header.Type == unix.SO_TIMESTAMPNS && len(data) >= 16:
+			c.at = time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
+		case header.Level == unix.SOL_SOCKET && header.Type == unix.SO_RXQ_OVFL && len(data) >= 4:
+			c.lost = binary.NativeEndian.Uint32(data)
+		}
+		b = rest
+	}
+	return c
 }
 
 // watch ends the service when the interface goes away: a socket bound to a device

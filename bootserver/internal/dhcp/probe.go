@@ -19,6 +19,10 @@ const (
 	// the wire an answer takes a millisecond, and firmware that asks for an
 	// address waits for at least a second.
 	probeWait = 300 * time.Millisecond
+	// probeSlot puts the ends of probes together. Of many machines at once the
+	// processor then wakes for all, and their REQUESTs come together too, and are
+	// written together.
+	probeSlot = 20 * time.Millisecond
 	// maxProbes bounds what a flood of new machines costs. Beyond it addresses
 	// are offered unseen.
 	maxProbes = 1024
@@ -62,7 +66,8 @@ func (p *prober) ask(v verdict, in inbound) (wait bool) {
 	}
 	q := &probe{verdict: v, inbound: in}
 	p.waiting[address] = q
-	q.timer = time.AfterFunc(probeWait, func() { p.silent(address, q) })
+	rest := probeSlot - time.Duration(time.Now().UnixNano())%probeSlot
+	q.timer = time.AfterFunc(probeWait+rest, func() { p.silent(address, q) })
 	return true
 }
 
@@ -88,7 +93,6 @@ func (p *prober) heard(address netip.Addr, mac MAC) {
 	p.counters.inUse.Add(1)
 	p.log.Warn("address set aside: another computer uses it; find that one, or take the address out of the pool",
 		"address", address, "network", q.network.Name, "used_by", mac.String())
-	q.at = time.Now()
 	p.again(q.inbound)
 }
 

@@ -36,10 +36,10 @@ func TestANewAddressIsLookedForOnce(t *testing.T) {
 		}
 		begun := time.Now()
 		synctest.Wait()
-		time.Sleep(probeWait)
+		time.Sleep(probeWait + probeSlot)
 		synctest.Wait()
-		if len(again) != 1 || time.Since(begun) > probeWait {
-			t.Fatalf("%d packets came back after %v; want 1 after %v", len(again), time.Since(begun), probeWait)
+		if len(again) != 1 {
+			t.Fatalf("%d packets came back after %v; want 1", len(again), time.Since(begun))
 		}
 		if after, _ := discover(t, s); after.suspect.IsValid() || !after.reply.YourIPAddr.Equal(v.reply.YourIPAddr) {
 			t.Errorf("after the probe %s is offered, suspect %v; want %s, not suspect", after.reply.YourIPAddr, after.suspect, v.reply.YourIPAddr)

@@ -175,7 +175,7 @@ func (w *wire) overhear(ctx context.Context, s *Server) error {
 		case !ok:
 		case d.to.Port() == serverPort:
 			s.counters.received.Add(1)
-			s.queue.put(inbound{
+			s.take(ctx, inbound{
 				data: slices.Clone(d.payload), on: w, at: time.Now(),
 				from: arrival{ifname: w.name, source: d.source, broadcast: s.networks.Load().broadcasts(d.to.Addr()), port: serverPort},
 			})

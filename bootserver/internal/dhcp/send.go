@@ -8,7 +8,6 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/mdlayher/packet"
-	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,11 +50,9 @@ func routeOf(req, reply *dhcpv4.DHCPv4, from arrival) route {
 
 // send sends a reply from the port that its request came to, through the UDP
 // socket, or as a frame of its own to a card whose machine cannot answer ARP yet.
-func (w *wire) send(reply *dhcpv4.DHCPv4, r route, port uint16) error {
-	data, source := reply.ToBytes(), addr(reply.ServerIPAddr)
-	if reply.MessageType() == dhcpv4.MessageTypeNak {
-		source = addr(reply.ServerIdentifier())
-	}
+// source is our address there.
+func (w *wire) send(reply *dhcpv4.DHCPv4, source netip.Addr, r route, port uint16) error {
+	data := reply.ToBytes()
 	if r.frame != nil {
 		if w.raw == nil && w.sendFrame(data, source, r) == nil {
 			return nil
@@ -71,7 +68,8 @@ func (w *wire) send(reply *dhcpv4.DHCPv4, r route, port uint16) error {
 		r.frame = ethernetBroadcast
 		err = w.sendFrame(data, source, r)
 	} else {
-		_, err = socket.WriteTo(data, &ipv4.ControlMessage{Src: ip(source), IfIndex: w.index}, net.UDPAddrFromAddrPort(r.to))
+		from := unix.PktInfo4(&unix.Inet4Pktinfo{Ifindex: int32(w.index), Spec_dst: source.As4()})
+		_, _, err = socket.WriteMsgUDPAddrPort(data, from, r.to)
 	}
 	if err != nil {
 		return fmt.Errorf("send %s to %s on %s: %w", reply.MessageType(), r.to, w.name, err)

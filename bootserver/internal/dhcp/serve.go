@@ -3,7 +3,7 @@
 // It knows packets and leases, and nothing of images: for each request it asks
 // a Chooser what the machine is to load. bootserver.Server is its only caller.
 //
-// A packet comes in at a port (port.go), waits in the queue (queue.go), and is
+// A packet comes in at a port (port.go). If it is not one too many (load.go), it is
 // read by parse (client.go), which says who asks. handle (handle.go) decides: by
 // the network that the machine is on (network.go, relay.go), by the leases there
 // (lease.go). answer (answer.go) builds the reply, and send.go says
@@ -55,11 +55,12 @@ type Server struct {
 	chooser  Chooser
 	store    leasestore.Store
 	networks atomic.Pointer[networks]
-	queue    *queue
 	prober   *prober
 	rivals   rivals
 	quiet    quiet
 	counters counters
+	atWork   chan struct{}  // holds a token for each packet at work beside its port's loop
+	later    sync.WaitGroup // that work
 
 	mu      sync.Mutex       // held while ports are opened and closed
 	ports   map[string]*port // guarded by mu; by interface
@@ -80,11 +81,11 @@ func New(cfg Config, chooser Chooser) (*Server, error) {
 	}
 	s := &Server{log: cfg.Log, chooser: chooser, store: cfg.Leases, ports: map[string]*port{}, quiet: quiet{every: time.Minute}}
 	s.networks.Store(&nets)
-	s.queue = newQueue(s)
+	s.atWork = make(chan struct{}, maxAtWork)
 	s.prober = newProber(
 		func(v verdict, in inbound) error { return in.on.ask(v) },
 		func(v verdict, in inbound) { defer s.survive(in); s.deliver(v, in) },
-		s.queue.put, s.log, &s.counters)
+		func(in inbound) { s.answerOne(context.Background(), in) }, s.log, &s.counters)
 	rand.Read(s.rivals.xid[:])
 	return s, nil
 }
@@ -216,7 +217,6 @@ func (s *Server) start(p *port) {
 // Reload may change. It can be called once.
 func (s *Server) Serve(ctx context.Context) error {
 	run := &serving{ctx: ctx}
-	s.queue.start(run)
 	s.mu.Lock()
 	s.serving = run
 	for _, p := range s.ports {
@@ -230,7 +230,8 @@ func (s *Server) Serve(ctx context.Context) error {
 	clear(s.ports) // they close themselves
 	s.mu.Unlock()
 	s.prober.stop()
-	run.wg.Wait()
+	run.wg.Wait() // first whoever begins work
+	s.later.Wait()
 	return nil
 }
 

@@ -3,7 +3,6 @@ package dhcp
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -12,69 +11,44 @@ import (
 )
 
 const (
-	maxBegin = 1024 // DISCOVERs that wait for a worker
-	maxGoOn  = 256  // other packets at work, most of which wait for the disk
-	// patience is how long a DISCOVER may have waited. The most hurried clients ask
-	// again after half a second, and an answer to what they have given up is lost.
-	patience = 250 * time.Millisecond
+	// patience is how long a DISCOVER may have waited in the socket. The most
+	// hurried clients ask again after half a second, and then an answer to what they
+	// have given up is lost work.
+	patience = 100 * time.Millisecond
+	// maxAtWork bounds the other packets, most of which wait for the disk.
+	maxAtWork = 256
 )
 
-// queue is between the sockets and the decisions. When more comes than can be
-// answered, what is lost are DISCOVERs, and of those the ones that have waited
-// longest: machines that have begun an exchange end it, and the others ask again.
-type queue struct {
-	server *Server
-	begin  chan inbound  // DISCOVERs
-	goOn   chan struct{} // holds a token for each other packet at work
-	run    *serving      // set by start, before a packet comes
-}
-
-func newQueue(s *Server) *queue {
-	return &queue{server: s, begin: make(chan inbound, maxBegin), goOn: make(chan struct{}, maxGoOn)}
-}
-
-// put takes a packet, or drops and counts it.
-func (q *queue) put(p inbound) {
-	s := q.server
+// take answers a packet, or drops and counts it. When more comes than can be
+// answered, what is lost are the DISCOVERs that have waited longest: machines that
+// have begun an exchange end it, and the others ask again.
+func (s *Server) take(ctx context.Context, p inbound) {
 	const chaddr = 28
 	switch {
 	case len(p.data) < chaddr+6:
 		s.counters.ignored.Add(1)
-	case isDiscover(p.data):
-		q.wait(p)
-	default:
+	case !isDiscover(p.data):
 		// It may have to wait until its lease is on disk. All that wait at the same
 		// time are written at once, so none waits for another.
 		select {
-		case q.goOn <- struct{}{}:
-			q.run.wg.Go(func() {
-				defer func() { <-q.goOn }()
-				s.answerOne(q.run.ctx, p)
+		case s.atWork <- struct{}{}:
+			s.later.Go(func() {
+				defer func() { <-s.atWork }()
+				s.answerOne(ctx, p)
 			})
 		default:
-			s.drop()
+			s.drop(1)
 		}
+	case time.Since(p.at) > patience:
+		s.drop(1)
+	default:
+		s.answerOne(ctx, p)
 	}
 }
 
-// wait lets a DISCOVER wait for a worker, in the place of the oldest if need be.
-func (q *queue) wait(p inbound) {
-	for {
-		select {
-		case q.begin <- p:
-			return
-		default:
-		}
-		select {
-		case <-q.begin:
-			q.server.drop()
-		default: // a worker was faster
-		}
-	}
-}
-
-func (s *Server) drop() {
-	if n := s.counters.dropped.Add(1); s.quiet.allow("dropped") {
+// drop counts packets that get no answer.
+func (s *Server) drop(n int64) {
+	if n := s.counters.dropped.Add(n); s.quiet.allow("dropped") {
 		s.log.Warn("packets were dropped: more come than can be answered", "dropped", n)
 	}
 }
@@ -93,29 +67,6 @@ func isDiscover(data []byte) bool {
 		}
 	}
 	return false
-}
-
-// start starts the workers, which end with run. Nothing that they do waits, so
-// there are as many as processors.
-func (q *queue) start(run *serving) {
-	q.run = run
-	for range runtime.GOMAXPROCS(0) {
-		run.wg.Go(func() {
-			for {
-				select {
-				case p := <-q.begin:
-					if time.Since(p.at) > patience {
-						q.server.drop()
-						continue
-					}
-					q.server.answerOne(run.ctx, p)
-					runtime.Gosched() // first what was begun
-				case <-run.ctx.Done():
-					return
-				}
-			}
-		})
-	}
 }
 
 // answerOne handles one packet; a packet that makes us panic costs only itself.
@@ -145,7 +96,7 @@ func (s *Server) survive(p inbound) {
 
 // deliver sends the reply to a packet.
 func (s *Server) deliver(v verdict, p inbound) {
-	if err := p.on.send(v.reply, v.route, p.from.port); err != nil {
+	if err := p.on.send(v.reply, v.network.Server, v.route, p.from.port); err != nil {
 		s.counters.failed.Add(1)
 		if s.quiet.allow("send " + err.Error()) {
 			s.log.Warn("answer was not sent", "machine", v.reply.ClientHWAddr.String(), "err", err)
