@@ -80,7 +80,7 @@ e2e: build loaders ## the machine tests: firmware, boots, faults (20 minutes wit
 	scripts/lab-images $(STATE) lab lab12
 	@mkdir -p build/e2e
 	SWARMBOOT_E2E=1 go test -count=1 -timeout 120m -p 1 -v -skip TestPages -artifacts -outputdir $(CURDIR)/build/e2e \
-		./bootserver/internal/dhcp ./peerd/cmd/peerd ./images/builder ./appliance/e2e/...
+		./bootserver/internal/dhcp ./bootserver/internal/dhcp6 ./peerd/cmd/peerd ./images/builder ./appliance/e2e/...
 
 # -timeout: as above.
 e2e-firmware: build build/initramfs-arm64.cpio.zst loaders ## boot a machine of each kind of firmware to its login prompt
