@@ -1,7 +1,5 @@
 package sim
 
-import "slices"
-
 // A pipe is one direction of a link. It sends one block after the other.
 type pipe struct {
 	perByte float64 // nanoseconds
@@ -29,7 +27,13 @@ func (h *hall) send(n *node) {
 		i := n.turns[0]
 		n.turns = n.turns[1:]
 		c := &n.conns[i]
-		if c.queue = h.drop(c); len(c.queue) == 0 {
+		if before := len(c.queue); before > 0 {
+			c.queue = h.drop(c)
+			for range before - len(c.queue) {
+				h.release(n, i)
+			}
+		}
+		if len(c.queue) == 0 {
 			c.turn = false
 			continue
 		}
@@ -39,12 +43,9 @@ func (h *hall) send(n *node) {
 		if u.left == 0 {
 			block.last = true
 			c.queue = c.queue[1:]
+			defer h.release(n, i)
 		}
-		if h.Slots > 0 && len(c.queue) > 0 && !block.last {
-			n.turns = slices.Insert(n.turns, min(h.Slots-1, len(n.turns)), i)
-		} else {
-			n.turns = append(n.turns, i)
-		}
+		n.turns = append(n.turns, i)
 		n.sending = true
 		h.count(n, block)
 		h.at(n.up.pass(h.now, block.bytes), event{kind: sent, who: n.id})

@@ -35,6 +35,13 @@ type node struct {
 	turns    []int32 // connections that have something to send, in turn
 	sending  bool
 
+	under  int     // pieces asked for
+	line   []int32 // connections that wait for a grant
+	given  int     // grants that are out
+	grants []int32 // connections that have granted something
+	wishes []int32 // connections in whose line this machine is
+	round  int     // counts the looks for what is useful
+
 	began, booted, completed nanos // -1: not yet
 	reading                  int   // place in the boot's trace
 	waits                    bool  // for that piece
@@ -48,6 +55,11 @@ type conn struct {
 	turn     bool // it is among turns
 	owed     int32
 	queue    []upload
+
+	wishes, granted bool  // of the other end
+	useful          int   // the round in which it was so last
+	wished, inLine  bool  // by the other end
+	given           int32 // to the other end
 }
 
 // An upload is what the other end has asked for.
@@ -106,17 +118,25 @@ func (h *hall) decide(n *node) {
 	for {
 		f, ok := n.Next(now, func(id schedule.Peer) bool {
 			c := &n.conns[id]
+			if h.Slots > 0 {
+				return c.open && c.granted
+			}
 			return c.open && c.owed < queueBytes
 		})
 		if !ok {
-			return
+			break
 		}
 		c := &n.conns[f.Peer]
+		c.granted = false
+		n.under++
 		c.owed += h.length
 		h.in(word, event{kind: asked, who: c.to, peer: c.back, piece: int32(f.Piece)})
 		if c.to == server {
 			h.in(word, event{kind: coming, who: n.id, piece: int32(f.Piece)})
 		}
+	}
+	if h.Slots > 0 {
+		h.wish(n, now)
 	}
 }
 
@@ -162,6 +182,7 @@ func (h *hall) have(n *node, piece int32) {
 	for _, id := range n.Asked(int(piece)) {
 		h.forget(&n.conns[id], piece)
 	}
+	n.under -= len(n.Asked(int(piece)))
 	n.has[piece] = true
 	n.left--
 	n.Have(int(piece))
@@ -199,7 +220,10 @@ func (h *hall) tell(n *node, piece int32) {
 		}
 		other.Offers(schedule.Peer(c.back), int(piece))
 		// With its queue full this peer can't be asked, but for demand.
-		if other.waits || other.conns[c.back].owed < queueBytes {
+		if h.Slots > 0 && other.under >= h.Ahead && !other.waits {
+			continue
+		}
+		if h.Slots > 0 || other.waits || other.conns[c.back].owed < queueBytes {
 			h.decide(other)
 		}
 	}
@@ -269,9 +293,13 @@ func (h *hall) die(n *node) {
 			continue
 		}
 		other := h.nodes[c.to]
+		for other.conns[c.back].given > 0 {
+			h.release(other, c.back)
+		}
 		c.open, other.conns[c.back].open = false, false
 		other.open--
 		if other.id != server {
+			other.under -= int((other.conns[c.back].owed + h.length - 1) / h.length)
 			other.Leave(schedule.Peer(c.back))
 			h.decide(other)
 		}

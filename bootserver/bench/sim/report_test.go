@@ -7,12 +7,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"swarmboot/peerd/swarm/schedule"
 )
 
 // big is a hall on a network of 1 Gbit/s that boots an image of which 120 MiB
 // are hot, as in the table of docs/bench/sim.md.
 var big = Hall{
-	Link: 125e6, PieceBytes: 256 << 10, BlockBytes: 64 << 10, Pieces: 960, Hot: 480, Compute: 0.5, Seed: 1,
+	Link: 125e6, PieceBytes: 256 << 10, BlockBytes: 64 << 10, Pieces: 960, Hot: 480, Compute: 0.5, Seed: 1, Rules: schedule.Default,
 }
 
 // A goal is what a hall has to keep to; 0: it has no goal there.
@@ -29,15 +31,25 @@ type run struct {
 func runs() (all []run) {
 	add := func(what string, g goal, change func(*Hall)) {
 		h := big
+		h.Slots, h.Rules.Demand = 2, 0.3
 		change(&h)
+		if h.Slots > 0 {
+			h.Ahead, h.Rules.Granted = 6, true
+		}
 		all = append(all, run{what, h, g})
 	}
-	for _, n := range []int{1, 8, 32, 128, 1000} {
-		g := goal{ratio: 1.3, copies: 1.1}
-		if n > 32 {
-			g.copies = 1.2
+	for _, slots := range []int{0, 2} {
+		for _, n := range []int{1, 8, 32, 128} {
+			g := goal{ratio: 1.3, copies: 1.1}
+			if n > 32 {
+				g.copies = 1.2
+			}
+			add("bound by the network, C = 0.5 W/c", g, func(h *Hall) {
+				if h.Machines, h.Slots = n, slots; slots == 0 {
+					h.Rules = schedule.Default
+				}
+			})
 		}
-		add("bound by the network, C = 0.5 W/c", g, func(h *Hall) { h.Machines = n })
 	}
 	for _, n := range []int{32, 1000} {
 		add("bound by thinking, C = 4 W/c", goal{ratio: 1.05, copies: 1.2}, func(h *Hall) { h.Machines, h.Compute = n, 4 })
@@ -96,6 +108,9 @@ func (run run) line(r Result) string {
 		return fmt.Sprintf("%.2f | %.2f", got, limit)
 	}
 	what := run.what
+	if r.Slots == 0 {
+		what += ", no grants"
+	}
 	if r.Blind {
 		what += ", tracker without racks"
 	}

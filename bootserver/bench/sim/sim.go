@@ -44,7 +44,9 @@ type Hall struct {
 	Full       bool          // after its boot each machine fetches the rest of the image
 	Blind      bool          // the tracker doesn't know the racks
 	Die        float64       // this part of the machines dies in the middle of the boot
-	Slots      int           // connections that a machine gives pieces at a time; 0: all
+	Slots      int           // pieces that a machine grants at a time; 0: whoever asks is served, see grant.go
+	Ahead      int           // with Slots: pieces under way to a machine, beyond which it wants none granted
+	Rules      schedule.Rules
 	Seed       uint64
 }
 
@@ -113,6 +115,10 @@ const (
 	nearby         // a block reaches the receiver's link
 	arrived        // a block has passed it
 	dies
+	wants   // a wish for a grant arrives
+	resigns // the wish has gone
+	grants
+	passes // what was granted isn't needed any more
 )
 
 // A hall is a Hall while it boots.
@@ -192,6 +198,7 @@ func (cfg Hall) build() *hall {
 			}
 		} else {
 			n.Schedule = schedule.New(cfg.Pieces, profile, h.random.Uint64())
+			n.SetRules(cfg.Rules)
 		}
 		h.nodes = append(h.nodes, n)
 	}
@@ -247,6 +254,14 @@ func (h *hall) happen(e event) {
 		h.near(e)
 	case arrived:
 		h.arrive(n, e)
+	case resigns:
+		n.conns[e.peer].wished = false
+	case wants:
+		h.want(n, e.peer)
+	case grants:
+		h.granted(n, e.peer)
+	case passes:
+		h.release(n, e.peer)
 	case dies:
 		if !h.settled(n) {
 			h.die(n)

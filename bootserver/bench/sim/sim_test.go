@@ -3,11 +3,13 @@ package sim
 import (
 	"testing"
 	"time"
+
+	"swarmboot/peerd/swarm/schedule"
 )
 
 // small is a boot that takes a second at line rate.
 var small = Hall{
-	Machines: 8, Link: 12.5e6, PieceBytes: 64 << 10, BlockBytes: 16 << 10, Pieces: 400, Hot: 190, Compute: 0.5, Seed: 1,
+	Machines: 8, Link: 12.5e6, PieceBytes: 64 << 10, BlockBytes: 16 << 10, Pieces: 400, Hot: 190, Compute: 0.5, Seed: 1, Rules: schedule.Default,
 }
 
 func TestOneMachineBootsAtLineRate(t *testing.T) {
@@ -80,5 +82,19 @@ func TestClockKeepsOrder(t *testing.T) {
 		if got[i] != want[i] {
 			t.Fatalf("order %v; want %v", got, want)
 		}
+	}
+}
+
+// Where machines wait for a grant, a crowd boots in little more than the time of
+// one machine; where all ask at once, in much more.
+func TestGrantsLetCrowdsScale(t *testing.T) {
+	crowd := big
+	crowd.Machines = 32
+	asking := crowd.Boot()
+	crowd.Slots, crowd.Ahead = 2, 6
+	crowd.Rules = schedule.Rules{Window: 32, Demand: 0.3, Granted: true}
+	granted := crowd.Boot()
+	if granted.Ratio() > 1.2 || granted.Copies() > 1.1 || granted.Ratio() > asking.Ratio()/2 {
+		t.Errorf("with grants %.2f of the bound and %.2f copies, without %.2f; want at most 1.2, 1.1 and half", granted.Ratio(), granted.Copies(), asking.Ratio())
 	}
 }

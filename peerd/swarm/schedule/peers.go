@@ -94,6 +94,35 @@ func (s *peers) free(ready func(Peer) bool) (free set, any bool) {
 	return s.ready, any
 }
 
+// none is a set without a peer, until it is asked again.
+func (s *peers) none() set {
+	clear(s.ready)
+	return s.ready
+}
+
+// addHaving adds who has a piece, and perhaps the seeder, to a set.
+func (s *peers) addHaving(to set, piece int, seeder bool) {
+	for i, block := range s.has {
+		to[i] |= block[piece]
+		if seeder {
+			to[i] |= s.seeders[i]
+		}
+	}
+}
+
+// in yields the peers of a set.
+func (s *peers) in(set set) iter.Seq[*peer] {
+	return func(yield func(*peer) bool) {
+		for i, word := range set {
+			for ; word != 0; word &= word - 1 {
+				if !yield(s.slots[64*i+bits.TrailingZeros64(word)]) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // having yields the machines that have a piece, and perhaps the seeder, in the
 // order of their slots. A set, unless nil, narrows the choice.
 func (s *peers) having(piece int, seeder bool, within set) iter.Seq[*peer] {

@@ -79,6 +79,9 @@ type Schedule struct {
 
 	demand []waiting
 	full   bool
+	rules  Rules
+	random *rand.Rand
+	raised bool      // the next pick looks at demand first
 	rested time.Time // when a piece of the rest was last asked for
 }
 
@@ -87,10 +90,25 @@ type waiting struct {
 	since time.Time
 }
 
+// Rules are what a schedule goes by. Those that a machine goes by are Default;
+// the simulator tries others.
+type Rules struct {
+	Window  int     // pieces of the profile that are fetched ahead
+	Demand  float64 // part of the picks in which demand comes before the window; 1: always
+	Granted bool    // only peers that are ready are asked, until demand is overdue
+	Plain   bool    // the seeder is asked like any machine
+}
+
+// Default is what machines go by.
+var Default = Rules{Window: windowPieces, Demand: 1}
+
 // New makes the schedule of an image of so many pieces, of which none is there.
 // The profile lists pieces in the order in which a boot reads them.
 func New(pieces int, profile []int, seed uint64) *Schedule {
 	return &Schedule{
+		rules:   Default,
+		raised:  true,
+		random:  rand.New(rand.NewPCG(seed, 1)),
 		order:   rand.New(rand.NewPCG(seed, 0)).Perm(pieces),
 		have:    make([]bool, pieces),
 		missing: pieces,
@@ -101,6 +119,9 @@ func New(pieces int, profile []int, seed uint64) *Schedule {
 		peers:   newPeers(pieces),
 	}
 }
+
+// SetRules lets a schedule go by other rules, from its beginning on.
+func (s *Schedule) SetRules(r Rules) { s.rules = r }
 
 // Join adds a peer that has no pieces yet; the seeder has all from the start.
 func (s *Schedule) Join(id Peer, seeder bool) { s.peers.add(id, seeder) }
@@ -187,7 +208,7 @@ func (s *Schedule) Next(now time.Time, ready func(Peer) bool) (Fetch, bool) {
 	if s.Complete() {
 		return Fetch{}, false
 	}
-	if f, ok := s.nextDemand(now, ready); ok {
+	if f, ok := s.nextDemand(now, ready, s.raised); ok {
 		return s.ask(f), true
 	}
 	if s.fetching >= maxFetching {
@@ -198,6 +219,9 @@ func (s *Schedule) Next(now time.Time, ready func(Peer) bool) (Fetch, bool) {
 		return Fetch{}, false
 	}
 	if f, ok := s.rarest(s.window(), free, now); ok {
+		return s.ask(f), true
+	}
+	if f, ok := s.nextDemand(now, ready, true); ok {
 		return s.ask(f), true
 	}
 	if s.waits() || (!s.full && (s.fetching > 0 || now.Sub(s.rested) < trickleEvery)) {
@@ -211,20 +235,51 @@ func (s *Schedule) Next(now time.Time, ready func(Peer) bool) (Fetch, bool) {
 	return f, ok
 }
 
+// Useful yields the peers that have something to fetch now.
+func (s *Schedule) Useful(now time.Time, yield func(Peer)) {
+	if s.Complete() || s.fetching >= maxFetching {
+		return
+	}
+	useful := s.peers.none()
+	for piece := range s.window() {
+		if s.may(piece, now) {
+			s.peers.addHaving(useful, piece, !s.leave(piece, now))
+		}
+	}
+	for _, w := range s.demand {
+		if !s.have[w.piece] && len(s.sources[w.piece]) == 0 && s.may(w.piece, now) {
+			s.peers.addHaving(useful, w.piece, !s.leave(w.piece, now))
+		}
+	}
+	if !s.waits() && s.full {
+		for piece := range s.rest() {
+			if s.may(piece, now) {
+				s.peers.addHaving(useful, piece, !s.leave(piece, now))
+			}
+		}
+	}
+	for p := range s.peers.in(useful) {
+		yield(p.id)
+	}
+}
+
 // nextDemand finds a source for the read that has waited longest without one,
 // and a second source for a read that is overdue.
-func (s *Schedule) nextDemand(now time.Time, ready func(Peer) bool) (Fetch, bool) {
+func (s *Schedule) nextDemand(now time.Time, ready func(Peer) bool, raised bool) (Fetch, bool) {
 	for _, w := range s.demand {
 		if s.have[w.piece] || !s.may(w.piece, now) {
 			continue
 		}
 		overdue := now.Sub(w.since) >= demandDeadline
+		if !raised && !overdue {
+			continue
+		}
 		if n := len(s.sources[w.piece]); n > 1 || n == 1 && !overdue {
 			continue
 		}
 		var best *peer
 		for p := range s.peers.having(w.piece, overdue || !s.leave(w.piece, now), nil) {
-			if slices.Contains(s.sources[w.piece], p.id) {
+			if slices.Contains(s.sources[w.piece], p.id) || s.rules.Granted && !overdue && !ready(p.id) {
 				continue
 			}
 			if best == nil || p.less(best, ready) {
@@ -296,6 +351,9 @@ func (s *Schedule) giver(piece int, free set, now time.Time) *peer {
 // leave tells whether the seeder is spared: a machine has the piece or is about
 // to.
 func (s *Schedule) leave(piece int, now time.Time) bool {
+	if s.rules.Plain {
+		return false
+	}
 	return s.peers.holders(piece) > 0 || now.Sub(s.coming[piece]) < comingFor
 }
 
@@ -303,7 +361,7 @@ func (s *Schedule) leave(piece int, now time.Time) bool {
 // way; those under way count too.
 func (s *Schedule) window() func(func(int) bool) {
 	s.ahead = slices.DeleteFunc(s.ahead, func(piece int) bool { return s.have[piece] })
-	for len(s.ahead) < windowPieces && len(s.profile) > 0 {
+	for len(s.ahead) < s.rules.Window && len(s.profile) > 0 {
 		if piece := s.profile[0]; !s.have[piece] {
 			s.ahead = append(s.ahead, piece)
 		}
@@ -341,6 +399,7 @@ func (s *Schedule) ask(f Fetch) Fetch {
 	}
 	s.sources[f.Piece] = append(s.sources[f.Piece], f.Peer)
 	s.peers.byID[f.Peer].asked++
+	s.raised = s.rules.Demand == 1 || s.random.Float64() < s.rules.Demand
 	return f
 }
 

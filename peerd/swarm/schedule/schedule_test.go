@@ -283,3 +283,38 @@ func TestForeignPiecesAreIgnored(t *testing.T) {
 		t.Errorf("Next = %v, %t", f, ok)
 	}
 }
+
+func TestUseful(t *testing.T) {
+	useful := func(s *Schedule) (peers []Peer) {
+		s.Useful(begin, func(id Peer) { peers = append(peers, id) })
+		return peers
+	}
+	for name, c := range map[string]struct {
+		state func() *Schedule
+		want  []Peer
+	}{
+		"who has a piece of the window":   {func() *Schedule { return known(0) }, []Peer{alice}},
+		"the seeder for what nobody has":  {func() *Schedule { return known(2, 9) }, []Peer{seeder, alice, bob}},
+		"nobody for what is under way":    {func() *Schedule { s := known(2); s.Next(begin, everyone); return s }, nil},
+		"who has what a read waits for":   {func() *Schedule { s := known(); s.Demand([]int{2}, begin); return s }, []Peer{alice, bob}},
+		"nobody for the rest, in a boot":  {func() *Schedule { return known() }, nil},
+		"everybody for the rest, in full": {func() *Schedule { s := known(); s.SetFull(true); return s }, []Peer{seeder, alice, bob}},
+	} {
+		if got := useful(c.state()); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %v; want %v", name, got, c.want)
+		}
+	}
+}
+
+// Only peers that have granted it are asked, until a read has waited too long.
+func TestGranted(t *testing.T) {
+	s := known()
+	s.SetRules(Rules{Window: windowPieces, Demand: 1, Granted: true})
+	s.Demand([]int{1}, begin)
+	if f, ok := s.Next(begin, only(bob)); ok {
+		t.Errorf("Next = %v; only alice has the piece, and she has granted nothing", f)
+	}
+	if f, ok := s.Next(begin.Add(demandDeadline), only()); !ok || f.Piece != 1 {
+		t.Errorf("Next = %v, %t; the read has waited too long", f, ok)
+	}
+}
