@@ -108,6 +108,9 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 		fmt.Fprintf(out, "  %-10s  %v on %s, mode %s, unknown machines: %s\n", n.Name, n.Subnet, cmp.Or(n.Interface, "relays"), n.Mode, n.Unknown)
 		fmt.Fprintf(out, "              udp %v ports 67 and 69, http://%v, swarm tcp %v\n", n.Server,
 			netip.AddrPortFrom(n.Server, cfg.HTTPPort), netip.AddrPortFrom(n.Server, cfg.SwarmPort))
+		if n.Server6.IsValid() {
+			fmt.Fprintf(out, "              IPv6 %v: udp %v ports 547 and 69, http://%v\n", n.Subnet6, n.Server6, netip.AddrPortFrom(n.Server6, cfg.HTTPPort))
+		}
 	}
 	fmt.Fprintf(out, "  control     %s\n", folder.Socket())
 	fmt.Fprintf(out, "  pages, API  %s\n", adminURL(cfg.Admin))
