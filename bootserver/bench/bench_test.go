@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"swarmboot/initramfs/nettest"
 )
 
 // rounds of each load; the median counts.
@@ -59,7 +61,7 @@ func TestBench(t *testing.T) {
 	if folder == "" {
 		t.Skip("takes several minutes, and the whole computer; run it by make bench-bootserver")
 	}
-	if !inside(t) {
+	if !nettest.AsRoot(t) {
 		return
 	}
 	b := newBench(t)

@@ -30,23 +30,6 @@ type wire struct {
 	rivals    string // folder made by scripts/fetch-rivals
 }
 
-// inside runs the test again in a network namespace of its own, and returns
-// false in the outer one.
-func inside(t *testing.T) bool {
-	t.Helper()
-	const mark = "SWARMBOOT_BENCH_INSIDE"
-	if os.Getenv(mark) != "" {
-		return true
-	}
-	cmd := exec.CommandContext(t.Context(), "unshare", append([]string{"--net"}, os.Args...)...)
-	cmd.Env = append(os.Environ(), mark+"=1")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		t.Error(err)
-	}
-	return false
-}
-
 func newWire(t *testing.T, rivals string) *wire {
 	t.Helper()
 	w := &wire{t: t, namespace: fmt.Sprintf("swarmboot-bench-%d", os.Getpid()), rivals: rivals}

@@ -1,5 +1,6 @@
-// Package nettest lets a test have a network of its own, without privileges. It
-// is for the tests of packages in initramfs and bootserver that need real cards.
+// Package nettest lets a test have a network of its own. It
+// is for the tests and benchmarks of packages in initramfs and bootserver that
+// need real cards.
 package nettest
 
 import (
@@ -43,6 +44,24 @@ func Alone(t *testing.T, commands ...string) bool {
 	}
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
+	}
+	return false
+}
+
+// AsRoot runs the whole test program anew in a network namespace, as root outside
+// of it too, for what makes more namespaces. It returns true in there. What the
+// tests print is seen while they run.
+func AsRoot(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(inside) != "" {
+		return true
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], os.Args[1:]...)
+	cmd.Env = append(os.Environ(), inside+"="+t.Name())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET}
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		t.Errorf("in a network namespace: %v", err)
 	}
 	return false
 }

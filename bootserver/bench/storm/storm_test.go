@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"swarmboot/initramfs/nettest"
 	"swarmboot/peerd/swarm"
 )
 
@@ -292,23 +293,6 @@ func (h *hall) memory(end int) (mib float64) {
 	return mib
 }
 
-// inside runs the test again in a network namespace of its own, and returns
-// false in the outer one.
-func inside(t *testing.T) bool {
-	t.Helper()
-	const mark = "SWARMBOOT_STORM_INSIDE"
-	if os.Getenv(mark) != "" {
-		return true
-	}
-	cmd := exec.CommandContext(t.Context(), "unshare", append([]string{"--net"}, os.Args...)...)
-	cmd.Env = append(os.Environ(), mark+"=1")
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		t.Error(err)
-	}
-	return false
-}
-
 // rate of every cable, in bits per second: 33 of them are what two processors
 // forward beside all else.
 const rate = 25_000_000
@@ -320,7 +304,7 @@ func TestStorm(t *testing.T) {
 	if folder == "" {
 		t.Skip("takes ten minutes, and the whole computer; run it by make bench-storm")
 	}
-	if !inside(t) {
+	if !nettest.AsRoot(t) {
 		return
 	}
 	l := newLoad(t, t.TempDir())
