@@ -42,6 +42,8 @@ type Request struct {
 	Left       int64 // bytes that the peer still needs; 0: it is a seeder
 	Event      string
 	Wanted     int // peers wanted; negative: as many as the tracker likes
+
+	Server netip.Addr // of the tracker, as the peer reaches it; known to the tracker alone
 }
 
 // Query is r as the tracker's URL carries it.

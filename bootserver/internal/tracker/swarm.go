@@ -123,9 +123,10 @@ func (s *swarm) count(m *member, n int) {
 }
 
 // choose decides whom a machine is told about, and whether it fetches for its
-// rack. The seeder comes first, for the few who shall ask it; then machines of
-// other racks, for a fetcher; then those of its own.
-func (s *swarm) choose(m *member, wanted int, random *rand.Rand) []netip.AddrPort {
+// rack. The seeder comes first, for the few who shall ask it, at the address that
+// the machine reaches; then machines of other racks, for a fetcher; then those of
+// its own.
+func (s *swarm) choose(m *member, seeder netip.AddrPort, wanted int, random *rand.Rand) []netip.AddrPort {
 	var told []netip.AddrPort
 	if !m.fetcher && m.rack.fetchers < fetchersPerRack {
 		m.fetcher = true
@@ -137,7 +138,7 @@ func (s *swarm) choose(m *member, wanted int, random *rand.Rand) []netip.AddrPor
 		s.served++
 	}
 	if m.served {
-		told = append(told, s.seeder)
+		told = append(told, seeder)
 	}
 	if m.fetcher && len(s.racks) > 1 {
 		told = s.fetchers.some(told, linksAbroad, random, func(o *member) bool { return o.rack != m.rack })

@@ -13,6 +13,7 @@ package tracker
 import (
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -48,7 +49,9 @@ func New(rackOf func(netip.Addr) string, seed uint64, log *slog.Logger) *Tracker
 	return &Tracker{log: log, rackOf: rackOf, random: rand.New(rand.NewPCG(seed, 0)), swarms: map[[20]byte]*swarm{}}
 }
 
-// Open lets peers announce infoHash; seeder is the boot server's own peer.
+// Open lets peers announce infoHash; seeder is the boot server's own peer. A peer
+// that has announced itself to another address of the server is told of the seeder
+// there: it may not reach the one given here.
 func (t *Tracker) Open(infoHash [20]byte, seeder netip.AddrPort) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -106,6 +109,7 @@ func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(err.Error())
 		return
 	}
+	req.Server = localAddress(r)
 	answer, ok := t.Announce(req, time.Now())
 	if !ok {
 		refuse("this server has no image with that info_hash")
@@ -117,6 +121,15 @@ func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Write(body)
+}
+
+// localAddress is the address of this server that a request came to.
+func localAddress(r *http.Request) netip.Addr {
+	at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}
+	}
+	return at.AddrPort().Addr().Unmap()
 }
 
 // Announce takes note of the peer and chooses whom to tell it about. It is not
@@ -139,7 +152,11 @@ func (t *Tracker) Announce(req announce.Request, now time.Time) (answer announce
 		}
 	default:
 		if m := s.announced(req, in, now); m != nil {
-			answer.Peers = s.choose(m, req.Wanted, t.random)
+			seeder := s.seeder
+			if req.Server.Is4() {
+				seeder = netip.AddrPortFrom(req.Server, seeder.Port())
+			}
+			answer.Peers = s.choose(m, seeder, req.Wanted, t.random)
 		} else { // the tracker is full
 			answer.Peers = s.all.some(nil, req.Wanted, t.random, func(*member) bool { return true })
 		}

@@ -136,6 +136,17 @@ func TestTheSeederComesFirstInShortAnswers(t *testing.T) {
 	}
 }
 
+// A server with two networks has an address in each, and machines may reach only
+// theirs.
+func TestTheSeederIsToldAtTheMachinesOwnNetwork(t *testing.T) {
+	tr := open()
+	other := netip.MustParseAddr("10.78.0.1")
+	answer, _ := tr.Announce(announce.Request{InfoHash: image, Address: m1, Wanted: 3, Left: 1, Server: other}, time.Now())
+	if want := netip.AddrPortFrom(other, seeder.Port()); !slices.Equal(answer.Peers, []netip.AddrPort{want}) {
+		t.Errorf("Peers = %v; want %v", answer.Peers, want)
+	}
+}
+
 func TestOverHTTP(t *testing.T) {
 	tr := open()
 	server := httptest.NewServer(tr)
@@ -153,7 +164,8 @@ func TestOverHTTP(t *testing.T) {
 		return announce.Decode(body)
 	}
 	request := announce.Request{InfoHash: image, Address: m1, Left: 1, Wanted: 50}
-	if got, err := get(request); err != nil || !slices.Equal(got.Peers, []netip.AddrPort{seeder}) || got.Interval != interval || got.MinInterval != minInterval {
+	here := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), seeder.Port()) // as this test reaches the server
+	if got, err := get(request); err != nil || !slices.Equal(got.Peers, []netip.AddrPort{here}) || got.Interval != interval || got.MinInterval != minInterval {
 		t.Errorf("announce = %+v, %v", got, err)
 	}
 	if got := tr.Peers(image); got != 1 {

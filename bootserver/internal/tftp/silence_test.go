@@ -1,0 +1,83 @@
+package tftp
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Whoever forges a machine's address and asks for a file makes this server send to
+// that machine. Until the machine has acknowledged something, that is one packet,
+// a few times.
+func TestNothingFollowsAnUnacknowledgedPacket(t *testing.T) {
+	t.Parallel() // it takes as long as the server has patience
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "snponly.efi"), noise(100_000), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan string, 2)
+	s, err := New(Config{Dir: dir, Log: slog.New(slog.NewTextHandler(lines(ended), nil)), Loading: func(netip.Addr, string) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, conn) }()
+	defer func() { cancel(); <-done }()
+
+	requests := map[string]rom{
+		"\x00\x01snponly.efi\x00octet\x00":                    newROM(t), // answered with the first block
+		"\x00\x01snponly.efi\x00octet\x00blksize\x001468\x00": newROM(t), // with an OACK
+	}
+	for request, rom := range requests {
+		rom.SetDeadline(time.Time{})
+		if _, err := rom.WriteToUDP([]byte(request), conn.LocalAddr().(*net.UDPAddr)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range requests {
+		select {
+		case line := <-ended:
+			if !strings.Contains(line, "loader was not sent") {
+				t.Errorf("the server logs %s", line)
+			}
+		case <-t.Context().Done():
+			t.Fatal("the server goes on and on")
+		}
+	}
+	for request, rom := range requests {
+		first, _ := rom.next()
+		sent := 1
+		for buf := make([]byte, 2000); ; sent++ {
+			rom.SetReadDeadline(time.Now()) // all that comes has come
+			n, _, err := rom.ReadFromUDP(buf)
+			if err != nil {
+				break
+			}
+			if again := string(buf[:n]); again != first {
+				t.Errorf("%q is answered with %.8q, and then with %.8q", request, first, again)
+			}
+		}
+		if sent > 1+retries {
+			t.Errorf("%q is answered with %d packets; want at most %d", request, sent, 1+retries)
+		}
+	}
+}
+
+// lines is a log that somebody reads line by line.
+type lines chan string
+
+func (l lines) Write(line []byte) (int, error) {
+	l <- string(line)
+	return len(line), nil
+}
