@@ -66,6 +66,7 @@ func TestGoldenAnswers(t *testing.T) {
 		"qemu-ipxe-rom-1.0.0.discover":  "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:01&uuid=${uuid}&platform=${platform}&version=${version}",
 		"qemu-ipxe-rom-1.0.0.request":   "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:01&uuid=${uuid}&platform=${platform}&version=${version}",
 		"ipxe-1.21.1-undionly.discover": "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:01&uuid=${uuid}&platform=${platform}&version=${version}",
+		"ipxe-1.21.1-undionly.request":  "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:05:02&uuid=${uuid}&platform=${platform}&version=${version}",
 		"ovmf-2022.11.discover":         "snponly.efi",
 		"ovmf-2022.11.request":          "snponly.efi",
 		"ipxe-1.21.1-snponly.discover":  "http://10.77.0.1/boot.ipxe?mac=52:54:00:77:00:02&uuid=${uuid}&platform=${platform}&version=${version}",

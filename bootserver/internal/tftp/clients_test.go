@@ -17,12 +17,14 @@ func TestRequestsOfLoaders(t *testing.T) {
 	address, _ := start(t, noise(3000))
 	server := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address))
 	for name, answers := range map[string][]string{
-		"ovmf-2022.11-ipv6.size":     {"\x00\x06tsize\x003000\x00blksize\x001228\x00", "\x00\x06blksize\x001228\x00tsize\x003000\x00"},
-		"ovmf-2022.11-ipv6.file":     {"\x00\x06blksize\x001228\x00"},
-		"shim-16.1-ipv6.file":        {"\x00\x06blksize\x00512\x00"},
-		"shim-16.1-ipv6.revocations": {"\x00\x05\x00\x01file not found\x00"},
-		"grub-2.12-ipv6.list":        {"\x00\x05\x00\x01file not found\x00"},
-		"grub-2.12-ipv6.config":      {"\x00\x06tsize\x0017\x00blksize\x001024\x00", "\x00\x06blksize\x001024\x00tsize\x0017\x00"},
+		"ovmf-2022.11-ipv6.size": {"\x00\x06tsize\x003000\x00blksize\x001228\x00", "\x00\x06blksize\x001228\x00tsize\x003000\x00"},
+		"ovmf-2022.11-ipv6.file": {"\x00\x06blksize\x001228\x00"},
+		"ovmf-2022.11.file":      {"\x00\x06blksize\x001468\x00"},
+		"shim-16.1.file":         {"\x00\x06blksize\x00512\x00"},
+		"grub-2.12.config":       {"\x00\x06tsize\x0017\x00blksize\x001024\x00", "\x00\x06blksize\x001024\x00tsize\x0017\x00"},
+		"shim-16.1-ipv6.file":    {"\x00\x06blksize\x00512\x00"},
+		"shim-16.1.revocations":  {"\x00\x05\x00\x01file not found\x00"},
+		"grub-2.12.list":         {"\x00\x05\x00\x01file not found\x00"},
 	} {
 		text, err := os.ReadFile(filepath.Join("testdata", name+".hex"))
 		if err != nil {
