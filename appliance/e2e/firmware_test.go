@@ -28,7 +28,7 @@ func TestFirmware(t *testing.T) {
 		{"SecureBoot", vm.SecureBoot, "secure-boot", []string{"load=shimx64.efi", "file=grubx64.efi", "file=/grub/grub.cfg", "version=GRUB"}},
 		{"BIOS", vm.BIOS, "", []string{"10.77.0.1/boot.ipxe?mac=", "platform=pcbios"}},
 		// The card's own iPXE comes first, then ours, and the chain ends there.
-		{"BIOS-iPXE", vm.BIOS, "snponly", []string{"version=1.0.0", `version="1.21.1`}},
+		{"BIOS-iPXE", vm.BIOS, "snponly", []string{`version="1.0.0`, `version="1.21.1`}},
 		{"UEFI-iPXE", vm.UEFI, "snponly", []string{"file=snponly.efi", "10.77.0.1/boot.ipxe?mac=", "platform=efi"}},
 		{"UEFI-HTTP", vm.UEFIHTTP, "", []string{"load=http://10.77.0.1/loaders/shimx64.efi", "version=GRUB"}},
 		{"PXEv6-GRUB", vm.UEFIv6, "", []string{"load=tftp://[fd77::1]/shimx64.efi", "file=/grubx64.efi", "version=GRUB"}},
