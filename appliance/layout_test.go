@@ -31,6 +31,7 @@ var homes = map[string][]string{
 	"charm.land/bubbletea":                  {"appliance/internal/watch"},
 	"github.com/anacrolix":                  {"images/metainfo", "peerd/announce", "peerd/swarm/..."},
 	"github.com/charmbracelet/x":            {"appliance/internal/watch"}, // ansi
+	"github.com/coreos/go-systemd":          {"appliance/cmd/swarmboot"},
 	"github.com/danielgtaylor/huma":         {"appliance/internal/api"},
 	"github.com/dustin/go-humanize":         {"appliance/cmd/...", "appliance/internal/table"},
 	"github.com/foxboron/go-uefi":           {"bootserver/loaders"},

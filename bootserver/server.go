@@ -57,6 +57,7 @@ type Server struct {
 	tftp      *tftp.Server
 	tracker   *tracker.Tracker
 	web       bootweb.Config
+	serving   chan struct{} // closed when all ports are open
 
 	reloading sync.Mutex    // held while a config is put in force; before the others
 	verify    chan struct{} // holds a token when there may be other images
@@ -76,7 +77,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	}
 	s := &Server{
 		foreign:   map[string]bool{},
-		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1),
+		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1), serving: make(chan struct{}),
 		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(),
 	}
 	s.tracker = tracker.New(s.rackOf, rand.Uint64(), log)
@@ -157,6 +158,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	close(s.serving)
 	services = append(services, service{"images", s.warmUp}, service{"watch", s.watch}, service{"memory", s.remember})
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -174,6 +176,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Serving is closed once Run has opened all ports.
+func (s *Server) Serving() <-chan struct{} { return s.serving }
 
 // warmUp verifies all images, and again after each reload, so that the first
 // machine need not wait for it.

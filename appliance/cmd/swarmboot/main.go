@@ -121,10 +121,12 @@ func operand(name string) cobra.PositionalArgs {
 	}
 }
 
-// stateFlag gives cmd and the commands below it the flag --state.
+// stateFlag gives cmd and the commands below it the flag --state. What they make
+// in that folder as root belongs to its owner when they end.
 func stateFlag(cmd *cobra.Command) *state.Folder {
 	folder := new(state.Folder)
 	cmd.PersistentFlags().StringVar((*string)(folder), "state", state.Default, "state folder `DIR` of the boot server")
+	cmd.PersistentPostRunE = func(*cobra.Command, []string) error { return folder.Settle() }
 	return folder
 }
 

@@ -128,6 +128,7 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 		server.Run,
 		func(ctx context.Context) error { return control.Serve(ctx, socket, handler, server.InForce) },
 		func(ctx context.Context) error { return daemon.follow(ctx, hup) },
+		func(ctx context.Context) error { return tellSystemd(ctx, server, log) },
 		func(ctx context.Context) error { return serveAdmin(ctx, cfg.Admin, folder, handler, server, log) },
 	} {
 		wg.Go(func() {

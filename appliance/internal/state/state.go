@@ -8,10 +8,12 @@ package state
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
@@ -128,6 +130,51 @@ func (f Folder) Trace(digest string) ([]string, error) {
 		return nil, err
 	}
 	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n"), nil
+}
+
+// Settle gives what root has made in the folder to the owner of the folder, as
+// whom a server installed from a package runs. Others than root need not: they
+// make files of their own.
+func (f Folder) Settle() error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	top, err := os.Stat(string(f))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	owner := top.Sys().(*syscall.Stat_t)
+	if owner.Uid == 0 {
+		return nil
+	}
+	// Its owner may put links there, and must get nothing by them.
+	root, err := os.OpenRoot(string(f))
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return fs.WalkDir(root.FS(), ".", func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // the server has removed it
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return nil // likewise
+		}
+		if stat := info.Sys().(*syscall.Stat_t); stat.Uid != 0 || !info.IsDir() && stat.Nlink > 1 {
+			return nil
+		}
+		if err := root.Lchown(path, int(owner.Uid), int(owner.Gid)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("give %s to the owner of the state folder: %w", path, err)
+		}
+		return nil
+	})
 }
 
 func (f Folder) ifThere(do func(*catalogue.Catalogue) error) error {

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -89,5 +90,51 @@ func TestLearn(t *testing.T) {
 	}
 	if profile, err := os.ReadFile(f.profile("d1", ".json")); err != nil || string(profile) != "first\n" {
 		t.Errorf("profile = %q, %v; want the first", profile, err)
+	}
+}
+
+// Root's commands leave nothing that the server, another user, cannot read; and
+// nobody gets a file of root's by a link to it.
+func TestSettle(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	dir := t.TempDir()
+	outside := filepath.Join(dir, "outside")
+	f := Folder(filepath.Join(dir, "state"))
+	if err := os.WriteFile(outside, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(string(f), "images", "refs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	inside := filepath.Join(string(f), "images", "refs", "x")
+	if err := os.WriteFile(inside, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(string(f), "symbolic")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(outside, filepath.Join(string(f), "hard")); err != nil {
+		t.Fatal(err)
+	}
+	owner := func(path string) uint32 {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Sys().(*syscall.Stat_t).Uid
+	}
+	if err := f.Settle(); err != nil || owner(inside) != 0 {
+		t.Errorf("Settle in a folder of root's = %v, owner %d; want nothing changed", err, owner(inside))
+	}
+	if err := os.Chown(string(f), 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Settle(); err != nil || owner(inside) != 12345 || owner(outside) != 0 {
+		t.Errorf("Settle = %v; the file belongs to %d, one outside to %d; want 12345 and 0", err, owner(inside), owner(outside))
+	}
+	if err := (f + "-none").Settle(); err != nil {
+		t.Errorf("Settle of no folder = %v", err)
 	}
 }
