@@ -62,6 +62,7 @@ func (s *Server) Throughput(image string) Throughput { return s.meter.of(image) 
 // ImageStatus is one image of the catalogue and what it is used for.
 type ImageStatus struct {
 	Image      string            `json:"image"` // name@version
+	Tags       []string          `json:"tags"`  // that stand for it
 	Digest     string            `json:"digest"`
 	Arch       string            `json:"arch"`
 	Kernel     string            `json:"kernel"`      // release
@@ -81,6 +82,14 @@ func (s *Server) Images() ([]ImageStatus, error) {
 	if err != nil {
 		return nil, err
 	}
+	tags, err := s.catalogue.Tags()
+	if err != nil {
+		s.log.Error("tags are damaged", "err", err) // the others are told
+	}
+	byDigest := map[string][]string{}
+	for tag, image := range tags {
+		byDigest[image.Digest] = append(byDigest[image.Digest], tag.Version)
+	}
 	machines := map[string]map[Condition]int{}
 	for _, m := range s.registry.list() {
 		if machines[m.Image] == nil {
@@ -97,7 +106,7 @@ func (s *Server) Images() ([]ImageStatus, error) {
 		m := image.Manifest
 		ref := m.Ref().String()
 		status := ImageStatus{
-			Image: ref, Digest: image.Digest, Arch: m.Arch, Kernel: m.KernelRelease, Filesystem: m.Filesystem,
+			Image: ref, Tags: append([]string{}, slices.Sorted(slices.Values(byDigest[image.Digest]))...), Digest: image.Digest, Arch: m.Arch, Kernel: m.KernelRelease, Filesystem: m.Filesystem,
 			RootBytes: m.Root.Size, BootBytes: m.Kernel.Size + m.Modules.Size,
 			PieceBytes: m.Pieces.Length, Pieces: m.Pieces.Count(), Hot: s.profiles.hot(image.Digest),
 			Machines: machines[ref], Swarm: swarms[image.Digest],

@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -19,15 +20,19 @@ func TestPages(t *testing.T) {
 			t.Fatalf("missing: %s; make deps brings it", program)
 		}
 	}
-	const machines = 2000
+	const machines = 2000 // and two that nobody has listed
 	h := newHall(t, machines)
-	h.powerOn(machines, time.Minute, 20*time.Second, 8)
+	h.powerOn(machines+2, time.Minute, 20*time.Second, 8)
 	tests, err := filepath.Abs("../webui/page/test")
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := h.lan.Command(t.Context(), "node", "--test", "--test-concurrency=1", "--test-timeout=400000", "--test-reporter=spec", tests+"/")
-	cmd.Env = append(os.Environ(), "SWARMBOOT_URL="+adminURL, "SWARMBOOT_SHOTS="+t.ArtifactDir())
+	token, status := swarmboot(t, "token", "new", "anna", "--scope", "write", "--state", filepath.Join(h.dir, "state"))
+	if status != 0 {
+		t.Fatalf("token new: %s", token)
+	}
+	cmd.Env = append(os.Environ(), "SWARMBOOT_URL="+adminURL, "SWARMBOOT_TOKEN="+strings.TrimSpace(token), "SWARMBOOT_SHOTS="+t.ArtifactDir())
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	if err := cmd.Run(); err != nil {
 		t.Errorf("%v; screenshots are in %s", err, t.ArtifactDir())

@@ -32,6 +32,19 @@ export async function ask<T>(path: string): Promise<T> {
   return response.json();
 }
 
+// change has the server change something. An error holds the server's own words;
+// whoever has not said who he is gets to the login.
+export async function change<T = void>(method: "POST" | "PUT" | "DELETE", path: string, body?: unknown): Promise<T | undefined> {
+  const response = await fetch(prefix + path, { method, headers: { "Content-Type": "application/json" }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+  if (response.status === 204) return undefined;
+  const text = await response.text();
+  if (response.ok) return JSON.parse(text);
+  refused(response);
+  let problem: { detail?: string; errors?: { message: string }[] } = {};
+  try { problem = JSON.parse(text); } catch { /* plain words */ }
+  throw new Error([problem.detail ?? text, ...(problem.errors ?? []).map(e => e.message)].join(" "));
+}
+
 export interface Asked<T> { answer?: T; error?: string }
 
 // useAnswer asks when path or moment changes, and keeps what it has until the

@@ -1,23 +1,26 @@
 // The images on offer: who runs them, and what they have cost the server.
 import { counts, swarms } from "./live";
-import { useAnswer, type Image } from "./api";
+import { useState } from "preact/hooks";
+import { change, useAnswer, type Image } from "./api";
+import { Field, Form } from "./form";
 import { conditions } from "./live";
 import { Sign } from "./machines";
 import { percent, size } from "./words";
 
 export function Images() {
-  const { answer: images, error } = useAnswer<Image[]>("/images", JSON.stringify(counts.value));
+  const [changes, setChanges] = useState(0);
+  const { answer: images, error } = useAnswer<Image[]>("/images", JSON.stringify(counts.value) + changes);
   return (
     <>
       <h1>Images</h1>
       {error && <p class="line failed">{error}</p>}
       {images?.length === 0 && <p class="empty">The catalogue is empty. <code>swarmboot image build --help</code> tells how to make an image.</p>}
-      <div class="cards">{images?.map(image => <Card key={image.digest + image.image} image={image} />)}</div>
+      <div class="cards">{images?.map(image => <Card key={image.digest + image.image} image={image} changed={() => setChanges(n => n + 1)} />)}</div>
     </>
   );
 }
 
-function Card({ image }: { image: Image }) {
+function Card({ image, changed }: { image: Image; changed: () => void }) {
   const swarm = swarms.value.find(s => s.digest === image.digest);
   const machines = conditions.filter(c => image.machines[c]);
   return (
@@ -31,10 +34,31 @@ function Card({ image }: { image: Image }) {
         <div><dt>A boot reads</dt><dd>{image.hot ? <>{size(image.hot * image.piece_bytes)}<small> {percent(image.hot / image.pieces)}</small></> : "not recorded yet"}</dd></div>
         {swarm && <div><dt>In the swarm</dt><dd>{swarm.peers}</dd></div>}
       </dl>
+      <Tags image={image} changed={changed} />
       <p class="digest"><code>sha256:{image.digest}</code></p>
     </section>
   );
 }
+
+// Tags shows which tags stand for an image, and moves one here.
+function Tags({ image, changed }: { image: Image; changed: () => void }) {
+  const [name, version] = image.image.split("@") as [string, string];
+  const [open, setOpen] = useState(false);
+  return (
+    <div class="tags">
+      {image.tags.map(tag => <span class="tag" key={tag}>{name}@{tag}</span>)}
+      {!open && <button class="small" onClick={() => setOpen(true)} aria-label={`Tag ${image.image}`}>Tag…</button>}
+      {open && (
+        <Form label={`Tag ${image.image}`} button="Tag" quit={() => setOpen(false)} then={() => { setOpen(false); changed(); }}
+          send={values => change("PUT", `/images/${name}/tags/${encodeURIComponent(values["tag"] ?? "")}`, { version })}>
+          <Field name="tag" label={`Machines with the image ${name}@… get this one at their next boot`} placeholder="stable" required pattern="[a-z0-9][a-z0-9._\\-]*" ref={focus} />
+        </Form>
+      )}
+    </div>
+  );
+}
+
+const focus = (input: HTMLInputElement | null) => input?.focus();
 
 // Shares compares what the server gave with what the machines gave each other.
 export function Shares({ swarm }: { swarm: { seeder_bytes: number; http_bytes: number; peer_bytes: number; copies: number } }) {

@@ -6,6 +6,8 @@ async function send(path: string, form?: FormData): Promise<string> {
   form?.forEach((value, key) => body.append(key, String(value)));
   const response = await fetch(path, { method: "POST", body });
   if (response.ok) {
+    if (path === "/login") localStorage.setItem("in", "1");
+    else localStorage.removeItem("in");
     location.reload(); // everything anew, as whoever it is now
     return "";
   }
@@ -21,9 +23,12 @@ export function Login() {
       <input id="token" name="token" type="password" autocomplete="current-password" required autofocus aria-describedby="said" />
       <p id="said" role="alert" class="refusal">{said}</p>
       <button>Log in</button>
-      <p class="faint">On the server, <code>swarmboot token new NAME</code> makes one.</p>
+      <p class="faint">On the server, <code>swarmboot token new NAME --scope write</code> makes one that may change things, <code>--scope read</code> one that may not.</p>
     </form>
   );
 }
+
+// entered: somebody has said who he is. The cookie itself is out of reach.
+export const entered = () => localStorage.getItem("in") !== null;
 
 export const Logout = () => <button class="theme" onClick={() => { send("/logout"); }}>Log out</button>;

@@ -7,7 +7,7 @@ import "./style.css";
 import { begun, connected, counts, listen, strangers } from "./live";
 import { stranger } from "./api";
 import { path } from "./route";
-import { Login, Logout } from "./login";
+import { entered, Login, Logout } from "./login";
 import { Racks } from "./racks";
 import { Machines } from "./machines";
 import { MachinePage } from "./machine";
@@ -68,7 +68,7 @@ function App() {
           ))}
         </nav>
         <span class={connected.value ? "live" : "live lost"} role="status">{connected.value ? "live" : begun.value ? "connection lost; trying again" : "connecting"}</span>
-        {location.protocol === "https:" && begun.value && <Logout />}
+        {entered() && begun.value && <Logout />}
         <button class="theme" onClick={nextTheme} title="Colours: as the system, light, dark">{{ auto: "◑ auto", light: "○ light", dark: "● dark" }[theme.value]}</button>
       </header>
       <main id="main" tabIndex={-1}>{stranger.value ? <Login /> : <Page />}</main>

@@ -1,6 +1,8 @@
 // The networks: addresses given out, and machines that nobody has listed.
-import { useAnswer, type Lease, type Stranger } from "./api";
-import { networks, strangers } from "./live";
+import { useState } from "preact/hooks";
+import { change, useAnswer, type Lease, type Stranger } from "./api";
+import { Field, Form } from "./form";
+import { networks, racks, strangers } from "./live";
 import { Rows } from "./rows";
 import { ago, moment, now } from "./words";
 
@@ -37,11 +39,36 @@ export function Networks() {
 }
 
 function Strangers({ list }: { list: Stranger[] }) {
+  const [chosen, choose] = useState<Stranger>();
+  const [done, say] = useState("");
   return (
     <>
-      <p>They asked for a boot and are in no list. To take one in, add its MAC address under <code>machines</code> in the settings file.</p>
-      <Rows label="Unknown machines" head={["MAC", "Asks with", "Platform", "Heard", "First heard", "Packets"]} all={list} keyOf={s => s.mac}
-        row={s => <><td><code>{s.mac}</code></td><td>{s.program}</td><td>{s.platform}</td><td class="n">{ago(s.last, now.value)} ago</td><td class="n">{moment(s.first)}</td><td class="n">{s.asked}</td></>} />
+      <p>They asked for a boot and are in no list. To adopt one writes it under <code>machines</code> in the settings file.</p>
+      <p role="status">{done}</p>
+      {chosen && <Adopt key={chosen.mac} stranger={chosen} quit={() => choose(undefined)} then={() => { say(`${chosen.mac} is in the settings file; the server takes it up within seconds.`); choose(undefined); }} />}
+      <Rows label="Unknown machines" head={["MAC", "What it is", "Platform", "Heard", "First heard", "Packets", ""]} all={list} keyOf={s => s.mac}
+        row={s => <><td><code>{s.mac}</code></td><td>{whatIs(s)}</td><td>{s.platform}</td><td class="n">{ago(s.last, now.value)} ago</td><td class="n">{moment(s.first)}</td><td class="n">{s.asked}</td>
+          <td><button class="small" onClick={() => { say(""); choose(s); }} aria-label={`Adopt ${s.mac}`}>Adopt</button></td></>} />
     </>
   );
 }
+
+// whatIs is maker, product and serial number, as far as it has told them.
+const whatIs = (s: Stranger) => [s.inventory?.vendor, s.inventory?.product, s.inventory?.serial].filter(Boolean).join(" ") || s.program;
+
+function Adopt({ stranger, then, quit }: { stranger: Stranger; then: () => void; quit: () => void }) {
+  return (
+    <section class="card">
+      <h2>Adopt <code>{stranger.mac}</code><small>{whatIs(stranger)}</small></h2>
+      <Form label={`Adopt ${stranger.mac}`} button="Adopt" then={then} quit={quit} send={values => change("POST", "/machines", { ...values, mac: stranger.mac })}>
+        <Field name="name" label="Name" placeholder="r1-n09" ref={focus} required />
+        <Field name="rack" label="Rack" list="racks" />
+        <Field name="group" label="Group" />
+        <Field name="image" label="Image" placeholder="its rack's or group's" />
+        <datalist id="racks">{racks.value.map(([name]) => name && <option key={name} value={name} />)}</datalist>
+      </Form>
+    </section>
+  );
+}
+
+const focus = (input: HTMLInputElement | null) => input?.focus();

@@ -134,6 +134,61 @@ test("the list holds all machines and draws few", async () => {
   await page.close();
 });
 
+// Looking is free here, on loopback; what changes something takes a token that may.
+test("a tag is moved by whoever may, and nobody else", async () => {
+  const page = await open("/images");
+  const tag = async () => {
+    await page.getByRole("button", { name: "Tag lab@2" }).click();
+    await page.getByPlaceholder("stable").fill("stable");
+    await page.getByRole("button", { name: "Tag", exact: true }).click();
+  };
+  const login = async token => {
+    await page.getByLabel("Token").fill(token);
+    await page.getByRole("button", { name: "Log in" }).click();
+  };
+  await tag();
+  await login("wrong");
+  await page.getByText("this token is wrong").waitFor();
+  assert.equal((await api("/images")).find(i => i.image === "lab@2").tags.length, 0);
+  await page.screenshot({ path: `${shots}/login-refused.png` });
+  await login(process.env.SWARMBOOT_TOKEN);
+  await page.getByRole("button", { name: "Log out" }).waitFor();
+  await tag();
+  await page.locator(".tag", { hasText: "lab@stable" }).waitFor();
+  assert.deepEqual((await api("/images")).find(i => i.image === "lab@2").tags, ["stable"]);
+  await page.screenshot({ path: `${shots}/tag.png` });
+  await page.getByRole("button", { name: "Log out" }).click();
+  await page.getByRole("button", { name: "Log out" }).waitFor({ state: "detached" });
+  await tag();
+  await page.getByLabel("Token").waitFor();
+  await page.close();
+});
+
+test("an unknown machine is adopted", async () => {
+  const stranger = await until("a machine that nobody has listed", async () => (await api("/strangers"))[0]);
+  const page = await open("/networks");
+  await page.getByRole("button", { name: `Adopt ${stranger.mac}` }).click();
+  await page.getByLabel("Name").fill("newcomer");
+  await page.getByLabel("Rack").fill("r01");
+  await page.screenshot({ path: `${shots}/adopt.png` });
+  await page.getByRole("button", { name: "Adopt", exact: true }).click();
+  await page.getByLabel("Token").fill(process.env.SWARMBOOT_TOKEN);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("button", { name: `Adopt ${stranger.mac}` }).click();
+  const adopt = async (name, rack) => {
+    await page.getByLabel("Name").fill(name);
+    await page.getByLabel("Rack").fill(rack);
+    await page.getByRole("button", { name: "Adopt", exact: true }).click();
+  };
+  await adopt("newcomer", "nowhere");
+  await page.getByText(/nowhere/).waitFor();
+  await adopt("newcomer", "r01");
+  await page.getByText("takes it up within seconds").waitFor();
+  await until("the machine to be listed", async () => (await api("/machines")).find(m => m.name === "newcomer" && m.rack === "r01"));
+  await page.getByRole("button", { name: `Adopt ${stranger.mac}` }).waitFor({ state: "detached" });
+  await page.close();
+});
+
 test("all can be done by keyboard", async () => {
   const page = await open("/");
   await page.waitForSelector(".slot");
