@@ -20,6 +20,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"strings"
 	"time"
 
 	"swarmboot/images"
@@ -63,7 +64,7 @@ type Plan struct {
 	IPXE        map[string]string
 	IPXEVersion string // what our loaders call themselves
 
-	platform string // of the loader that asks
+	platform, version string // of the loader that asks
 }
 
 func (p Plan) title() string {
@@ -242,10 +243,12 @@ func (s *web) script(in language) http.Handler {
 			sendText(w, in.apology(mac.String(), err.Error(), base, attempt))
 		} else {
 			log.Info("script sent", "image", plan.Image.Manifest.Ref(), "attempt", attempt)
-			plan.platform = q.Get("platform")
+			plan.platform, plan.version = q.Get("platform"), strings.ReplaceAll(q.Get("version"), " ", "+") // as iPXE does not escape it
 			sendText(w, in.boot(plan, base, attempt))
 		}
-		s.reached(mac, stage.Script, r)
+		if err != nil || !plan.makesWay() {
+			s.reached(mac, stage.Script, r)
+		}
 		if err != nil && r.Method == http.MethodGet && s.is(mac, r) {
 			s.server.Report(stage.Report{Machine: mac.String(), Stage: stage.Failed, At: stage.Kernel, Reason: err.Error()})
 		}

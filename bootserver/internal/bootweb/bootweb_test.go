@@ -200,6 +200,13 @@ func TestChainOfIPXEsEnds(t *testing.T) {
 			t.Errorf("%s: %s is loaded in %d places; want 1", platform, file, n)
 		}
 	}
+	if len(m.reports) != 0 {
+		t.Errorf("a card's own iPXE has brought its machine to %+v; the script that counts is still to come", m.reports)
+	}
+	do(t, "GET", url+"/boot.ipxe?mac=52:54:00:77:00:01&platform=efi&version=1.21.1+git2025", "")
+	if len(m.reports) != 1 || m.reports[0].Stage != stage.Script {
+		t.Errorf("our iPXE has brought its machine to %+v; want the script", m.reports)
+	}
 	for _, query := range []string{"&attempt=1", "&platform=", "&platform=riscv"} {
 		if _, text := do(t, "GET", url+"/boot.ipxe?mac=52:54:00:77:00:01"+query, ""); strings.Contains(text, "/loaders/") {
 			t.Errorf("the script for %s begins with a loader:\n%s", query, text)

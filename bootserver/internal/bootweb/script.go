@@ -69,6 +69,10 @@ func takeOver(loader, version string) string {
 	return fmt.Sprintf("iseq x${version} x%s || iseq x${user-class} x%s || chain %s || echo Swarmboot: goes on with iPXE ${version}\n", version, UserClass, loader)
 }
 
+// makesWay tells whether the loader that asks is a card's own iPXE, so that the
+// script that counts is still to come.
+func (p Plan) makesWay() bool { return p.IPXE[p.platform] != "" && p.version != p.IPXEVersion }
+
 func (ipxe) apology(mac, reason, base string, attempt int) string {
 	return "#!ipxe\n" + "echo Swarmboot: stage kernel: " + plain(reason) + "\n" + again(mac, base, attempt)
 }
