@@ -102,6 +102,9 @@ func (h *hall) meet(n, other *node, i int32) {
 	if other.id == server {
 		return
 	}
+	if !h.Blind && n.rack != other.rack {
+		n.Far(schedule.Peer(i))
+	}
 	for piece, has := range other.has {
 		if has && !n.has[piece] {
 			n.Offers(schedule.Peer(i), piece)
@@ -131,7 +134,7 @@ func (h *hall) decide(n *node) {
 		n.under++
 		c.owed += h.length
 		h.in(word, event{kind: asked, who: c.to, peer: c.back, piece: int32(f.Piece)})
-		if c.to == server {
+		if c.to == server || n.rack != h.nodes[c.to].rack {
 			h.in(word, event{kind: coming, who: n.id, piece: int32(f.Piece)})
 		}
 	}
@@ -232,8 +235,14 @@ func (h *hall) tell(n *node, piece int32) {
 // warn lets a machine's peers know that it is fetching a piece.
 func (h *hall) warn(n *node, piece int32) {
 	for i := range n.conns {
-		if c := &n.conns[i]; c.open && c.to != server {
-			h.nodes[c.to].Coming(int(piece), h.time())
+		c := &n.conns[i]
+		if !c.open || c.to == server {
+			continue
+		}
+		if other := h.nodes[c.to]; other.rack == n.rack || h.Blind {
+			other.Inbound(int(piece), h.time())
+		} else {
+			other.Coming(int(piece), h.time())
 		}
 	}
 }

@@ -14,16 +14,27 @@ type peers struct {
 	byID    map[Peer]*peer
 	has     [][]uint64 // by block of 64 slots, then by piece
 	seeders set
+	far     set // machines of other racks
 	ready   set // what free returned last
 }
 
 // A set is a bit for each slot.
 type set []uint64
 
+// A reach is how far away a piece may be fetched.
+type reach int
+
+const (
+	inRack   reach = iota // from machines of our rack
+	machines              // from all machines
+	anywhere              // also from the seeder
+)
+
 type peer struct {
 	id     Peer
 	slot   int
 	seeder bool
+	far    bool
 	asked  int // pieces under way from it
 }
 
@@ -44,11 +55,20 @@ func (s *peers) add(id Peer, seeder bool) {
 	if p.word() == len(s.has) {
 		s.has = append(s.has, make([]uint64, s.pieces))
 		s.seeders = append(s.seeders, 0)
+		s.far = append(s.far, 0)
 		s.ready = append(s.ready, 0)
 	}
 	s.slots[p.slot], s.byID[id] = p, p
 	if seeder {
 		s.seeders[p.word()] |= p.bit()
+	}
+}
+
+// isFar notes that a machine stands in another rack.
+func (s *peers) isFar(id Peer) {
+	if p := s.byID[id]; p != nil && !p.seeder {
+		p.far = true
+		s.far[p.word()] |= p.bit()
 	}
 }
 
@@ -62,6 +82,7 @@ func (s *peers) remove(id Peer) (found bool) {
 		s.has[p.word()][piece] &^= p.bit()
 	}
 	s.seeders[p.word()] &^= p.bit()
+	s.far[p.word()] &^= p.bit()
 	s.slots[p.slot] = nil
 	delete(s.byID, id)
 	return true
@@ -74,12 +95,13 @@ func (s *peers) offers(id Peer, piece int) {
 	}
 }
 
-// holders is how many machines have a piece.
-func (s *peers) holders(piece int) (n int) {
-	for _, block := range s.has {
-		n += bits.OnesCount64(block[piece])
+// holders is how many machines have a piece, near and far.
+func (s *peers) holders(piece int) (near, far int) {
+	for i, block := range s.has {
+		near += bits.OnesCount64(block[piece] &^ s.far[i])
+		far += bits.OnesCount64(block[piece] & s.far[i])
 	}
-	return n
+	return near, far
 }
 
 // free is the set of peers that are ready, until it is asked again.
@@ -100,14 +122,23 @@ func (s *peers) none() set {
 	return s.ready
 }
 
-// addHaving adds who has a piece, and perhaps the seeder, to a set.
-func (s *peers) addHaving(to set, piece int, seeder bool) {
-	for i, block := range s.has {
-		to[i] |= block[piece]
-		if seeder {
-			to[i] |= s.seeders[i]
-		}
+// addHaving adds who has a piece, within reach, to a set.
+func (s *peers) addHaving(to set, piece int, within reach) {
+	for i := range s.has {
+		to[i] |= s.word(i, piece, within)
 	}
+}
+
+// word is who has a piece, within reach, of a block of slots.
+func (s *peers) word(block, piece int, within reach) uint64 {
+	word := s.has[block][piece]
+	switch within {
+	case inRack:
+		word &^= s.far[block]
+	case anywhere:
+		word |= s.seeders[block]
+	}
+	return word
 }
 
 // in yields the peers of a set.
@@ -123,17 +154,14 @@ func (s *peers) in(set set) iter.Seq[*peer] {
 	}
 }
 
-// having yields the machines that have a piece, and perhaps the seeder, in the
-// order of their slots. A set, unless nil, narrows the choice.
-func (s *peers) having(piece int, seeder bool, within set) iter.Seq[*peer] {
+// having yields who has a piece, within reach, in the order of their slots. A
+// set, unless nil, narrows the choice.
+func (s *peers) having(piece int, within reach, of set) iter.Seq[*peer] {
 	return func(yield func(*peer) bool) {
-		for i, block := range s.has {
-			word := block[piece]
-			if seeder {
-				word |= s.seeders[i]
-			}
-			if within != nil {
-				word &= within[i]
+		for i := range s.has {
+			word := s.word(i, piece, within)
+			if of != nil {
+				word &= of[i]
 			}
 			for ; word != 0; word &= word - 1 {
 				if !yield(s.slots[64*i+bits.TrailingZeros64(word)]) {

@@ -14,7 +14,9 @@
 //
 // A piece that a machine has, or will have in a moment, is left to machines. The
 // seeder is asked for what nobody else has, and for demand that is overdue. So
-// it sends little more than one copy, however many machines boot.
+// it sends little more than one copy, however many machines boot. In the same
+// way what a machine of the rack has, or will have, is left to the rack, and
+// crosses into it about once.
 package schedule
 
 import (
@@ -70,6 +72,7 @@ type Schedule struct {
 	sources   [][]Peer          // who has been asked for each piece
 	damaged   map[int]time.Time // when a piece last came damaged
 	coming    []time.Time       // when a machine last said that it's fetching the piece
+	inbound   []time.Time       // when one of our rack did
 	elsewhere []int             // pieces that come by another way
 
 	ahead    []int // the window: missing pieces, those under way among them
@@ -115,6 +118,7 @@ func New(pieces int, profile []int, seed uint64) *Schedule {
 		sources: make([][]Peer, pieces),
 		damaged: make(map[int]time.Time),
 		coming:  make([]time.Time, pieces),
+		inbound: make([]time.Time, pieces),
 		profile: slices.Clone(profile),
 		peers:   newPeers(pieces),
 	}
@@ -125,6 +129,9 @@ func (s *Schedule) SetRules(r Rules) { s.rules = r }
 
 // Join adds a peer that has no pieces yet; the seeder has all from the start.
 func (s *Schedule) Join(id Peer, seeder bool) { s.peers.add(id, seeder) }
+
+// Far tells that a machine stands in another rack. Until then it's in ours.
+func (s *Schedule) Far(id Peer) { s.peers.isFar(id) }
 
 // Leave forgets a peer. What it was asked for may be asked of others.
 func (s *Schedule) Leave(id Peer) {
@@ -152,6 +159,14 @@ func (s *Schedule) Offers(id Peer, piece int) {
 func (s *Schedule) Coming(piece int, now time.Time) {
 	if s.valid(piece) {
 		s.coming[piece] = now
+	}
+}
+
+// Inbound tells that a machine of our rack is fetching a piece from the seeder
+// or from another rack.
+func (s *Schedule) Inbound(piece int, now time.Time) {
+	if s.valid(piece) {
+		s.coming[piece], s.inbound[piece] = now, now
 	}
 }
 
@@ -243,18 +258,18 @@ func (s *Schedule) Useful(now time.Time, yield func(Peer)) {
 	useful := s.peers.none()
 	for piece := range s.window() {
 		if s.may(piece, now) {
-			s.peers.addHaving(useful, piece, !s.leave(piece, now))
+			s.peers.addHaving(useful, piece, s.reach(piece, now))
 		}
 	}
 	for _, w := range s.demand {
 		if !s.have[w.piece] && len(s.sources[w.piece]) == 0 && s.may(w.piece, now) {
-			s.peers.addHaving(useful, w.piece, !s.leave(w.piece, now))
+			s.peers.addHaving(useful, w.piece, s.reach(w.piece, now))
 		}
 	}
 	if !s.waits() && s.full {
 		for piece := range s.rest() {
 			if s.may(piece, now) {
-				s.peers.addHaving(useful, piece, !s.leave(piece, now))
+				s.peers.addHaving(useful, piece, s.reach(piece, now))
 			}
 		}
 	}
@@ -278,7 +293,11 @@ func (s *Schedule) nextDemand(now time.Time, ready func(Peer) bool, raised bool)
 			continue
 		}
 		var best *peer
-		for p := range s.peers.having(w.piece, overdue || !s.leave(w.piece, now), nil) {
+		within := anywhere
+		if !overdue {
+			within = s.reach(w.piece, now)
+		}
+		for p := range s.peers.having(w.piece, within, nil) {
 			if slices.Contains(s.sources[w.piece], p.id) || s.rules.Granted && !overdue && !ready(p.id) {
 				continue
 			}
@@ -293,14 +312,17 @@ func (s *Schedule) nextDemand(now time.Time, ready func(Peer) bool, raised bool)
 	return Fetch{}, false
 }
 
-// less orders sources for demand: who has room, machines before the seeder, the
-// shorter queue.
+// less orders sources for demand: who has room, machines before the seeder, those
+// of our rack before others, the shorter queue.
 func (p *peer) less(q *peer, ready func(Peer) bool) bool {
 	if rp, rq := ready(p.id), ready(q.id); rp != rq {
 		return rp
 	}
 	if p.seeder != q.seeder {
 		return q.seeder
+	}
+	if p.far != q.far {
+		return q.far
 	}
 	return p.asked < q.asked
 }
@@ -331,8 +353,13 @@ func (s *Schedule) may(piece int, now time.Time) bool {
 }
 
 func (s *Schedule) rarer(a, b int) bool {
-	if ha, hb := s.peers.holders(a), s.peers.holders(b); ha != hb {
-		return ha < hb
+	nearA, farA := s.peers.holders(a)
+	nearB, farB := s.peers.holders(b)
+	if nearA != nearB {
+		return nearA < nearB
+	}
+	if farA != farB {
+		return farA < farB
 	}
 	return s.order[a] < s.order[b]
 }
@@ -340,7 +367,7 @@ func (s *Schedule) rarer(a, b int) bool {
 // giver is the least busy free peer that shall give a piece.
 func (s *Schedule) giver(piece int, free set, now time.Time) *peer {
 	var best *peer
-	for p := range s.peers.having(piece, !s.leave(piece, now), free) {
+	for p := range s.peers.having(piece, s.reach(piece, now), free) {
 		if best == nil || p.asked < best.asked {
 			best = p
 		}
@@ -348,13 +375,19 @@ func (s *Schedule) giver(piece int, free set, now time.Time) *peer {
 	return best
 }
 
-// leave tells whether the seeder is spared: a machine has the piece or is about
-// to.
-func (s *Schedule) leave(piece int, now time.Time) bool {
-	if s.rules.Plain {
-		return false
+// reach tells how far away a piece may be fetched: no farther than from where a
+// machine has it or is about to.
+func (s *Schedule) reach(piece int, now time.Time) reach {
+	near, far := s.peers.holders(piece)
+	switch {
+	case s.rules.Plain:
+		return anywhere
+	case near > 0 || now.Sub(s.inbound[piece]) < comingFor:
+		return inRack
+	case far > 0 || now.Sub(s.coming[piece]) < comingFor:
+		return machines
 	}
-	return s.peers.holders(piece) > 0 || now.Sub(s.coming[piece]) < comingFor
+	return anywhere
 }
 
 // window yields the next pieces of the profile that are missing and not under

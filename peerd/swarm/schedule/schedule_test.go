@@ -284,6 +284,40 @@ func TestForeignPiecesAreIgnored(t *testing.T) {
 	}
 }
 
+// In a rack of its own is bob; alice is far away.
+func TestFar(t *testing.T) {
+	far := func(profile ...int) *Schedule { s := known(profile...); s.Far(alice); return s }
+	for name, c := range map[string]struct {
+		state func() *Schedule
+		want  Fetch
+		none  bool
+	}{
+		"what the rack has comes from the rack":           {func() *Schedule { return far(2) }, Fetch{2, bob, false}, false},
+		"what it lacks comes from far, not the seeder":    {func() *Schedule { return far(1) }, Fetch{1, alice, false}, false},
+		"what no machine has comes from the seeder":       {func() *Schedule { return far(5) }, Fetch{5, seeder, false}, false},
+		"what the rack lacks comes before what it has":    {func() *Schedule { return far(2, 1) }, Fetch{1, alice, false}, false},
+		"what a machine of the rack is fetching is left":  {func() *Schedule { s := far(1); s.Inbound(1, begin); return s }, Fetch{}, true},
+		"what a machine far away is fetching is left too": {func() *Schedule { s := far(5); s.Coming(5, begin); return s }, Fetch{}, true},
+		"a read takes it from the rack": {func() *Schedule { s := far(); s.Demand([]int{2}, begin); return s },
+			Fetch{2, bob, true}, false},
+		"or from far": {func() *Schedule { s := far(); s.Demand([]int{1}, begin); return s }, Fetch{1, alice, true}, false},
+	} {
+		s := c.state()
+		for _, piece := range []int{3, 4, 6, 7, 8, 9} {
+			s.Have(piece) // else they come at a trickle
+		}
+		if c.none {
+			for _, piece := range []int{0, 2} {
+				s.Have(piece)
+			}
+		}
+		s.rested = begin
+		if f, ok := s.Next(begin, everyone); ok == c.none || f != c.want {
+			t.Errorf("%s: Next = %+v, %t; want %+v, %t", name, f, ok, c.want, !c.none)
+		}
+	}
+}
+
 func TestUseful(t *testing.T) {
 	useful := func(s *Schedule) (peers []Peer) {
 		s.Useful(begin, func(id Peer) { peers = append(peers, id) })
