@@ -65,8 +65,8 @@ func TestPiecesRoundTrip(t *testing.T) {
 
 func TestExtensionsRoundTrip(t *testing.T) {
 	b := appendExtensions(nil)
-	if got, err := decodeExtensions(b[6:]); err != nil || got != fetchingNumber {
-		t.Errorf("decodeExtensions = %d, %v; want %d", got, err, fetchingNumber)
+	if got, err := decodeExtensions(b[6:]); err != nil || got != (numbers{fetchingNumber, urgentNumber}) {
+		t.Errorf("decodeExtensions = %v, %v; want our own numbers", got, err)
 	}
 }
 

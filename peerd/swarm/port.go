@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"swarmboot/images/metainfo"
 )
 
@@ -21,6 +23,7 @@ type Port struct {
 	dialer   net.Dialer
 	link     func(net.Conn) net.Conn // for tests: a slow link under each connection
 	peerID   [20]byte
+	turns    *turns
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
@@ -54,8 +57,8 @@ func openPort(listen netip.AddrPort, log *slog.Logger, link func(net.Conn) net.C
 	}
 	p := &Port{
 		log: log, listener: l, link: link,
-		dialer:   net.Dialer{KeepAliveConfig: keepAlive, Timeout: greetTime},
-		sessions: make(map[[20]byte]*Session), greeting: make(map[net.Conn]struct{}),
+		dialer: net.Dialer{KeepAliveConfig: keepAlive, Timeout: greetTime},
+		turns:  newTurns(), sessions: make(map[[20]byte]*Session), greeting: make(map[net.Conn]struct{}),
 	}
 	if !listen.Addr().IsUnspecified() {
 		p.dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(listen.Addr(), 0))
@@ -125,6 +128,7 @@ func (p *Port) accept() {
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
+		lateBinding(c)
 		p.wg.Go(func() {
 			if err := p.welcome(p.link(c)); err != nil {
 				p.log.Debug("connection not taken", "peer", c.RemoteAddr(), "err", err)
@@ -163,6 +167,7 @@ func (p *Port) dial(ctx context.Context, s *Session, to netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
+	lateBinding(dialled)
 	c := p.link(dialled)
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
@@ -203,6 +208,24 @@ func (p *Port) greeted(c net.Conn) {
 	delete(p.greeting, c)
 	c.SetDeadline(time.Time{})
 }
+
+// lateBinding keeps what a link cannot take yet in our queues instead of the
+// socket's, where its order could still be changed.
+func lateBinding(c net.Conn) {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	if raw, err := tcp.SyscallConn(); err == nil {
+		raw.Control(func(fd uintptr) {
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
+		})
+	}
+}
+
+// unsentBytes is what a socket keeps besides what is on its way: enough that it
+// never runs dry between two writes.
+const unsentBytes = 32 << 10
 
 func network(a netip.AddrPort) string {
 	if a.Addr().Is4() {

@@ -3,7 +3,6 @@ package swarm
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,6 +44,7 @@ type Session struct {
 	log      *slog.Logger
 	infohash [20]byte
 	assembly *assembly
+	gifts    *gifts           // of a seeder
 	whole    chan *unfinished // pieces for the judges
 	complete chan struct{}    // closed when no piece is missing
 
@@ -106,6 +106,9 @@ func newSession(p *Port, cfg Config, infohash [20]byte) *Session {
 	}
 	if s.log == nil {
 		s.log = slog.Default()
+	}
+	if !cfg.Seeder.IsValid() {
+		s.gifts = newGifts(cfg.Pieces.Count())
 	}
 	s.inbox.wake = make(chan struct{}, 1)
 	for piece := range cfg.Pieces.Count() {
@@ -205,7 +208,18 @@ func (s *Session) Addr() netip.AddrPort { return s.port.Addr() }
 // Demand replaces the set of pieces that reads wait for.
 func (s *Session) Demand(pieces []int) {
 	pieces = slices.Clone(pieces)
-	s.post(func() { s.schedule.Demand(pieces, time.Now()) })
+	s.post(func() {
+		s.schedule.Demand(pieces, time.Now())
+		for _, piece := range pieces {
+			if piece < 0 || piece >= s.cfg.Pieces.Count() {
+				continue
+			}
+			for _, id := range s.schedule.Asked(piece) { // until now without haste
+				c := s.conns[id]
+				c.send(appendNamed(nil, c.numbers.urgent, piece))
+			}
+		}
+	})
 }
 
 // Elsewhere replaces the set of pieces that come by another way and are not to
@@ -280,6 +294,9 @@ func (s *Session) fetch() {
 			slices.Reverse(blocks) // so that two who give one piece meet in its middle
 		}
 		c := s.conns[f.Peer]
+		if f.Demand {
+			c.send(appendNamed(nil, c.numbers.urgent, f.Piece))
+		}
 		c.ask(blocks)
 		if c.seeder {
 			s.tell(f.Piece)
@@ -289,10 +306,9 @@ func (s *Session) fetch() {
 
 // tell lets the machines know which piece we're fetching from the seeder.
 func (s *Session) tell(piece int) {
-	payload := binary.BigEndian.AppendUint32(nil, uint32(piece))
 	for _, c := range s.conns {
-		if !c.seeder && c.fetching != 0 && !c.has[piece] {
-			c.send(appendExtended(nil, c.fetching, payload))
+		if !c.seeder && !c.has[piece] {
+			c.send(appendNamed(nil, c.numbers.fetching, piece))
 		}
 	}
 }

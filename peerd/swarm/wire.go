@@ -164,30 +164,50 @@ type extensions struct {
 	Queue   int            `bencode:"reqq,omitempty"` // requests that we keep
 }
 
-// fetchingProtocol is an extension message between machines: the four bytes are
-// a piece that the sender is fetching from the seeder. Others who need it wait
+// Extension messages between machines, each with four bytes that name a piece.
+//
+// fetching: the sender is fetching it from the seeder. Others who need it wait
 // for the sender to have it. Without it, machines that boot in step ask the
 // seeder for the same pieces at the same moment.
+//
+// urgent: a read waits for it. Its blocks go before those that were asked for
+// earlier.
 const (
 	fetchingProtocol = "swarmboot_fetching"
+	urgentProtocol   = "swarmboot_urgent"
 	fetchingNumber   = 1 // of our choice, for what comes to us
+	urgentNumber     = 2
 )
+
+// numbers are by what a peer knows our messages; 0: it doesn't.
+type numbers struct{ fetching, urgent byte }
 
 func appendExtensions(b []byte) []byte {
 	return appendExtended(b, 0, bencode.MustMarshal(extensions{
-		Numbers: map[string]int{fetchingProtocol: fetchingNumber}, Version: "Swarmboot", Queue: maxUploads,
+		Numbers: map[string]int{fetchingProtocol: fetchingNumber, urgentProtocol: urgentNumber}, Version: "Swarmboot", Queue: maxUploads,
 	}))
 }
 
-// decodeExtensions tells by which number the peer knows our message; 0: it
-// doesn't.
-func decodeExtensions(payload []byte) (fetching byte, err error) {
+// decodeExtensions reads the peer's numbers.
+func decodeExtensions(payload []byte) (numbers, error) {
 	var e extensions
 	if err := bencode.Unmarshal(payload, &e); err != nil {
-		return 0, fmt.Errorf("handshake of the extension protocol: %w", err)
+		return numbers{}, fmt.Errorf("handshake of the extension protocol: %w", err)
 	}
-	if n := e.Numbers[fetchingProtocol]; n > 0 && n < 256 {
-		fetching = byte(n)
+	number := func(name string) byte {
+		if n := e.Numbers[name]; n > 0 && n < 256 {
+			return byte(n)
+		}
+		return 0
 	}
-	return fetching, nil
+	return numbers{number(fetchingProtocol), number(urgentProtocol)}, nil
+}
+
+// appendNamed appends an extension message that names a piece, unless the peer
+// doesn't know it.
+func appendNamed(b []byte, number byte, piece int) []byte {
+	if number == 0 {
+		return b
+	}
+	return appendExtended(b, number, binary.BigEndian.AppendUint32(nil, uint32(piece)))
 }

@@ -96,6 +96,28 @@ func TestNext(t *testing.T) {
 			at:   demandDeadline,
 			want: Fetch{5, seeder, true},
 		},
+		"what the seeder refuses is left to machines": {
+			state: func() *Schedule {
+				s := known()
+				s.Demand([]int{5}, begin)
+				s.Next(begin, everyone)
+				s.Refused(seeder, 5, begin)
+				return s
+			},
+			at:   demandDeadline / 2,
+			none: true,
+		},
+		"and asked for again when it is overdue": {
+			state: func() *Schedule {
+				s := known()
+				s.Demand([]int{5}, begin)
+				s.Next(begin, everyone)
+				s.Refused(seeder, 5, begin)
+				return s
+			},
+			at:   demandDeadline,
+			want: Fetch{5, seeder, true},
+		},
 		"overdue demand gets a second source": {
 			state: func() *Schedule {
 				s := known()
