@@ -74,7 +74,17 @@ func (s *Server) owner(address netip.Addr) (dhcp.MAC, bool) {
 	if address.Is6() {
 		return s.dhcp6.Owner(address)
 	}
-	return s.dhcp.Owner(address)
+	mac, ok := s.dhcp.Owner(address)
+	if n := s.site.Load().networkOf(address); n.Mode != Off || !n.Subnet.Contains(address) {
+		return mac, ok
+	}
+	// We have no part in who has which address there, but the kernel has just
+	// talked to it.
+	now, ok := neighbour(address)
+	if ok && now != mac {
+		s.dhcp.Learn(now, address)
+	}
+	return now, ok
 }
 
 // rackOf names the place of the machine that has been given address: the rack

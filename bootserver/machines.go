@@ -129,13 +129,18 @@ func (r *registry) discovered(mac, name, image string, ipxe bool, now time.Time)
 	if m.reached >= 0 && m.reached <= furthest {
 		return false
 	}
+	m.begin(image, stage.DHCP, now)
+	return true
+}
+
+// begin begins a new boot at a stage.
+func (m *machineState) begin(image string, at stage.Stage, now time.Time) {
 	m.archive()
 	m.Image, m.At, m.Reason, m.Progress, m.AtReady = image, "", "", nil, nil
-	m.Stage, m.Since, m.reached = stage.DHCP, now, stage.DHCP.Index()
-	m.Times = map[stage.Stage]time.Time{stage.DHCP: now}
+	m.Stage, m.Since, m.reached = at, now, at.Index()
+	m.Times = map[stage.Stage]time.Time{at: now}
 	m.Boots++
 	m.unsaved = true
-	return true
 }
 
 // heard notes a sign of life.
@@ -162,6 +167,12 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 		r.touch(m, now)
 	}()
 	m.Heard = now
+	// Where DHCP is another server's, a boot is first heard of when a loader asks for
+	// its script.
+	if said.Stage == stage.Script && (m.reached < 0 || m.reached > stage.Kernel.Index()) {
+		m.begin(said.Image, said.Stage, now)
+		return true
+	}
 	if said.Image != "" {
 		m.Image = said.Image
 	}

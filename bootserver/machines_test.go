@@ -70,6 +70,20 @@ func TestOneUEFIBoot(t *testing.T) {
 	}
 }
 
+// TestBootsWithoutDHCP: where another server answers DHCP, the script is the first
+// that is heard of a boot.
+func TestBootsWithoutDHCP(t *testing.T) {
+	s := newStory()
+	for boot := range 3 {
+		for _, at := range []stage.Stage{stage.Script, stage.Script, stage.Kernel, stage.Ready, stage.Seeding} {
+			s.say(stage.Report{Stage: at, Image: "lab@1"})
+		}
+		if got := s.status(); got.Boots != boot+1 || len(got.Times) != 4 || got.Stage != stage.Seeding {
+			t.Errorf("boot %d gave %+v", boot+1, got)
+		}
+	}
+}
+
 func TestOneBootOfABIOSWithIPXE(t *testing.T) {
 	s := newStory()
 	s.discover(true)

@@ -165,6 +165,20 @@ type machine struct {
 // dhcp sends a captured packet as firmware does, and returns the answer.
 func (m machine) dhcp(capture string, edit func(packet []byte) []byte) []byte {
 	m.Helper()
+	conn := m.send(capture, edit)
+	defer conn.Close()
+	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	buf := make([]byte, 1500)
+	n, _, err := conn.ReadFrom(buf)
+	if err != nil {
+		m.Fatalf("no answer to %s: %v", capture, err)
+	}
+	return buf[:n]
+}
+
+// send sends a captured packet as firmware does, to all.
+func (m machine) send(capture string, edit func(packet []byte) []byte) net.PacketConn {
+	m.Helper()
 	text, err := os.ReadFile(filepath.Join("internal", "dhcp", "testdata", capture))
 	if err != nil {
 		m.Fatal(err)
@@ -183,17 +197,10 @@ func (m machine) dhcp(capture string, edit func(packet []byte) []byte) []byte {
 	if err != nil {
 		m.Fatal(err)
 	}
-	defer conn.Close()
 	if _, err := conn.WriteTo(edit(packet), &net.UDPAddr{IP: net.IPv4bcast, Port: 67}); err != nil {
 		m.Fatal(err)
 	}
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-	buf := make([]byte, 1500)
-	n, _, err := conn.ReadFrom(buf)
-	if err != nil {
-		m.Fatalf("no answer to %s: %v", capture, err)
-	}
-	return buf[:n]
+	return conn
 }
 
 func (m machine) do(method, path, body string) (int, string) {

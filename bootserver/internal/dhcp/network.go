@@ -50,10 +50,10 @@ type Route struct {
 	Via netip.Addr
 }
 
-// pool is what there is to give. In proxy mode another server gives, and all
+// pool is what there is to give. In the modes in which another server gives, all
 // that it can give is noted as it is heard.
 func (n Network) pool() Pool {
-	if n.Mode == Proxy {
+	if n.Mode == Proxy || n.Mode == Off {
 		return Pool{First: n.Subnet.Addr(), Last: broadcast(n.Subnet), Except: []netip.Addr{n.Server}, Lease: n.Lease}
 	}
 	return Pool{First: n.First, Last: n.Last, Except: []netip.Addr{n.Server, n.Router}, Reserved: n.Reserved, Lease: n.Lease}

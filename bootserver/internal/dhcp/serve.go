@@ -126,6 +126,13 @@ func (s *Server) Touch(mac MAC) {
 	}
 }
 
+// Learn notes that mac has an address that another server has given it.
+func (s *Server) Learn(mac MAC, address netip.Addr) {
+	if n, ok := s.networks.Load().containing(address); ok {
+		n.leases.learn(mac, address, time.Now())
+	}
+}
+
 // A Given is an address that a machine has been given.
 type Given struct {
 	MAC     MAC
