@@ -21,6 +21,7 @@ import (
 	"swarmboot/appliance/internal/journal"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/appliance/internal/webhook"
 	"swarmboot/bootserver"
 
 	"github.com/spf13/cobra"
@@ -91,6 +92,10 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 	if err != nil {
 		return err
 	}
+	hooks, err := webhooks(cfg.Hooks)
+	if err != nil {
+		return err
+	}
 	lines := journal.New()
 	log = slog.New(slog.NewMultiHandler(log.Handler(), lines, journal.Audit(folder.Audit())))
 	socket, err := control.Listen(folder.Socket())
@@ -128,6 +133,7 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 		server.Run,
 		func(ctx context.Context) error { return control.Serve(ctx, socket, handler, server.InForce) },
 		func(ctx context.Context) error { return daemon.follow(ctx, hup) },
+		func(ctx context.Context) error { return webhook.Run(ctx, server, hooks, log) },
 		func(ctx context.Context) error { return tellSystemd(ctx, server, log) },
 		func(ctx context.Context) error { return serveAdmin(ctx, cfg.Admin, folder, handler, server, log) },
 	} {
@@ -142,6 +148,18 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 		return err
 	}
 	return nil
+}
+
+// webhooks are those of the settings, with their secrets.
+func webhooks(list []settings.Hook) (hooks []webhook.Hook, err error) {
+	for _, h := range list {
+		secret, err := webhook.ReadSecret(h.SecretFile)
+		if err != nil {
+			return nil, err
+		}
+		hooks = append(hooks, webhook.Hook{Name: h.Name, URL: h.URL, Secret: secret, Stages: h.Stages})
+	}
+	return hooks, nil
 }
 
 // endInTime runs f and gives it stopTime to end once ctx is done.

@@ -22,6 +22,7 @@ type File struct {
 	Defaults Boot               `yaml:"defaults"` // what machines boot unless their network, rack, group or own entry says otherwise
 	Images   map[string]Image   `yaml:"images"`   // names of your own for images, so that one line moves all who boot it
 	Unknown  bootserver.Policy  `yaml:"unknown"`  // what machines get that are not listed; default: deny
+	Webhooks map[string]Webhook `yaml:"webhooks"` // programs that are told how machines come along, by name
 }
 
 // Server is the boot server itself.
@@ -40,6 +41,13 @@ type Admin struct {
 	Names       []string       `yaml:"names"`       // host names that browsers reach it by, besides localhost and its addresses
 	Certificate string         `yaml:"certificate"` // file of a TLS certificate (PEM); default: one that the server makes
 	Key         string         `yaml:"key"`         // file of the certificate's private key
+}
+
+// Webhook is a program that is told, by POST, of the stages that machines reach.
+type Webhook struct {
+	URL    string   `yaml:"url"`    // where it listens, http or https
+	Secret string   `yaml:"secret"` // file of the secret that signs what it is told, in base64
+	Stages []string `yaml:"stages"` // stages that it is told of; default: ready failed
 }
 
 // Network is one network of machines. It has either a card of this server, with

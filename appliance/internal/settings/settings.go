@@ -4,7 +4,8 @@
 // The commands check, serve, diff and explain call Load. It tells every mistake
 // of the file at once, each with line and column: decode.go reads the YAML into
 // a File (file.go), scalars.go and ranges.go its single values; networks.go and
-// machines.go compare them with each other and with the catalogue, and
+// machines.go compare them with each other and with the catalogue, webhooks.go
+// looks at who is told what, and
 // inherit.go finds what each machine has from its network, rack and group.
 package settings
 
@@ -37,6 +38,7 @@ func Load(path string, offered Offered) (*Settings, error) {
 type Settings struct {
 	bootserver.Config
 	Admin   Admin
+	Hooks   []Hook // in the order of their names
 	file    File
 	decoder *decoder
 	places  map[string]place      // of listed machines, by MAC
@@ -69,6 +71,12 @@ func parse(path string, data []byte, offered Offered) (*Settings, error) {
 	if (s.Admin.Certificate == "") != (s.Admin.Key == "") {
 		s.decoder.fail("admin", "has one of certificate and key; name both, or none")
 	}
+	for name, hook := range s.file.Webhooks {
+		if hook.Secret != "" && !filepath.IsAbs(hook.Secret) {
+			hook.Secret = filepath.Join(dir, hook.Secret)
+			s.file.Webhooks[name] = hook
+		}
+	}
 	c := &checker{decoder: s.decoder, file: &s.file, settings: s}
 	c.check(offered)
 	s.refs = c.refs
@@ -98,6 +106,7 @@ func (c *checker) check(offered Offered) {
 	c.checkNetworks()
 	c.checkRacks()
 	c.checkMachines()
+	c.checkWebhooks()
 }
 
 func newDecoder(source string) *decoder {
