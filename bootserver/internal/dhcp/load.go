@@ -3,6 +3,7 @@ package dhcp
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,8 @@ const (
 	// hurried clients ask again after half a second, and then an answer to what they
 	// have given up is lost work.
 	patience = 100 * time.Millisecond
-	// maxAtWork bounds the other packets, most of which wait for the disk.
+	// maxAtWork bounds the other packets, most of which wait for the disk. What
+	// comes meanwhile waits in the socket.
 	maxAtWork = 256
 )
 
@@ -36,13 +38,13 @@ func (s *Server) take(ctx context.Context, p inbound) {
 				defer func() { <-s.atWork }()
 				s.answerOne(ctx, p)
 			})
-		default:
-			s.drop(1)
+		case <-ctx.Done():
 		}
 	case time.Since(p.at) > patience:
 		s.drop(1)
 	default:
 		s.answerOne(ctx, p)
+		runtime.Gosched() // first what was begun
 	}
 }
 
