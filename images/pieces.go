@@ -39,12 +39,15 @@ func (p Pieces) Spanned(off int64, n int) (first, last int) {
 	return int(off / p.Length), int((off + int64(n) - 1) / p.Length)
 }
 
+// Sum is the SHA-256 of piece i.
+func (p Pieces) Sum(i int) [sha256.Size]byte { return [sha256.Size]byte(p.SHA256[i*sha256.Size:]) }
+
 // Verify returns ErrBadPiece unless data is piece i.
 func (p Pieces) Verify(i int, data []byte) error {
 	if i < 0 || i >= p.Count() || len(data) != p.Len(i) {
 		return fmt.Errorf("piece %d of %d bytes: %w", i, len(data), ErrBadPiece)
 	}
-	if sha256.Sum256(data) != [sha256.Size]byte(p.SHA256[i*sha256.Size:]) {
+	if sha256.Sum256(data) != p.Sum(i) {
 		return fmt.Errorf("piece %d: %w", i, ErrBadPiece)
 	}
 	return nil

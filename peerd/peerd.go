@@ -12,7 +12,9 @@
 // wants the piece), demand.go (tells the engine; after a while asks the boot
 // server), engine.go and enginelink (carry the order out and the piece back),
 // piecestore (verifies, writes, wakes the read). When the last piece is here,
-// handover.go moves the loop device to the finished file.
+// handover.go moves the loop device to the finished file. On machines with a
+// cache, cache.go brings what an earlier boot has left on disk before the engine
+// asks others, and keeps what arrives.
 //
 // cmd/peerd is the only caller; init starts it.
 package peerd
@@ -31,6 +33,7 @@ import (
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/envelope"
 	"swarmboot/initramfs/stage"
+	"swarmboot/peerd/internal/piececache"
 	"swarmboot/peerd/internal/piecestore"
 	"swarmboot/peerd/internal/rootfs"
 )
@@ -55,6 +58,7 @@ type rootServer struct {
 	cfg      RootConfig
 	image    images.Manifest
 	store    *piecestore.Store
+	cache    *piececache.Cache // on a disk; nil: the machine has none
 	engine   *engine
 	fallback *fallback
 	reporter *reporter
@@ -78,7 +82,13 @@ func RunRoot(ctx context.Context, cfg RootConfig, tell func(waiting string)) err
 	defer wg.Wait()
 	defer cancel() // before waiting
 	s.reporter.reached(stage.Swarm)
-	wg.Go(func() { s.engine.run(ctx) })
+	wg.Go(func() {
+		if s.cache != nil {
+			s.recall(ctx) // what is here needs nobody else
+			wg.Go(func() { s.remember(ctx) })
+		}
+		s.engine.run(ctx)
+	})
 	wg.Go(func() { s.fallback.run(ctx) })
 	wg.Go(func() { s.reporter.run(ctx) })
 	status := s.listenStatus() // before anyone is told that we are ready
@@ -127,8 +137,12 @@ func newRootServer(cfg RootConfig) (*rootServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", d.Image, err)
 	}
+	cache, err := openCache(d.Cache, manifest.Pieces)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 
-	s := &rootServer{cfg: cfg, image: manifest, store: store, log: cfg.Log.With("machine", d.Machine, "image", d.Image)}
+	s := &rootServer{cfg: cfg, image: manifest, store: store, cache: cache, log: cfg.Log.With("machine", d.Machine, "image", d.Image)}
 	s.engine = newEngine(cfg, seeder, store, s.log)
 	s.fallback = newFallback(d.RootURL, store, s.engine, s.log)
 	s.reporter = newReporter(stage.NewClient(cfg.Server), d.Machine, d.Image, s.progress, s.log)

@@ -32,6 +32,7 @@ type MachineConfig struct {
 	Memory   int      // MiB; 0: DefaultMemory
 	Rate     string   // of the cable, such as 100mbit; empty: no limit
 	Second   bool     // has a second serial port
+	Disk     string   // file of an NVMe disk, raw; empty: the machine has none
 }
 
 // A Machine is a running computer.
@@ -93,6 +94,9 @@ func (m *Machine) start(tap string) error {
 		"-netdev", "tap,id=lan,ifname=" + tap + ",script=no,downscript=no",
 		"-S", // wait, until the console is being read
 	}, append(m.Config.Firmware.board(), firmware...)...)
+	if m.Config.Disk != "" {
+		args = append(args, "-drive", "if=none,id=disk,format=raw,file="+m.Config.Disk, "-device", "nvme,drive=disk,serial=swarmboot")
+	}
 	args = append(args, m.serial("console")...)
 	if m.Config.Second {
 		args = append(args, m.serial("second")...)
