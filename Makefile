@@ -94,10 +94,10 @@ e2e-web: programs loaders ## the admin pages in Chromium, with 2 000 simulated m
 	SWARMBOOT_E2E=1 go test -count=1 -timeout 15m -v -artifacts -outputdir $(CURDIR)/build/e2e -run TestPages ./appliance/e2e
 
 # -timeout: as above.
-e2e-images: build loaders ## images from containers, archives, folders and disks; training
-	scripts/lab-images $(STATE) lab
+e2e-images: build loaders ## images from containers, archives, folders and disks; training; machines as themselves; cache
+	scripts/lab-images $(STATE) lab cloud
 	@mkdir -p build/e2e
-	SWARMBOOT_E2E=1 SWARMBOOT_IMAGES=1 go test -count=1 -timeout 60m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestImages|TestTrain' ./appliance/e2e
+	SWARMBOOT_E2E=1 SWARMBOOT_IMAGES=1 go test -count=1 -timeout 60m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestImages|TestTrain|TestIdentity|TestCloudInit|TestCache' ./appliance/e2e
 
 package: build ## make a Debian package, the list of what is in it and checksums: build/package
 	scripts/package $(shell go env GOARCH)

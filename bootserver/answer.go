@@ -109,6 +109,7 @@ func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
 		return
 	}
 	if s.registry.discovered(mac, m.Name, m.shown(), c.Program == dhcp.IPXE, now) {
+		s.identities.begin(mac)
 		s.log.Info("boot begins", "machine", mac, "stage", stage.DHCP, "image", m.shown(), "platform", platform(c), "uuid", c.UUID)
 	}
 }
@@ -158,6 +159,9 @@ func (s *Server) report(r stage.Report) {
 		} else {
 			log.Info("machine reached a stage")
 		}
+	}
+	if r.Stage == stage.Ready {
+		s.identities.ready(r.Machine)
 	}
 	if len(r.Files) > 0 {
 		s.recordTrace(r)
@@ -230,6 +234,16 @@ func (s webSide) Base(mac net.HardwareAddr, own netip.Addr) string {
 }
 
 func (s webSide) Describe(mac net.HardwareAddr) ([]byte, error) { return s.describe(mac) }
+
+func (s webSide) Claim(mac net.HardwareAddr) []string { return s.claim(mac) }
+
+func (s webSide) Identity(mac net.HardwareAddr, token string) ([]byte, error) {
+	return s.identity(mac, token)
+}
+
+func (s webSide) Seed(word, file string) (data string, mac net.HardwareAddr, ok bool) {
+	return s.seed(word, file)
+}
 
 func (s webSide) Image(digest string) (*catalogue.Image, bool) {
 	s.mu.Lock()

@@ -3,6 +3,7 @@ package bootserver
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"slices"
@@ -101,6 +102,42 @@ type Boot struct {
 	KernelArgs []string
 	Loader     loaders.Policy // empty: loaders.GRUB
 	Rescue     bool           // open a shell on the console if the boot fails
+
+	Cache          string       // name of the partition that pieces are kept on; empty: none
+	AuthorizedKeys []string     // SSH keys by which root logs in, besides the image's own
+	Files          []File       // that the machine has in place of the image's
+	NetworkSetup   NetworkSetup // ImageSetup
+	UserData       File         // for cloud-init, by its path here; empty: none
+}
+
+// NetworkSetup is who configures the booting card in the running system.
+type NetworkSetup string
+
+const (
+	ImageSetup NetworkSetup = "image" // what the image says; init has configured the card already
+	DHCPSetup  NetworkSetup = "dhcp"  // the image's network service, told to keep the card by DHCP
+)
+
+// File is one that a machine gets. Its content may be a secret: it is neither
+// shown nor told to whoever asks for the config.
+type File struct {
+	Path    string      `json:"path"`
+	Mode    fs.FileMode `json:"mode"`
+	Content string      `json:"-"`
+	Digest  string      `json:"digest"` // SHA-256 of Content, by which a change is seen
+}
+
+// NewFile is a File with its digest.
+func NewFile(path string, mode fs.FileMode, content string) File {
+	return File{Path: path, Mode: mode, Content: content, Digest: images.Digest([]byte(content))}
+}
+
+// String tells everything but the content.
+func (f File) String() string {
+	if f.Path == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s (%04o, %.12s)", f.Path, uint32(f.Mode), f.Digest)
 }
 
 // Machine is one machine that the admin has named.

@@ -61,5 +61,5 @@ func compose(common, name string, trusted []envelope.PublicKey) (digest string, 
 	// The kernel finds the next archive only at a multiple of Align.
 	data = append(data, make([]byte, -len(data)&(initramfs.Align-1))...)
 	data = append(data, keys...)
-	return images.Digest(data), writeFile(name, data)
+	return images.Digest(data), writeFile(name, data, 0o644)
 }

@@ -143,6 +143,14 @@ func (m *machineState) begin(image string, at stage.Stage, now time.Time) {
 	m.unsaved = true
 }
 
+// reaches tells whether mac has come as far as s in the boot that it is in.
+func (r *registry) reaches(mac string, s stage.Stage) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.machines[mac]
+	return m != nil && m.reached >= s.Index()
+}
+
 // heard notes a sign of life.
 func (r *registry) heard(mac string, now time.Time) {
 	r.mu.Lock()

@@ -175,6 +175,7 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 		Seeder:   site.seeder(n).String(),
 		Peers:    s.tracker.Some(o.infohash, s.address(mac), firstPeers),
 		RootURL:  base + bootweb.PartPath(o.Image, catalogue.Root),
+		Cache:    m.Cache,
 		Profile:  profile,
 	}.Seal(s.key)
 }

@@ -195,7 +195,7 @@ func (p *profiles) record(digest, image string, count int, touched []stage.Touch
 	}
 	data, err := envelope.Sign(p.key, envelope.ProfileType, payload)
 	if err == nil {
-		err = writeFile(p.path(digest), data)
+		err = writeFile(p.path(digest), data, 0o644)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("profile of %s: %w", image, err)
@@ -212,7 +212,7 @@ func (p *profiles) recordFiles(digest string, files []string) error {
 			text.WriteString(name + "\n")
 		}
 	}
-	return writeFile(filepath.Join(p.dir, digest+".files"), []byte(text.String()))
+	return writeFile(filepath.Join(p.dir, digest+".files"), []byte(text.String()), 0o644)
 }
 
 // within leaves out what is no piece of the image, and repetitions.
@@ -229,7 +229,7 @@ func within(pieces []int, count int) []int {
 }
 
 // writeFile writes a file whole or not at all.
-func writeFile(path string, data []byte) (err error) {
+func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
@@ -240,7 +240,7 @@ func writeFile(path string, data []byte) (err error) {
 		}
 	}()
 	_, err = f.Write(data)
-	if err := errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(f.Name(), path)

@@ -4,7 +4,8 @@
 // Server composes the protocols, which are packages of their own below
 // internal/, and holds what they have in common: who boots what (config.go,
 // site.go, offer.go; reload.go changes it), how far each machine has come
-// (machines.go, and after a restart memory.go), and what its boot will read (profile.go). answer.go is where
+// (machines.go, and after a restart memory.go), what its boot will read
+// (profile.go), and what makes it itself (identity.go). answer.go is where
 // the protocols ask and tell.
 //
 // appliance is its only caller: it reads the config and shows the status.
@@ -46,18 +47,19 @@ type Server struct {
 	key       envelope.Signer
 	log       *slog.Logger
 
-	registry  *registry
-	strangers *strangers
-	meter     *meter
-	profiles  *profiles
-	foreign   map[string]bool // loaders that are not the pinned ones
-	dhcp      *dhcp.Server
-	leases    leasestore.Store
-	dhcp6     *dhcp6.Server
-	tftp      *tftp.Server
-	tracker   *tracker.Tracker
-	web       bootweb.Config
-	serving   chan struct{} // closed when all ports are open
+	registry   *registry
+	strangers  *strangers
+	meter      *meter
+	profiles   *profiles
+	identities *identities
+	foreign    map[string]bool // loaders that are not the pinned ones
+	dhcp       *dhcp.Server
+	leases     leasestore.Store
+	dhcp6      *dhcp6.Server
+	tftp       *tftp.Server
+	tracker    *tracker.Tracker
+	web        bootweb.Config
+	serving    chan struct{} // closed when all ports are open
 
 	reloading sync.Mutex    // held while a config is put in force; before the others
 	verify    chan struct{} // holds a token when there may be other images
@@ -94,6 +96,9 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	}
 	s.web = bootweb.Config{Initramfs: archives, Loaders: cfg.Loaders, Tracker: s.tracker, Log: log}
 	if s.profiles, err = openProfiles(filepath.Join(cfg.State, "profiles"), key, offered.Trusted()); err != nil {
+		return nil, err
+	}
+	if s.identities, err = openIdentities(filepath.Join(cfg.State, "identities")); err != nil {
 		return nil, err
 	}
 	if err := s.haveLoaders(cfg.Loaders); err != nil {

@@ -284,10 +284,21 @@ func TestABootOverTheWire(t *testing.T) {
 	conn.Close()
 	at(stage.Loader)
 
-	if _, script := m.do("GET", "/boot.ipxe?mac=52:54:00:77:00:02", ""); !strings.Contains(script, "swarmboot.server=http://10.77.0.1 swarmboot.mac=52:54:00:77:00:02 panic=30 console=ttyS0 quiet ||") {
+	_, script := m.do("GET", "/boot.ipxe?mac=52:54:00:77:00:02", "")
+	_, rest, found := strings.Cut(script, "swarmboot.server=http://10.77.0.1 swarmboot.mac=52:54:00:77:00:02 panic=30 console=ttyS0 quiet swarmboot.token=")
+	if !found {
 		t.Errorf("script =\n%s", script)
 	}
 	at(stage.Script)
+	token, _, _ := strings.Cut(rest, " ")
+	if _, script := (machine{T: t}).do("GET", "/boot.ipxe?mac=52:54:00:77:00:02", ""); strings.Contains(script, "token") {
+		t.Errorf("another machine is told the token:\n%s", script)
+	}
+	for i, want := range []int{http.StatusOK, http.StatusGone} {
+		if status, body := m.do("POST", "/identity/52:54:00:77:00:02", token); status != want {
+			t.Errorf("the token shown for time %d: %d %s; want %d", i+1, status, body, want)
+		}
+	}
 	if _, kernel := m.do("GET", "/images/"+l.image.Digest+"/kernel", ""); kernel != "kernel" {
 		t.Errorf("kernel = %q", kernel)
 	}

@@ -52,6 +52,15 @@ func TestImageBenchmark(t *testing.T) {
 		"; raw results in images.json. A piece has 256 KiB; the boots are those of `image train`.")
 }
 
+// needsImages is needs, for what is not in make test.
+func needsImages(t *testing.T) {
+	t.Helper()
+	if os.Getenv("SWARMBOOT_IMAGES") == "" {
+		t.Skip("takes some minutes; run it by make e2e-images")
+	}
+	needs(t)
+}
+
 // learned is what image train says.
 var learned = regexp.MustCompile(`until then it read (\d+) of (\d+) pieces .* and opened (\d+) files`)
 
@@ -89,10 +98,7 @@ func timed(do func()) float64 {
 // TestTrain boots an image before any machine does, and one that is laid out by
 // what that boot has opened.
 func TestTrain(t *testing.T) {
-	if os.Getenv("SWARMBOOT_IMAGES") == "" {
-		t.Skip("takes some minutes; run it by make e2e-images")
-	}
-	needs(t)
+	needsImages(t)
 	at := newStateWithLab(t)
 	var before, after int
 	promise(t, "an image is trained", func(t *testing.T) {

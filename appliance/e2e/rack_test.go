@@ -97,6 +97,7 @@ type machine struct {
 	Name, MAC, Image string
 	KernelArgs       string // besides those that make it talk on the serial port
 	Loader           string // empty: the usual one
+	More             string // further lines of its entry
 }
 
 // A rack is a boot server and its machines on a network of their own.
@@ -294,6 +295,7 @@ machines:
 {{- with .Loader}}
     loader: {{.}}
 {{- end}}
+{{- .More}}
 {{- end}}
 `))
 

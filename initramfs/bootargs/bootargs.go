@@ -1,6 +1,6 @@
 // Package bootargs is what the boot server tells a machine: in a few words on
-// the kernel command line (Args), and at length in the boot description that
-// init then fetches (Description).
+// the kernel command line (Args), and at length in the boot description and the
+// identity that init then fetches (Description, Identity).
 //
 // bootweb writes both, init and peerd read them.
 package bootargs
@@ -19,6 +19,7 @@ type Args struct {
 	Server string           // swarmboot.server=URL: the boot server, http://HOST[:PORT] without a path
 	MAC    net.HardwareAddr // swarmboot.mac=MAC: the NIC that the machine boots from
 	Rescue bool             // swarmboot.rescue: open a shell on the console when the boot fails
+	Token  string           // swarmboot.token=WORD: gives the machine its identity, once; empty: it has none
 
 	// Discover (swarmboot.discover) has the machine tell what it is, and wait
 	// until it is adopted, before it asks what to boot.
@@ -35,6 +36,9 @@ type Args struct {
 
 const prefix = "swarmboot."
 
+// Token is the argument for Args.Token.
+func Token(word string) string { return prefix + "token=" + word }
+
 // Discover is the argument for Args.Discover.
 const Discover = prefix + "discover"
 
@@ -43,6 +47,9 @@ func (a Args) String() string {
 	s := prefix + "server=" + a.Server + " " + prefix + "mac=" + a.MAC.String()
 	if a.Rescue {
 		s += " " + prefix + "rescue"
+	}
+	if a.Token != "" {
+		s += " " + Token(a.Token)
 	}
 	if a.Discover {
 		s += " " + Discover
@@ -87,6 +94,8 @@ func Parse(cmdline string) (Args, error) {
 			a.MAC = mac
 		case "rescue":
 			a.Rescue = value == "" || value == "1"
+		case "token":
+			a.Token = value
 		case "discover":
 			a.Discover = value == "" || value == "1"
 		case "prefetch":

@@ -2,11 +2,12 @@
 // the machine: DSSE envelopes (https://github.com/secure-systems-lab/dsse) with
 // ed25519 keys.
 //
-// Three documents are in envelopes, each with a payload type of its own, so that
+// Four documents are in envelopes, each with a payload type of its own, so that
 // one can never be passed off as another: the image manifest (images.Manifest,
-// signed by the builder), the boot description (bootargs.Description, signed by
-// the boot server) and the boot profile, which the boot server keeps. Both ends
-// use this package: builder and bootserver sign, init and peerd verify.
+// signed by the builder), the boot description and the machine's identity
+// (bootargs.Description and Identity, signed by the boot server), and the boot
+// profile, which the boot server keeps. Both ends use this package: builder and
+// bootserver sign, init and peerd verify.
 package envelope
 
 import (
@@ -31,6 +32,7 @@ import (
 const (
 	ManifestType    = "application/vnd.swarmboot.manifest+json"
 	DescriptionType = "application/vnd.swarmboot.description+json"
+	IdentityType    = "application/vnd.swarmboot.identity+json"
 	ProfileType     = "application/vnd.swarmboot.profile+json"
 )
 

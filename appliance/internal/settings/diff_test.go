@@ -57,6 +57,11 @@ func TestValues(t *testing.T) {
 		"racks.r1.rescue: true, true",
 		"groups.web.image: new, which is lab12@1, false",
 		"groups.web.kernel_args: quiet loglevel=3, false",
+		"groups.web.cache: swarmboot-cache, false",
+		"groups.web.network_setup: dhcp, false",
+		"groups.web.authorized_keys: anna@example.org, false",
+		"groups.web.files: /etc/motd, /etc/web/key, false",
+		"groups.web.user_data: web.cloud, false",
 		"machines[0].rescue: false, false",
 	}
 	if got := told([]byte{0x52, 0x54, 0, 0x77, 0, 1}, ""); !reflect.DeepEqual(got, want) {

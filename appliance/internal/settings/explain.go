@@ -1,19 +1,26 @@
 package settings
 
 import (
+	"cmp"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // A Value is one thing that the file says about what a machine boots.
 type Value struct {
-	Key  string // image, kernel_args, loader or rescue
+	Key  string // such as image
 	Text string // as it is meant
 	Path string // where it stands, such as groups.web.image
 	Line int
 	Over bool // something further in says otherwise
 }
+
+// adds are the keys whose values add up from level to level.
+var adds = []string{"kernel_args", "authorized_keys", "files"}
 
 // Values are all that the file says about what mac boots, the outermost first:
 // its defaults, its network, its rack, its group, its own entry. For a machine
@@ -30,7 +37,7 @@ func (s *Settings) Values(mac net.HardwareAddr, network string) []Value {
 			return
 		}
 		for i := range all {
-			all[i].Over = all[i].Over || all[i].Key == key && key != "kernel_args" // which add up
+			all[i].Over = all[i].Over || all[i].Key == key && !slices.Contains(adds, key)
 		}
 		all = append(all, Value{Key: key, Text: text, Path: at, Line: s.decoder.place(at).Line})
 	}
@@ -45,6 +52,19 @@ func (s *Settings) Values(mac net.HardwareAddr, network string) []Value {
 		if l.Rescue != nil {
 			add("rescue", l.path, fmt.Sprint(*l.Rescue))
 		}
+		add("cache", l.path, string(l.Cache))
+		add("network_setup", l.path, string(l.NetworkSetup))
+		var keys, files []string
+		for _, key := range l.AuthorizedKeys {
+			_, comment, _, _, _ := ssh.ParseAuthorizedKey([]byte(key))
+			keys = append(keys, cmp.Or(comment, "a key without a comment"))
+		}
+		for _, f := range l.Files {
+			files = append(files, f.Path)
+		}
+		add("authorized_keys", l.path, strings.Join(keys, ", "))
+		add("files", l.path, strings.Join(files, ", "))
+		add("user_data", l.path, l.UserData)
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"io/fs"
 	"net"
 	"net/netip"
 	"time"
@@ -110,12 +111,35 @@ type Machine struct {
 type Addresses6 []netip.Addr
 
 // Boot is what a machine inherits: from the defaults, its network, its rack, its
-// group, and its own entry; the later wins, but kernel arguments add up.
+// group, and its own entry; the later wins, but kernel arguments, keys and
+// files add up.
 type Boot struct {
 	Image      Image          `yaml:"image"`       // NAME@VERSION, or a name under images
 	KernelArgs []string       `yaml:"kernel_args"` // kernel arguments, besides those from further out
 	Loader     loaders.Policy `yaml:"loader"`      // the first program that it loads; default: grub
 	Rescue     *bool          `yaml:"rescue"`      // open a shell on the console if the boot fails; default: false
+
+	Cache          PartitionName           `yaml:"cache"`           // name of the disk partition (GPT) on which the machine keeps pieces for its next boot; default: none, memory alone
+	AuthorizedKeys []SSHKey                `yaml:"authorized_keys"` // SSH keys by which root logs in, besides those of the image and from further out
+	Files          []MachineFile           `yaml:"files"`           // files that the machine has in place of the image's, besides those from further out
+	UserData       string                  `yaml:"user_data"`       // file with user data for cloud-init
+	NetworkSetup   bootserver.NetworkSetup `yaml:"network_setup"`   // who configures the card that it boots from in the running system; default: image
+}
+
+// PartitionName is what a GPT calls a partition.
+type PartitionName string
+
+// SSHKey is a line of an authorized_keys file.
+type SSHKey string
+
+// MachineFile is a file that machines get. What is in it is given to the machine
+// alone.
+type MachineFile struct {
+	Path     string      `yaml:"path"`     // its place on the machine
+	Content  string      `yaml:"content"`  // the text itself
+	Source   string      `yaml:"source"`   // or a file on this server
+	Mode     fs.FileMode `yaml:"mode"`     // permissions; default: 0644
+	Template *bool       `yaml:"template"` // the text asks for {{.Name}}, {{.MAC}}, {{.Address}}, {{.Rack}}, {{.Group}} or {{.Network}}; default: false
 }
 
 // Image is NAME@VERSION, or a name under images.

@@ -55,7 +55,19 @@ func (c *checker) inherit(p place) bootserver.Boot {
 		if l.Rescue != nil {
 			boot.Rescue = *l.Rescue
 		}
+		if l.NetworkSetup != "" {
+			boot.NetworkSetup = l.NetworkSetup
+		}
+		if l.Cache != "" {
+			boot.Cache = string(l.Cache)
+		}
+		if data, ok := c.userData[l.path]; ok {
+			boot.UserData = data
+		}
 		boot.KernelArgs = append(boot.KernelArgs, l.KernelArgs...)
+		for _, key := range l.AuthorizedKeys {
+			boot.AuthorizedKeys = append(boot.AuthorizedKeys, string(key))
+		}
 	}
 	return boot
 }
@@ -93,6 +105,7 @@ func (c *checker) checkImages(offered Offered) {
 			c.image(path+".image", b.Image, readable)
 		}
 		c.checkKernelArgs(path+".kernel_args", b.KernelArgs)
+		c.checkFiles(path, b)
 	}
 	check("defaults", c.file.Defaults)
 	for _, name := range c.order["networks"] {

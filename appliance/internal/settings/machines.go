@@ -69,6 +69,7 @@ func (c *checker) checkMachines() {
 				alone(c.part(path+".address6", j), "address", m.Address6.String())
 				c.checkAddress6(c.part(path+".address6", j), where.network, m.Address6)
 			}
+			m.Files = c.files(where, m)
 			c.settings.Machines = append(c.settings.Machines, m)
 			c.settings.places[mac.String()] = where
 		}

@@ -3,9 +3,11 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,32 +15,38 @@ import (
 
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/loaders"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // scalars read the single values of the file, one parser for each type. A list
 // that has one may be written as a single value too.
 var scalars = map[reflect.Type]func(text string) (any, error){
-	reflect.TypeFor[string]():             parseText,
-	reflect.TypeFor[Image]():              parseText,
-	reflect.TypeFor[*bool]():              parseBool,
-	reflect.TypeFor[uint16]():             parsePort,
-	reflect.TypeFor[time.Duration]():      parseDuration,
-	reflect.TypeFor[[]string]():           func(text string) (any, error) { return strings.Fields(text), nil },
-	reflect.TypeFor[net.HardwareAddr]():   parseMAC,
-	reflect.TypeFor[[]net.HardwareAddr](): parseMACs,
-	reflect.TypeFor[netip.Addr]():         parseAddr,
-	reflect.TypeFor[[]netip.Addr]():       parseAddrs,
-	reflect.TypeFor[netip.AddrPort]():     parseAddrPort,
-	reflect.TypeFor[netip.Prefix]():       parsePrefix,
-	reflect.TypeFor[bootserver.Range]():   parseRange,
-	reflect.TypeFor[Prefix6]():            parsePrefix6,
-	reflect.TypeFor[Network6]():           parseNetwork6,
-	reflect.TypeFor[Range6]():             parseRange6,
-	reflect.TypeFor[Addresses6]():         parseAddrs6,
-	reflect.TypeFor[bootserver.Route]():   parseRoute,
-	reflect.TypeFor[bootserver.Policy]():  oneOf(bootserver.Deny, bootserver.Default, bootserver.Discover),
-	reflect.TypeFor[bootserver.Mode]():    oneOf(bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off),
-	reflect.TypeFor[loaders.Policy]():     oneOf(loaders.GRUB, loaders.SecureBoot, loaders.SNPOnly, loaders.IPXE),
+	reflect.TypeFor[string]():                  parseText,
+	reflect.TypeFor[Image]():                   parseText,
+	reflect.TypeFor[*bool]():                   parseBool,
+	reflect.TypeFor[uint16]():                  parsePort,
+	reflect.TypeFor[time.Duration]():           parseDuration,
+	reflect.TypeFor[[]string]():                func(text string) (any, error) { return strings.Fields(text), nil },
+	reflect.TypeFor[net.HardwareAddr]():        parseMAC,
+	reflect.TypeFor[[]net.HardwareAddr]():      parseMACs,
+	reflect.TypeFor[netip.Addr]():              parseAddr,
+	reflect.TypeFor[[]netip.Addr]():            parseAddrs,
+	reflect.TypeFor[netip.AddrPort]():          parseAddrPort,
+	reflect.TypeFor[netip.Prefix]():            parsePrefix,
+	reflect.TypeFor[bootserver.Range]():        parseRange,
+	reflect.TypeFor[Prefix6]():                 parsePrefix6,
+	reflect.TypeFor[Network6]():                parseNetwork6,
+	reflect.TypeFor[Range6]():                  parseRange6,
+	reflect.TypeFor[Addresses6]():              parseAddrs6,
+	reflect.TypeFor[bootserver.Route]():        parseRoute,
+	reflect.TypeFor[bootserver.Policy]():       oneOf(bootserver.Deny, bootserver.Default, bootserver.Discover),
+	reflect.TypeFor[bootserver.Mode]():         oneOf(bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off),
+	reflect.TypeFor[loaders.Policy]():          oneOf(loaders.GRUB, loaders.SecureBoot, loaders.SNPOnly, loaders.IPXE),
+	reflect.TypeFor[SSHKey]():                  parseSSHKey,
+	reflect.TypeFor[PartitionName]():           parsePartitionName,
+	reflect.TypeFor[fs.FileMode]():             parseMode,
+	reflect.TypeFor[bootserver.NetworkSetup](): oneOf(bootserver.ImageSetup, bootserver.DHCPSetup),
 }
 
 func parseText(text string) (any, error) {
@@ -62,6 +70,31 @@ func parsePort(text string) (any, error) {
 		return nil, fmt.Errorf("%q is no port; want a number from 1 to 65535", text)
 	}
 	return uint16(n), nil
+}
+
+func parseSSHKey(text string) (any, error) {
+	if _, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(text)); err != nil || len(rest) > 0 || strings.ContainsAny(text, "\r\n") {
+		return nil, errors.New("is no SSH key; want one line as in authorized_keys, such as the text of a file id_ed25519.pub")
+	}
+	return SSHKey(text), nil
+}
+
+// partitionName is one that stands in a sysfs file as it is.
+var partitionName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,35}$`)
+
+func parsePartitionName(text string) (any, error) {
+	if !partitionName.MatchString(text) {
+		return nil, fmt.Errorf("%q: want the name of a partition, letters, digits, '.', '_' and '-', 36 at most; 'sgdisk -c 1:NAME /dev/DISK' gives one", text)
+	}
+	return PartitionName(text), nil
+}
+
+func parseMode(text string) (any, error) {
+	mode, err := strconv.ParseUint(strings.TrimPrefix(text, "0o"), 8, 32)
+	if err != nil || mode == 0 || mode > 0o777 {
+		return nil, fmt.Errorf("%q: want permissions such as 0644 or 0600", text)
+	}
+	return fs.FileMode(mode), nil
 }
 
 func parseDuration(text string) (any, error) {

@@ -3,6 +3,7 @@ package settings
 import (
 	"bytes"
 	"encoding/json"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -29,21 +30,25 @@ const (
 // single are the values of scalars as an editor sees them. What a pattern does
 // not catch, check does.
 var single = map[reflect.Type]*jsonschema.Schema{
-	reflect.TypeFor[*bool]():             {Type: "boolean"},
-	reflect.TypeFor[uint16]():            {Type: "integer", Minimum: "1", Maximum: "65535"},
-	reflect.TypeFor[time.Duration]():     {Type: "string", Pattern: `^(\d+(\.\d+)?(h|m|s))+$`, Examples: []any{"24h"}},
-	reflect.TypeFor[netip.Addr]():        {Type: "string", Pattern: "^" + ipv4 + "$", Examples: []any{"10.77.0.254"}},
-	reflect.TypeFor[netip.AddrPort]():    {Type: "string", Pattern: `^(` + ipv4 + `|\[[0-9a-fA-F:.]+\]):\d{1,5}$`, Examples: []any{"127.0.0.1:8470"}},
-	reflect.TypeFor[netip.Prefix]():      {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2}$`, Examples: []any{"10.77.0.1/24"}},
-	reflect.TypeFor[bootserver.Range]():  {Type: "string", Pattern: "^" + ipv4 + ` *- *` + ipv4 + "$", Examples: []any{"10.77.0.100-10.77.0.199"}},
-	reflect.TypeFor[Prefix6]():           {Type: "string", Pattern: "^" + ipv6 + "/64$", Examples: []any{"fd77::1/64"}},
-	reflect.TypeFor[Network6]():          {Type: "string", Pattern: "^" + ipv6 + "/64$", Examples: []any{"fd78::/64"}},
-	reflect.TypeFor[Range6]():            {Type: "string", Pattern: "^" + ipv6 + " *- *" + ipv6 + "$", Examples: []any{"fd77::100-fd77::1ff"}},
-	reflect.TypeFor[bootserver.Route]():  {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2} via ` + ipv4 + "$", Examples: []any{"10.80.0.0/16 via 10.77.0.254"}},
-	reflect.TypeFor[bootserver.Policy](): {Type: "string", Enum: []any{bootserver.Deny, bootserver.Default, bootserver.Discover}},
-	reflect.TypeFor[bootserver.Mode]():   {Type: "string", Enum: []any{bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off}},
-	reflect.TypeFor[loaders.Policy]():    {Type: "string", Enum: []any{loaders.GRUB, loaders.SecureBoot, loaders.SNPOnly, loaders.IPXE}},
-	reflect.TypeFor[Image]():             {Type: "string", Examples: []any{"lab@1"}},
+	reflect.TypeFor[*bool]():                   {Type: "boolean"},
+	reflect.TypeFor[uint16]():                  {Type: "integer", Minimum: "1", Maximum: "65535"},
+	reflect.TypeFor[time.Duration]():           {Type: "string", Pattern: `^(\d+(\.\d+)?(h|m|s))+$`, Examples: []any{"24h"}},
+	reflect.TypeFor[netip.Addr]():              {Type: "string", Pattern: "^" + ipv4 + "$", Examples: []any{"10.77.0.254"}},
+	reflect.TypeFor[netip.AddrPort]():          {Type: "string", Pattern: `^(` + ipv4 + `|\[[0-9a-fA-F:.]+\]):\d{1,5}$`, Examples: []any{"127.0.0.1:8470"}},
+	reflect.TypeFor[netip.Prefix]():            {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2}$`, Examples: []any{"10.77.0.1/24"}},
+	reflect.TypeFor[bootserver.Range]():        {Type: "string", Pattern: "^" + ipv4 + ` *- *` + ipv4 + "$", Examples: []any{"10.77.0.100-10.77.0.199"}},
+	reflect.TypeFor[Prefix6]():                 {Type: "string", Pattern: "^" + ipv6 + "/64$", Examples: []any{"fd77::1/64"}},
+	reflect.TypeFor[Network6]():                {Type: "string", Pattern: "^" + ipv6 + "/64$", Examples: []any{"fd78::/64"}},
+	reflect.TypeFor[Range6]():                  {Type: "string", Pattern: "^" + ipv6 + " *- *" + ipv6 + "$", Examples: []any{"fd77::100-fd77::1ff"}},
+	reflect.TypeFor[bootserver.Route]():        {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2} via ` + ipv4 + "$", Examples: []any{"10.80.0.0/16 via 10.77.0.254"}},
+	reflect.TypeFor[bootserver.Policy]():       {Type: "string", Enum: []any{bootserver.Deny, bootserver.Default, bootserver.Discover}},
+	reflect.TypeFor[bootserver.Mode]():         {Type: "string", Enum: []any{bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off}},
+	reflect.TypeFor[loaders.Policy]():          {Type: "string", Enum: []any{loaders.GRUB, loaders.SecureBoot, loaders.SNPOnly, loaders.IPXE}},
+	reflect.TypeFor[Image]():                   {Type: "string", Examples: []any{"lab@1"}},
+	reflect.TypeFor[PartitionName]():           {Type: "string", Pattern: partitionName.String(), Examples: []any{"swarmboot-cache"}},
+	reflect.TypeFor[SSHKey]():                  {Type: "string", Examples: []any{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI... anna@example.org"}},
+	reflect.TypeFor[fs.FileMode]():             {AnyOf: []*jsonschema.Schema{{Type: "integer"}, {Type: "string", Pattern: "^(0o)?[0-7]{3,4}$"}}},
+	reflect.TypeFor[bootserver.NetworkSetup](): {Type: "string", Enum: []any{bootserver.ImageSetup, bootserver.DHCPSetup}},
 }
 
 // several are those that may be a list too.

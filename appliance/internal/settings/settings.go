@@ -5,8 +5,8 @@
 // of the file at once, each with line and column: decode.go reads the YAML into
 // a File (file.go), scalars.go and ranges.go its single values; networks.go and
 // machines.go compare them with each other and with the catalogue, webhooks.go
-// looks at who is told what, and
-// inherit.go finds what each machine has from its network, rack and group.
+// looks at who is told what; inherit.go finds what each machine has from its
+// network, rack and group, and identity.go the files that it gets.
 package settings
 
 import (
@@ -77,7 +77,7 @@ func parse(path string, data []byte, offered Offered) (*Settings, error) {
 			s.file.Webhooks[name] = hook
 		}
 	}
-	c := &checker{decoder: s.decoder, file: &s.file, settings: s}
+	c := &checker{decoder: s.decoder, file: &s.file, settings: s, dir: dir, sources: map[string][]source{}, userData: map[string]bootserver.File{}}
 	c.check(offered)
 	s.refs = c.refs
 	if problems := s.decoder.problems; len(problems) > 0 {
@@ -98,7 +98,10 @@ type checker struct {
 	file     *File
 	settings *Settings
 	offered  []images.Ref
-	refs     map[string]images.Ref // what image values stand for, by path
+	refs     map[string]images.Ref      // what image values stand for, by path
+	dir      string                     // of the settings file
+	sources  map[string][]source        // files, by the path of their level
+	userData map[string]bootserver.File // for cloud-init, likewise
 }
 
 func (c *checker) check(offered Offered) {

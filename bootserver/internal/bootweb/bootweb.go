@@ -1,6 +1,7 @@
 // Package bootweb is the HTTP side of the boot server: the script that a loader
-// asks for, kernel and initramfs, the sealed boot description, the image's root
-// by ranges, and the reports that machines send.
+// asks for, kernel and initramfs, the sealed boot description, the machine's
+// identity (identity.go), the image's root by ranges, and the reports that
+// machines send.
 //
 // It knows the words of these conversations and nothing of who boots what: that
 // it asks a Server, which bootserver.Server is. Files are sent by the kernel
@@ -19,6 +20,7 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -84,6 +86,15 @@ type Server interface {
 	Base(mac net.HardwareAddr, own netip.Addr) string
 	// Describe is the sealed boot description of mac; errors as with Plan.
 	Describe(mac net.HardwareAddr) ([]byte, error)
+	// Claim are the kernel arguments by which mac gets what nobody else may have.
+	// It is called only when mac itself asks for its script.
+	Claim(mac net.HardwareAddr) []string
+	// Identity is the sealed identity of mac, for the token of its boot: ErrToken
+	// for another; errors as with Plan.
+	Identity(mac net.HardwareAddr, token string) ([]byte, error)
+	// Seed is a file of the data for cloud-init that word opens, and the machine
+	// that it is for.
+	Seed(word, file string) (data string, mac net.HardwareAddr, ok bool)
 	// Image is the image with that digest, if it is on offer.
 	Image(digest string) (*catalogue.Image, bool)
 	// Sender is the machine that has the address.
@@ -127,6 +138,8 @@ func Handler(cfg Config, server Server) http.Handler {
 	mux.HandleFunc("GET "+InitramfsPath+"{arch}", w.initramfs)
 	mux.HandleFunc("GET /images/{digest}/{part}", w.part)
 	mux.HandleFunc("GET /describe/{mac}", w.describe)
+	mux.HandleFunc("POST /identity/{mac}", w.identity)
+	mux.HandleFunc("GET "+seedPath+"{word}/{file}", w.seed)
 	mux.HandleFunc("POST "+stage.Path, w.report)
 	mux.HandleFunc("POST "+inventory.Path, w.inventory)
 	mux.Handle("GET "+announce.Path, cfg.Tracker)
@@ -171,7 +184,7 @@ func (s *web) heard(next http.Handler) http.Handler {
 		if mac, ok := s.sender(r); ok {
 			s.server.Heard(mac)
 		}
-		s.Log.Debug("request", "peer", r.RemoteAddr, "method", r.Method, "url", r.URL)
+		s.Log.Debug("request", "peer", r.RemoteAddr, "method", r.Method, "url", withoutSecrets(r.URL))
 		next.ServeHTTP(w, r)
 	})
 }
@@ -243,6 +256,9 @@ func (s *web) script(in language) http.Handler {
 			sendText(w, in.apology(mac.String(), err.Error(), base, attempt))
 		} else {
 			log.Info("script sent", "image", plan.Image.Manifest.Ref(), "attempt", attempt)
+			if r.Method == http.MethodGet && s.is(mac, r) {
+				plan.KernelArgs = append(slices.Clone(plan.KernelArgs), s.server.Claim(mac)...)
+			}
 			plan.platform, plan.version = q.Get("platform"), strings.ReplaceAll(q.Get("version"), " ", "+") // as iPXE does not escape it
 			sendText(w, in.boot(plan, base, attempt))
 		}

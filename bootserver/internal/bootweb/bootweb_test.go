@@ -41,6 +41,7 @@ type machines struct {
 	inventories []inventory.Inventory
 	heard       int
 	rootSent    int64
+	claim       []string
 	absent      bool // the machine is not at 127.0.0.1
 }
 
@@ -74,6 +75,20 @@ func (m *machines) Base(net.HardwareAddr, netip.Addr) string { return "http://10
 func (m *machines) Inventory(i inventory.Inventory) (inventory.Order, error) {
 	m.inventories = append(m.inventories, i)
 	return inventory.Wait, nil
+}
+
+func (m *machines) Claim(net.HardwareAddr) []string { return m.claim }
+
+func (m *machines) Identity(mac net.HardwareAddr, token string) ([]byte, error) {
+	if token != "word" {
+		return nil, ErrToken
+	}
+	_, err := m.Plan(mac)
+	return []byte("sealed identity"), err
+}
+
+func (m *machines) Seed(word, file string) (string, net.HardwareAddr, bool) {
+	return "data", known, word == "seed" && file == "user-data"
 }
 
 func (m *machines) Heard(net.HardwareAddr)     { m.heard++ }

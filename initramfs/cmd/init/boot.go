@@ -15,6 +15,7 @@ import (
 
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/envelope"
+	"swarmboot/initramfs/internal/handover"
 	"swarmboot/initramfs/internal/modules"
 	"swarmboot/initramfs/internal/netup"
 	"swarmboot/initramfs/stage"
@@ -35,8 +36,9 @@ type boot struct {
 	console *consoles
 	next    stage.Stage // not reached yet; a failure is told as being there
 	args    bootargs.Args
-	image   string        // name@version, once known
-	server  *stage.Client // nil until the network is up
+	image   string             // name@version, once known
+	own     *bootargs.Identity // nil until the server has given it: it does so once in each boot
+	server  *stage.Client      // nil until the network is up
 }
 
 // attempt goes through the whole boot. It returns only with an error, and then
@@ -77,6 +79,17 @@ func (b *boot) attempt(ctx context.Context) error {
 	}
 	b.image = description.Image
 	b.console.Say("image: %s for machine %s", b.image, description.Name)
+	identity, err := b.identify(ctx, keys)
+	if err != nil {
+		return err
+	}
+	if description.Cache != "" {
+		// The driver of disks behind a controller, which may find them late. Kernels
+		// for virtual machines lack it, and have other disks.
+		if err := drivers.Load("sd_mod"); err != nil {
+			b.console.Say("disks on SCSI and SATA are not seen: %v", err)
+		}
+	}
 	peerd, err := startPeerd(b.args)
 	if err != nil {
 		return err
@@ -88,7 +101,7 @@ func (b *boot) attempt(ctx context.Context) error {
 
 	b.next = stage.Root
 	b.console.Say("peerd serves the image")
-	root, err := b.mountRoot(peerd, description.Name, lease.ResolvConf())
+	root, err := b.mountRoot(peerd, handover.Furniture{Name: description.Name, ResolvConf: lease.ResolvConf(), Busybox: busybox, Identity: identity})
 	if err != nil {
 		return err
 	}
@@ -153,27 +166,34 @@ const fetchTimeout = time.Minute
 
 // fetch gets what is at url, max bytes at most.
 func fetch(ctx context.Context, url string, max int64) ([]byte, error) {
+	data, _, err := exchange(ctx, http.MethodGet, url, nil, max)
+	return data, err
+}
+
+// exchange makes a request. The status is that of an answer which is not 200,
+// and an error too.
+func exchange(ctx context.Context, method, url string, body io.Reader, max int64) (data []byte, status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, max+1))
+	data, err = io.ReadAll(io.LimitReader(resp.Body, max+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("get %s: %w", url, err)
+		return nil, 0, fmt.Errorf("%s %s: %w", method, url, err)
 	case resp.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("get %s: the server answered %s: %.512q", url, resp.Status, data)
+		return nil, resp.StatusCode, fmt.Errorf("%s %s: the server answered %s: %.512q", method, url, resp.Status, data)
 	case int64(len(data)) > max:
-		return nil, fmt.Errorf("get %s: more than %d bytes", url, max)
+		return nil, 0, fmt.Errorf("%s %s: more than %d bytes", method, url, max)
 	}
-	return data, nil
+	return data, resp.StatusCode, nil
 }
 
 // reached tells the server. A report that does not arrive is no reason to stop.

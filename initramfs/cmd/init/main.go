@@ -10,6 +10,7 @@
 //
 //	swarmboot.server=URL   the boot server, http://HOST[:PORT]
 //	swarmboot.mac=MAC      the NIC that the machine boots from
+//	swarmboot.token=WORD   what gives the machine its identity, once in each boot
 //	swarmboot.discover     tell the server what the machine is, and wait until
 //	                       somebody has adopted it
 //	swarmboot.trace        tell the boot server which files the system opens as it starts
@@ -24,7 +25,8 @@
 // 4 and at last every 60 seconds: the server, a cable or the image may be mended
 // meanwhile. The keys that it trusts are in /etc/swarmboot/keys.
 //
-// A boot reads attempt (boot.go), startPeerd (peerd.go), mountRoot (root.go).
+// A boot reads attempt (boot.go), identify (identity.go), startPeerd (peerd.go),
+// mountRoot (root.go).
 package main
 
 import (

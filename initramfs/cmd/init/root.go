@@ -20,7 +20,7 @@ const (
 
 // mountRoot makes the new root. Its first reads may wait long for their pieces;
 // while some arrive, it waits on.
-func (b *boot) mountRoot(p *peerd, name, resolvConf string) (*handover.Root, error) {
+func (b *boot) mountRoot(p *peerd, with handover.Furniture) (*handover.Root, error) {
 	var root *handover.Root
 	done := make(chan error, 1)
 	go func() {
@@ -28,7 +28,7 @@ func (b *boot) mountRoot(p *peerd, name, resolvConf string) (*handover.Root, err
 			if root, err = handover.Mount(loopDevice, rootFilesystem); err != nil {
 				return err
 			}
-			if err = root.Furnish(handover.Furniture{Name: name, ResolvConf: resolvConf, Busybox: busybox}); err != nil {
+			if err = root.Furnish(with); err != nil {
 				return errors.Join(err, root.Unmount())
 			}
 			return nil

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/stage"
 )
 
@@ -15,6 +17,7 @@ type Furniture struct {
 	Name       string // host name; empty leaves the image's own
 	ResolvConf string // of the network that the machine booted from; empty leaves the image's own
 	Busybox    string // our programs in one; named peerd it answers "peerd status"
+	Identity   bootargs.Identity
 }
 
 // busyboxDir is where an admin finds our programs in the running system.
@@ -40,7 +43,7 @@ func (r *Root) Furnish(f Furniture) error {
 		return fmt.Errorf("furnish the root: %w", err)
 	}
 	defer root.Close()
-	if err := place(root, files(f)); err != nil {
+	if err := place(root, append(files(f), identityFiles(root, f.Identity)...)); err != nil {
 		return fmt.Errorf("furnish the root: %w", err)
 	}
 	const wants = "run/systemd/system/multi-user.target.wants"
@@ -60,31 +63,41 @@ func (r *Root) Furnish(f Furniture) error {
 	return nil
 }
 
-// files lists what is written, by path in the new root.
-func files(f Furniture) map[string]string {
-	contents := map[string]string{
-		"run/systemd/system/swarmboot-ready.service": readyUnit,
-		busyboxDir + "/peerd":                        "", // to be bound over
+// files are those that are written in every boot.
+func files(f Furniture) []bootargs.File {
+	all := []bootargs.File{
+		text("/run/systemd/system/swarmboot-ready.service", readyUnit),
+		text("/"+busyboxDir+"/peerd", ""), // to be bound over
 	}
 	if f.Name != "" {
-		contents["etc/hostname"] = f.Name + "\n"
+		all = append(all, text("/etc/hostname", f.Name+"\n"))
 	}
 	if f.ResolvConf != "" {
-		contents["etc/resolv.conf"] = f.ResolvConf
+		all = append(all, text("/etc/resolv.conf", f.ResolvConf))
 	}
-	return contents
+	return all
 }
 
-// place writes files, each in place of whatever has its name.
-func place(root *os.Root, contents map[string]string) error {
-	for name, text := range contents {
+// text is a file that everybody may read.
+func text(path, content string) bootargs.File {
+	return bootargs.File{Path: path, Mode: 0o644, Content: []byte(content)}
+}
+
+// place writes files, each in place of whatever has its name; of two with one
+// name, the later. Nobody but root sees one before it has its mode.
+func place(root *os.Root, all []bootargs.File) error {
+	for _, f := range all {
+		name := strings.TrimPrefix(f.Path, "/")
 		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 			return err
 		}
 		if err := root.Remove(name); err != nil && !os.IsNotExist(err) {
 			return err
 		}
-		if err := root.WriteFile(name, []byte(text), 0o644); err != nil {
+		if err := root.WriteFile(name, f.Content, 0o600); err != nil {
+			return err
+		}
+		if err := root.Chmod(name, f.Mode); err != nil {
 			return err
 		}
 	}

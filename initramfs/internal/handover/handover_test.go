@@ -44,17 +44,17 @@ func TestPlaceReplacesLinks(t *testing.T) {
 }
 
 func TestFilesLeaveTheImagesOwn(t *testing.T) {
-	for name := range files(Furniture{}) {
-		if !strings.HasPrefix(name, "run/") {
-			t.Errorf("files of a boot without name and resolver has %s", name)
+	for _, f := range files(Furniture{}) {
+		if !strings.HasPrefix(f.Path, "/run/") {
+			t.Errorf("files of a boot without name and resolver has %s", f.Path)
 		}
 	}
 }
 
 func TestReadyUnitMakesTheReadyFile(t *testing.T) {
-	unit := files(Furniture{})["run/systemd/system/swarmboot-ready.service"]
-	if !strings.Contains(unit, "ExecStart=/bin/touch "+stage.ReadyFile+"\n") {
-		t.Errorf("unit %q does not make %s", unit, stage.ReadyFile)
+	unit := files(Furniture{})[0]
+	if !strings.HasSuffix(unit.Path, ".service") || !strings.Contains(string(unit.Content), "ExecStart=/bin/touch "+stage.ReadyFile+"\n") {
+		t.Errorf("unit %+v does not make %s", unit, stage.ReadyFile)
 	}
 }
 

@@ -1,0 +1,109 @@
+package bootserver
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+)
+
+func TestTokenIsGoodOnceInABoot(t *testing.T) {
+	ids, err := openIdentities(filepath.Join(t.TempDir(), "identities"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const mac, other = "52:54:00:77:00:01", "52:54:00:77:00:02"
+	word, _ := ids.token(mac)
+	if again, _ := ids.token(mac); again != word || word == "" {
+		t.Errorf("the script of a second attempt has the token %q; want %q", again, word)
+	}
+	if ids.spend(mac, "") || ids.spend(mac, "guess") || ids.spend(other, word) {
+		t.Error("a wrong token was taken")
+	}
+	if !ids.spend(mac, word) {
+		t.Error("the token was not taken")
+	}
+	if ids.spend(mac, word) {
+		t.Error("the token was taken twice")
+	}
+	if later, _ := ids.token(mac); later != "" {
+		t.Errorf("after the token is spent, a script has %q; want none", later)
+	}
+	ids.begin(mac)
+	if next, _ := ids.token(mac); next == "" || next == word {
+		t.Errorf("the next boot has the token %q; want another than %q", next, word)
+	}
+	if ids.spend(mac, word) {
+		t.Error("the token of the boot before was taken")
+	}
+}
+
+func TestSeedIsOpenUntilReady(t *testing.T) {
+	ids, err := openIdentities(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const mac = "52:54:00:77:00:01"
+	if got, ok := ids.seeded(""); ok {
+		t.Errorf("no word opens the data of %s", got)
+	}
+	word, seed := ids.token(mac)
+	ids.spend(mac, word) // init has done so long before cloud-init runs
+	if got, ok := ids.seeded(seed); !ok || got != mac {
+		t.Errorf("seeded = %q, %v; want %s", got, ok, mac)
+	}
+	ids.ready(mac)
+	if _, ok := ids.seeded(seed); ok {
+		t.Error("the data can be had after the machine is ready")
+	}
+	if got, ok := ids.seeded(""); ok {
+		t.Errorf("no word opens the data of %s, which is ready", got)
+	}
+}
+
+func TestIdentityIsKept(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "identities")
+	of := func(mac string) kept {
+		t.Helper()
+		ids, err := openIdentities(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := ids.of(mac)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	one := of("52:54:00:77:00:01")
+	if again := of("52:54:00:77:00:01"); again != one {
+		t.Errorf("after a restart it is %+v; want %+v", again, one)
+	}
+	if other := of("52:54:00:77:00:02"); other.MachineID == one.MachineID || other.HostKey == one.HostKey {
+		t.Error("two machines are the same")
+	}
+	private, err := ssh.ParsePrivateKey([]byte(one.HostKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, _, _, _, err := ssh.ParseAuthorizedKey([]byte(one.HostKeyPublic))
+	if err != nil || string(private.PublicKey().Marshal()) != string(public.Marshal()) {
+		t.Errorf("the halves of the host key differ (%v)", err)
+	}
+	if len(one.MachineID) != 32 || one.MachineID[12] != '4' {
+		t.Errorf("machine ID %s; want a version 4 UUID", one.MachineID)
+	}
+	file := filepath.Join(dir, "52-54-00-77-00-01.json")
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%s: %v, %v; want it for its owner alone", file, info.Mode(), err)
+	}
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if ids, _ := openIdentities(dir); ids != nil {
+		if _, err := ids.of("52:54:00:77:00:01"); err == nil {
+			t.Error("a damaged identity was replaced in silence")
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package bootweb
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"swarmboot/initramfs/bootargs"
+)
+
+// ErrToken says that a machine has shown a token that is not that of its boot,
+// or not for the first time.
+var ErrToken = errors.New("the token is not that of this boot, or is used up; a new boot brings another")
+
+// seedPath is where cloud-init finds its data: below it come a word that only
+// the machine has been told, and the name of a file.
+const seedPath = "/nocloud/"
+
+// Seed is the kernel argument that sends cloud-init to the server at base
+// (https://docs.cloud-init.io/en/latest/reference/datasources/nocloud.html).
+func Seed(base, word string) string {
+	// The name with -net is the one that Debian 12's version takes too.
+	return "ds=nocloud-net;s=" + base + seedPath + word + "/"
+}
+
+// identity gives a machine its identity, for its token.
+func (s *web) identity(w http.ResponseWriter, r *http.Request) {
+	mac, err := net.ParseMAC(r.PathValue("mac"))
+	if err != nil {
+		http.Error(w, "mac: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	log := s.Log.With("machine", mac.String())
+	const maxToken = 256
+	token, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxToken))
+	if err != nil {
+		http.Error(w, "token: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if !s.is(mac, r) {
+		log.Warn("identity refused: the request comes from an address that is not the machine's", "peer", r.RemoteAddr)
+		http.Error(w, "the request comes from an address that is not the machine's", http.StatusForbidden)
+		return
+	}
+	sealed, err := s.server.Identity(mac, string(token))
+	switch {
+	case errors.Is(err, ErrUnknown):
+		http.Error(w, err.Error(), http.StatusNotFound)
+	case errors.Is(err, ErrToken):
+		log.Warn("identity refused", "peer", r.RemoteAddr, "err", err)
+		http.Error(w, err.Error(), http.StatusGone)
+	case err == nil && len(sealed) > bootargs.MaxIdentity:
+		err = errors.New("identity is larger than machines read; give it fewer or smaller files")
+		fallthrough
+	case err != nil:
+		log.Error("machine has no identity", "err", err)
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	default:
+		log.Info("identity given")
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", strconv.Itoa(len(sealed)))
+		w.Header().Set("Cache-Control", "no-store")
+		w.Write(sealed)
+	}
+}
+
+// seed gives a file of cloud-init's data to the machine that it is for.
+func (s *web) seed(w http.ResponseWriter, r *http.Request) {
+	data, mac, ok := s.server.Seed(r.PathValue("word"), r.PathValue("file"))
+	if !ok || !s.is(mac, r) {
+		http.NotFound(w, r)
+		return
+	}
+	s.Log.Info("data for cloud-init given", "machine", mac.String(), "file", r.PathValue("file"))
+	sendText(w, data)
+}
+
+// withoutSecrets is an URL as it may stand in a log.
+func withoutSecrets(u *url.URL) string {
+	if strings.HasPrefix(u.Path, seedPath) {
+		return seedPath + "..."
+	}
+	return u.String()
+}
