@@ -48,6 +48,9 @@ type kept struct {
 	HostKeyPublic string `json:"host_key_public"`
 }
 
+// identityFolder is where identities lie in the state folder.
+const identityFolder = "identities"
+
 func openIdentities(dir string) (*identities, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("identities: %w", err)
@@ -128,6 +131,29 @@ func (i *identities) of(mac string) (kept, error) {
 		return kept{}, fmt.Errorf("identity %s: %w; without the file the machine gets a new one", path, err)
 	}
 	return k, nil
+}
+
+// HostKeys are the public SSH host keys of the machines whose identities are in a
+// state folder, by MAC.
+func HostKeys(state string) (map[string]string, error) {
+	files, err := filepath.Glob(filepath.Join(state, identityFolder, "[^.]*.json"))
+	if err != nil {
+		return nil, err
+	}
+	keys := map[string]string{}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		var k kept
+		if err := json.Unmarshal(data, &k); err != nil {
+			return nil, fmt.Errorf("identity %s: %w", file, err)
+		}
+		mac := strings.ReplaceAll(strings.TrimSuffix(filepath.Base(file), ".json"), "-", ":")
+		keys[mac] = k.HostKeyPublic
+	}
+	return keys, nil
 }
 
 func (i *identities) make(path string) (kept, error) {

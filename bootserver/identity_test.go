@@ -63,7 +63,8 @@ func TestSeedIsOpenUntilReady(t *testing.T) {
 }
 
 func TestIdentityIsKept(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "identities")
+	state := t.TempDir()
+	dir := filepath.Join(state, identityFolder)
 	of := func(mac string) kept {
 		t.Helper()
 		ids, err := openIdentities(dir)
@@ -82,6 +83,9 @@ func TestIdentityIsKept(t *testing.T) {
 	}
 	if other := of("52:54:00:77:00:02"); other.MachineID == one.MachineID || other.HostKey == one.HostKey {
 		t.Error("two machines are the same")
+	}
+	if keys, err := HostKeys(state); err != nil || len(keys) != 2 || keys["52:54:00:77:00:01"] != one.HostKeyPublic {
+		t.Errorf("HostKeys = %v, %v; want those of both", keys, err)
 	}
 	private, err := ssh.ParsePrivateKey([]byte(one.HostKey))
 	if err != nil {

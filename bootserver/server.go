@@ -98,7 +98,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	if s.profiles, err = openProfiles(filepath.Join(cfg.State, "profiles"), key, offered.Trusted()); err != nil {
 		return nil, err
 	}
-	if s.identities, err = openIdentities(filepath.Join(cfg.State, "identities")); err != nil {
+	if s.identities, err = openIdentities(filepath.Join(cfg.State, identityFolder)); err != nil {
 		return nil, err
 	}
 	if err := s.haveLoaders(cfg.Loaders); err != nil {

@@ -13,6 +13,7 @@
 //	swarmboot machine list [-o json] [--watch] [NAME|MAC|RANGE]...
 //	swarmboot machine watch | timeline | log
 //	swarmboot machine unknown [-o json]
+//	swarmboot machine host-keys
 //	swarmboot machine adopt MAC --name NAME [--rack R] [--group G]
 //	swarmboot loaders fetch|list|verify [--dir FOLDER]
 //	swarmboot token new NAME [--scope read|write|metrics] | list | revoke NAME
