@@ -46,6 +46,9 @@ image takes on disk is freed by 'image gc', unless other images need it.`,
 				if err == nil {
 					err = c.Remove(cmd.Context(), ref)
 				}
+				if err == nil {
+					audit(folder).Info("image removed", "image", ref)
+				}
 				errs = append(errs, err)
 			}
 			return errors.Join(errs...)
@@ -84,6 +87,7 @@ added last.`,
 					if err := c.Remove(cmd.Context(), ref); err != nil {
 						return err
 					}
+					audit(folder).Info("image removed", "image", ref)
 					fmt.Fprintf(cmd.OutOrStdout(), "removed %s\n", ref)
 				}
 			}

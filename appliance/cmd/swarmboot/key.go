@@ -41,6 +41,7 @@ its signatures go on to count until 'key distrust'.`,
 			if err != nil {
 				return err
 			}
+			audit(folder).Info("key made", "key", key.Public().ID(), "replaces", replace)
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), key.Public().ID())
 			return err
 		},
@@ -91,6 +92,7 @@ image and obey any boot description that it signs.`,
 			if err := folder.Trust(key); err != nil {
 				return err
 			}
+			audit(folder).Info("key trusted", "key", key.ID())
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), key.ID())
 			return err
 		},
@@ -104,6 +106,12 @@ func keyDistrustCommand(folder *state.Folder) *cobra.Command {
 		Long:    "Believe the key with that ID no more. Images that only it has signed are not offered any more and cannot be booted.",
 		Example: "  swarmboot key distrust 1f0c4f2f3c9f7f2e",
 		Args:    operand("ID"),
-		RunE:    func(_ *cobra.Command, args []string) error { return folder.Distrust(args[0]) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := folder.Distrust(args[0]); err != nil {
+				return err
+			}
+			audit(folder).Info("key distrusted", "key", args[0])
+			return nil
+		},
 	}
 }

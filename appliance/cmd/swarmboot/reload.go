@@ -104,7 +104,7 @@ func (d *daemon) takeUp(why string) {
 		return
 	}
 	d.status = api.Settings{File: d.config, Loaded: now}
-	d.log.Info("settings loaded", "file", d.config, "why", why)
+	d.log.Info("settings loaded", "audit", true, "file", d.config, "why", why)
 }
 
 // summary is what check and serve say about settings without mistakes.

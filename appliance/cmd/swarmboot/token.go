@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"swarmboot/appliance/internal/access"
+	"swarmboot/appliance/internal/state"
 	"swarmboot/appliance/internal/table"
 
 	"github.com/spf13/cobra"
@@ -22,12 +23,13 @@ that runs.`,
   swarmboot token new prometheus --scope metrics
   curl -H "Authorization: Bearer $TOKEN" https://boot.example.org:8470/api/v1/machines`)
 	folder := stateFlag(cmd)
-	tokens := func() access.Tokens { return access.Tokens(folder.Tokens()) }
-	cmd.AddCommand(tokenNewCommand(tokens), tokenListCommand(tokens), tokenRevokeCommand(tokens))
+	cmd.AddCommand(tokenNewCommand(folder), tokenListCommand(folder), tokenRevokeCommand(folder))
 	return cmd
 }
 
-func tokenNewCommand(tokens func() access.Tokens) *cobra.Command {
+func tokensOf(folder *state.Folder) access.Tokens { return access.Tokens(folder.Tokens()) }
+
+func tokenNewCommand(folder *state.Folder) *cobra.Command {
 	var scope string
 	var expires time.Duration
 	cmd := &cobra.Command{
@@ -42,10 +44,11 @@ log when the token is used to log in.
 		Example: "  swarmboot token new anna --expires 2160h",
 		Args:    operand("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			secret, err := tokens().New(args[0], access.Scope(scope), expires)
+			secret, err := tokensOf(folder).New(args[0], access.Scope(scope), expires)
 			if err != nil {
 				return err
 			}
+			audit(folder).Info("token made", "token", args[0], "scope", scope)
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), secret)
 			return err
 		},
@@ -55,7 +58,7 @@ log when the token is used to log in.
 	return cmd
 }
 
-func tokenListCommand(tokens func() access.Tokens) *cobra.Command {
+func tokenListCommand(folder *state.Folder) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List the tokens",
@@ -64,7 +67,7 @@ func tokenListCommand(tokens func() access.Tokens) *cobra.Command {
 		Args:    cobra.NoArgs,
 	}
 	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
-		list, err := tokens().List()
+		list, err := tokensOf(folder).List()
 		if err != nil {
 			return err
 		}
@@ -76,13 +79,19 @@ func tokenListCommand(tokens func() access.Tokens) *cobra.Command {
 	return cmd
 }
 
-func tokenRevokeCommand(tokens func() access.Tokens) *cobra.Command {
+func tokenRevokeCommand(folder *state.Folder) *cobra.Command {
 	return &cobra.Command{
 		Use:     "revoke NAME",
 		Short:   "End a token, and the logins made with it",
 		Long:    "End the token of NAME, and the logins made with it, at once.",
 		Example: "  swarmboot token revoke anna",
 		Args:    operand("NAME"),
-		RunE:    func(_ *cobra.Command, args []string) error { return tokens().Revoke(args[0]) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := tokensOf(folder).Revoke(args[0]); err != nil {
+				return err
+			}
+			audit(folder).Info("token revoked", "token", args[0])
+			return nil
+		},
 	}
 }

@@ -1,6 +1,6 @@
 // One machine: how it fares, its boot beside the median, and what it has.
 import { useComputed } from "@preact/signals";
-import type { Detail, Machine, Timeline } from "./api";
+import type { Detail, LogLine, Machine, Timeline } from "./api";
 import { useAnswer } from "./api";
 import { machine, nameOf } from "./live";
 import { Advice } from "./trouble";
@@ -33,6 +33,7 @@ export function MachinePage({ mac }: { mac: string }) {
         {d?.boot ? <Waterfall boot={d.boot} typical={d.typical} sample={d.sample} running={m.condition === "booting" || m.condition === "stuck"} /> : <p class="empty">No boot was seen yet.</p>}
       </section>
       <Arrival m={m} />
+      <Log mac={mac} stamp={stamp.value} />
       {d && d.past.length > 0 && <Past boots={d.past} />}
     </>
   );
@@ -64,6 +65,20 @@ function Arrival({ m }: { m: Machine }) {
         <Fact name="Bad pieces refused">{String(p.rejected)}</Fact>
         <Fact name="Restarts of the engine">{String(p.restarts)}</Fact>
       </dl>
+    </section>
+  );
+}
+
+// Log is what the server's log says of the machine, the last line first.
+function Log({ mac, stamp }: { mac: string; stamp: string }) {
+  const { answer: lines } = useAnswer<LogLine[]>(`/machines/${mac}/log`, stamp);
+  if (!lines || lines.length === 0) return null;
+  return (
+    <section class="card">
+      <h2>What the server's log says<small>the last {lines.length} lines</small></h2>
+      <ol class="log" tabIndex={0} aria-label="Log">
+        {lines.slice().reverse().map(l => <li key={l.number} class={l.level.toLowerCase()}><time dateTime={l.time}>{clock(l.time)}</time> {l.level !== "INFO" && <b>{l.level.toLowerCase()}</b>} {l.text}</li>)}
+      </ol>
     </section>
   );
 }

@@ -114,6 +114,7 @@ test("the waterfall sets a boot beside the median of its image", async () => {
   assert.match(await page.locator(".waterfall caption").textContent(), /median of \d+ boots of lab@/);
   const medians = await page.locator(".waterfall .bar.usual").count();
   assert.ok(medians >= 9 && medians <= stages.length, `${medians} medians beside ${stages.length} stages`); // to the login at least
+  await page.locator(".log li", { hasText: "boot begins" }).first().waitFor();
   await page.screenshot({ path: `${shots}/machine.png` });
   assert.deepEqual(page.errors, []);
   await page.close();
