@@ -50,7 +50,9 @@ func newHall(t *testing.T, machines int) *hall {
 			echo 0 > /proc/sys/net/ipv4/conf/$card/rp_filter
 			echo 8 > /proc/sys/net/ipv4/conf/$card/arp_ignore # no address is in use yet
 		done`)
-	h.addImages()
+	for _, version := range []string{"1", "2"} {
+		addImage(t, state.Folder(filepath.Join(h.dir, "state")), version, 389)
+	}
 	h.serve(machines)
 	return h
 }
@@ -72,39 +74,38 @@ func (h *hall) sh(script string) {
 	}
 }
 
-// addImages puts two images into the catalogue that have everything but sense.
-func (h *hall) addImages() {
-	h.t.Helper()
-	folder := state.Folder(filepath.Join(h.dir, "state"))
+// addImage puts an image into the catalogue of a state folder that has everything
+// but sense; its root has that many pieces of 256 KiB.
+func addImage(t *testing.T, folder state.Folder, version string, pieces int) {
+	t.Helper()
 	key, err := folder.Key()
 	if err != nil {
-		h.t.Fatal(err)
+		t.Fatal(err)
 	}
 	c, err := folder.Catalogue()
 	if err != nil {
-		h.t.Fatal(err)
+		t.Fatal(err)
 	}
+	dir := t.TempDir()
 	file := func(name string, data []byte) string {
-		path := filepath.Join(h.dir, name)
+		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, data, 0o644); err != nil {
-			h.t.Fatal(err)
+			t.Fatal(err)
 		}
 		return path
 	}
-	root := bytes.Repeat([]byte("0123456789abcdef"), 389<<14) // 389 pieces of 256 KiB
-	for _, version := range []string{"1", "2"} {
-		copy(root, version)
-		pieces, torrent, err := metainfo.Hash(bytes.NewReader(root), "root", int64(len(root)), 256<<10, func(int64) {})
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		_, err = c.Add(h.t.Context(), key,
-			images.Manifest{Format: images.Format, Name: "lab", Version: version, Arch: "amd64", KernelRelease: "6.12.48+deb13-amd64", Filesystem: "squashfs", Pieces: pieces},
-			map[catalogue.Part]string{catalogue.Kernel: file("kernel", []byte("kernel")), catalogue.Modules: file("modules", []byte("modules")),
-				catalogue.Root: file("root", root), catalogue.Torrent: file("torrent", torrent)})
-		if err != nil {
-			h.t.Fatal(err)
-		}
+	root := bytes.Repeat([]byte("0123456789abcdef"), pieces<<14)
+	copy(root, version)
+	hashes, torrent, err := metainfo.Hash(bytes.NewReader(root), "root", int64(len(root)), 256<<10, func(int64) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Add(t.Context(), key,
+		images.Manifest{Format: images.Format, Name: "lab", Version: version, Arch: "amd64", KernelRelease: "6.12.48+deb13-amd64", Filesystem: "squashfs", Pieces: hashes},
+		map[catalogue.Part]string{catalogue.Kernel: file("kernel", []byte("kernel")), catalogue.Modules: file("modules", []byte("modules")),
+			catalogue.Root: file("root", root), catalogue.Torrent: file("torrent", torrent)})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

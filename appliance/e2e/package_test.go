@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"swarmboot/appliance/e2e/vm"
+	"swarmboot/appliance/internal/state"
 )
 
 // TestPackage installs the Debian package in a Debian system, boots that in QEMU
@@ -22,12 +23,16 @@ func TestPackage(t *testing.T) {
 		t.Fatalf("packages in build/package: %v; want one, which make package makes", packages)
 	}
 	folder := newStateWithLab(t)
+	theirs := filepath.Join(t.TempDir(), "state") // what the server on the machine is to have
+	addImage(t, state.Folder(theirs), "1", 4)
 	customize := filepath.Join(t.TempDir(), "install")
 	write(t, customize, strings.Join([]string{
 		"#!/bin/sh", "set -eu",
 		"cp " + packages[0] + " $1/package.deb",
 		"chroot $1 dpkg --install /package.deb",
 		"rm $1/package.deb",
+		"cp -r " + theirs + "/. $1/var/lib/swarmboot",
+		"chroot $1 chown -R swarmboot:swarmboot /var/lib/swarmboot",
 		"cp -r " + filepath.Join(cache(t), "loaders") + " $1/usr/lib/swarmboot/loaders",
 		"",
 	}, "\n"))
@@ -39,7 +44,7 @@ func TestPackage(t *testing.T) {
 	})
 	want := machine{Name: "packaged", MAC: "52:54:00:77:06:01", Image: "packaged@1"}
 	rack := newRackOf(t, folder, want)
-	m := rack.powerOn(vm.MachineConfig{Name: want.Name, MAC: want.MAC, Firmware: vm.UEFI, Memory: 2048})
+	m := rack.powerOn(vm.MachineConfig{Name: want.Name, MAC: want.MAC, Firmware: vm.BIOS, Memory: 2048})
 	login(t, m)
 	do := func(command string) string { t.Helper(); return run(t, m.Console, command) }
 
@@ -58,10 +63,10 @@ func TestPackage(t *testing.T) {
 	promise(t, "the service starts as its own user with two capabilities", func(t *testing.T) {
 		// Two cards with a cable between them: the server's, and that of a client.
 		do("ip link add boot0 type veth peer name client0 && ip address add 10.99.0.1/24 dev boot0 && ip link set boot0 up && ip link set client0 up")
-		do(`printf '%s\n' 'unknown: deny' 'networks:' '  lab: {interface: boot0, address: 10.99.0.1/24, pool: 10.99.0.100-10.99.0.109, unknown: discover}' 'machines:' '  - {mac: "02:00:00:00:00:01", name: one}' >/tmp/new && cat /tmp/new >/etc/swarmboot/swarmboot.yaml`)
-		do("swarmboot key new && swarmboot check /etc/swarmboot/swarmboot.yaml && systemctl enable --now swarmboot || { journalctl --no-pager -n 30 -u swarmboot; exit 1; }")
-		if got := do("ps -o user= -C swarmboot; grep CapEff /proc/$(pidof swarmboot)/status; stat -c %U /var/lib/swarmboot/keys/swarmboot.key"); strings.Fields(got)[0] != "swarmboo+" && strings.Fields(got)[0] != "swarmboot" || !strings.Contains(got, "0000000000002400") || !strings.HasSuffix(got, "swarmboot") {
-			t.Errorf("it runs as %q; want user swarmboot with CAP_NET_BIND_SERVICE and CAP_NET_RAW, and its key its own", got)
+		do(`printf '%s\n' 'unknown: deny' 'defaults: {image: lab@1}' 'networks:' '  lab: {interface: boot0, address: 10.99.0.1/24, pool: 10.99.0.100-10.99.0.109, unknown: discover}' 'machines:' '  - {mac: "02:00:00:00:00:01", name: one}' >/tmp/new && cat /tmp/new >/etc/swarmboot/swarmboot.yaml`)
+		do("swarmboot image tag lab@stable lab@1 && swarmboot check /etc/swarmboot/swarmboot.yaml && systemctl enable --now swarmboot || { journalctl --no-pager -n 30 -u swarmboot; exit 1; }")
+		if got := do("ps -o user= -C swarmboot; grep CapEff /proc/$(pidof swarmboot)/status; stat -c %U /var/lib/swarmboot/images/tags/lab/stable"); strings.Fields(got)[0] != "swarmboo+" && strings.Fields(got)[0] != "swarmboot" || !strings.Contains(got, "0000000000002400") || !strings.HasSuffix(got, "swarmboot") {
+			t.Errorf("it runs as %q; want user swarmboot with CAP_NET_BIND_SERVICE and CAP_NET_RAW, and what root has tagged its own", got)
 		}
 		if got := do("systemctl show -P StatusText swarmboot"); !strings.Contains(got, "machines are up") {
 			t.Errorf("systemd was told %q", got)

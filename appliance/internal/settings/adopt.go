@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -139,9 +140,16 @@ func replace(path string, data []byte) error {
 	return nil
 }
 
+// keepOwner gives f to the owner of the file that it replaces. Only root can: a
+// server that runs as another user keeps it.
 func keepOwner(f *os.File, info os.FileInfo) error {
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		return f.Chown(int(stat.Uid), int(stat.Gid))
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
 	}
-	return nil
+	err := f.Chown(int(stat.Uid), int(stat.Gid))
+	if errors.Is(err, fs.ErrPermission) && os.Geteuid() != 0 {
+		return nil
+	}
+	return err
 }
