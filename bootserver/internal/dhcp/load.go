@@ -12,10 +12,15 @@ import (
 )
 
 const (
-	// patience is how long a DISCOVER may have waited in the socket. The most
-	// hurried clients ask again after half a second, and then an answer to what they
-	// have given up is lost work.
-	patience = 100 * time.Millisecond
+	// patience is how long a DISCOVER may have waited. The most hurried clients ask
+	// again after half a second, and then an answer to what they have given up is
+	// lost work.
+	patience = 250 * time.Millisecond
+	// behind is how long packets wait in the socket when more come than one
+	// processor answers.
+	behind = 2 * time.Millisecond
+	// maxWaiting bounds the DISCOVERs that wait for a worker.
+	maxWaiting = 512
 	// maxAtWork bounds the other packets, most of which wait for the disk. What
 	// comes meanwhile waits in the socket.
 	maxAtWork = 256
@@ -40,11 +45,44 @@ func (s *Server) take(ctx context.Context, p inbound) {
 			})
 		case <-ctx.Done():
 		}
-	case time.Since(p.at) > patience:
-		s.drop(1)
+	case time.Since(p.at) < behind:
+		s.answerOne(ctx, p) // to wake a worker costs as much again
 	default:
-		s.answerOne(ctx, p)
-		runtime.Gosched() // first what was begun
+		s.wait(p)
+	}
+}
+
+// wait lets a DISCOVER wait for a worker, in the place of the oldest if need be.
+func (s *Server) wait(p inbound) {
+	for {
+		select {
+		case s.waiting <- p:
+			return
+		default:
+		}
+		select {
+		case <-s.waiting:
+			s.drop(1)
+		default: // a worker was faster
+		}
+	}
+}
+
+// work answers DISCOVERs that wait, until ctx is done. As many workers run as
+// there are processors, for nothing that they do waits.
+func (s *Server) work(ctx context.Context) {
+	for {
+		select {
+		case p := <-s.waiting:
+			if time.Since(p.at) > patience {
+				s.drop(1)
+				continue
+			}
+			s.answerOne(ctx, p)
+			runtime.Gosched() // first what was begun
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -11,17 +11,38 @@ import (
 	"swarmboot/bootserver/internal/leasestore"
 )
 
+// TestTheOldestDISCOVERIsDroppedFirst: whoever sent it has perhaps asked again.
+func TestTheOldestDISCOVERIsDroppedFirst(t *testing.T) {
+	s, _ := serverWith(t, Off)
+	data, late := readHex(t, "ovmf-2022.11.discover.hex"), time.Now().Add(-behind)
+	for i := range maxWaiting + 5 { // no worker runs
+		s.take(t.Context(), inbound{data: data, from: local, at: late.Add(-time.Duration(maxWaiting - i))})
+	}
+	if got := s.Stats().Dropped; got != 5 {
+		t.Errorf("dropped %d of %d DISCOVERs; want 5", got, maxWaiting+5)
+	}
+	if first := <-s.waiting; first.at != late.Add(5-maxWaiting) {
+		t.Errorf("number %d is the first that waits; want 5", maxWaiting+first.at.Sub(late))
+	}
+}
+
 func TestADISCOVERThatHasWaitedTooLongIsDropped(t *testing.T) {
 	s, _ := serverWith(t, Off)
 	discover := readHex(t, "ovmf-2022.11.discover.hex")
-	s.take(t.Context(), inbound{data: discover, from: local, at: time.Now().Add(-patience)})
-	if got := s.Stats(); got.Dropped != 1 || got.Ignored != 0 {
-		t.Errorf("%+v; want it dropped", got)
-	}
 	s.take(t.Context(), inbound{data: discover, from: local, at: time.Now().Add(time.Hour)}) // on a fresh clock
 	s.take(t.Context(), inbound{data: discover[:20], from: local, at: time.Now()})
+	if got := s.Stats(); got.Dropped != 0 || got.Ignored != 2 {
+		t.Errorf("%+v; want one looked at and ignored, and one that is cut off", got)
+	}
+	s.take(t.Context(), inbound{data: discover, from: local, at: time.Now().Add(-patience)})
+	ctx, stop := context.WithCancel(t.Context())
+	go s.work(ctx)
+	for s.Stats().Dropped == 0 && s.Stats().Ignored == 2 && t.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	stop()
 	if got := s.Stats(); got.Dropped != 1 || got.Ignored != 2 {
-		t.Errorf("%+v; want one more, and one that is cut off, looked at and ignored", got)
+		t.Errorf("%+v; want it dropped", got)
 	}
 }
 

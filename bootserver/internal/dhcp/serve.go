@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,7 @@ type Server struct {
 	rivals   rivals
 	quiet    quiet
 	counters counters
+	waiting  chan inbound   // DISCOVERs that wait for a worker
 	atWork   chan struct{}  // holds a token for each packet at work beside its port's loop
 	later    sync.WaitGroup // that work
 
@@ -81,7 +83,7 @@ func New(cfg Config, chooser Chooser) (*Server, error) {
 	}
 	s := &Server{log: cfg.Log, chooser: chooser, store: cfg.Leases, ports: map[string]*port{}, quiet: quiet{every: time.Minute}}
 	s.networks.Store(&nets)
-	s.atWork = make(chan struct{}, maxAtWork)
+	s.waiting, s.atWork = make(chan inbound, maxWaiting), make(chan struct{}, maxAtWork)
 	s.prober = newProber(
 		func(v verdict, in inbound) error { return in.on.ask(v) },
 		func(v verdict, in inbound) { defer s.survive(in); s.deliver(v, in) },
@@ -224,6 +226,9 @@ func (s *Server) start(p *port) {
 // Reload may change. It can be called once.
 func (s *Server) Serve(ctx context.Context) error {
 	run := &serving{ctx: ctx}
+	for range runtime.GOMAXPROCS(0) {
+		run.wg.Go(func() { s.work(ctx) })
+	}
 	s.mu.Lock()
 	s.serving = run
 	for _, p := range s.ports {
