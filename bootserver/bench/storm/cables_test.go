@@ -38,7 +38,7 @@ func newHall(t testing.TB, machines int, rate int64) *hall {
 		t.Cleanup(func() { h.run("ip link del " + plug) }) // the namespace would end it only later
 		h.run("ip link set " + plug + " master switch up")
 		h.run("ip -n " + ns + " link set lo up")
-		h.run("ip -n " + ns + " addr add " + h.address(end) + "/16 dev eth0")
+		h.run("ip -n " + ns + " addr add " + h.address(end) + "/16 brd + dev eth0")
 		h.run("ip -n " + ns + " link set eth0 up")
 		h.run("ip -n " + ns + " route add 224.0.0.0/4 dev eth0") // udpcast
 		if rate > 0 {

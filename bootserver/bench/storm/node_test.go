@@ -12,8 +12,10 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -277,6 +279,7 @@ func runReader(args []string) error {
 	flags := flag.NewFlagSet("storm-reader", flag.ContinueOnError)
 	loadDir := flags.String("load", "", "folder of the load")
 	path := flags.String("file", "", "file to read")
+	mount := flags.String("mount", "", "command line that mounts it, and ends when it is unmounted")
 	compute := flags.Duration("boot", 0, "how long a boot computes")
 	ahead := flags.Int("ahead", 4, "pieces read ahead at once")
 	if err := flags.Parse(args); err != nil {
@@ -286,24 +289,40 @@ func runReader(args []string) error {
 	if err != nil {
 		return err
 	}
-	var f *os.File
-	for range 1000 { // it is mounted by another program
-		if f, err = os.Open(*path); err == nil {
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-	if err != nil {
+	ctx := awaitGo()
+	words := strings.Fields(*mount)
+	mounter := exec.CommandContext(ctx, words[0], words[1:]...)
+	mounter.Stderr = os.Stderr
+	if err := mounter.Start(); err != nil {
 		return err
 	}
-	read := func(piece int) error {
-		data := make([]byte, l.Pieces.Len(piece))
-		if _, err := f.ReadAt(data, l.Pieces.Offset(piece)); err != nil {
+	defer mounter.Wait()
+	var f *os.File
+	for range 1000 { // nothing tells that it is mounted
+		if f, err = os.Open(*path); err != nil {
 			return err
 		}
-		return l.Pieces.Verify(piece, data)
+		if info, err := f.Stat(); err == nil && info.Size() == l.Pieces.Size {
+			break
+		}
+		f.Close()
+		time.Sleep(5 * time.Millisecond)
 	}
-	// What was read stays in the page cache, as in the machine's own.
+	// What was read stays, as in the machine's page cache.
+	var pieces = make([]struct {
+		sync.Once
+		err error
+	}, l.Pieces.Count())
+	read := func(piece int) error {
+		p := &pieces[piece]
+		p.Do(func() {
+			data := make([]byte, l.Pieces.Len(piece))
+			if _, p.err = f.ReadAt(data, l.Pieces.Offset(piece)); p.err == nil {
+				p.err = l.Pieces.Verify(piece, data)
+			}
+		})
+		return p.err
+	}
 	next := make(chan int, len(l.Profile))
 	for _, piece := range l.Profile {
 		next <- piece
@@ -320,6 +339,7 @@ func runReader(args []string) error {
 		return err
 	}
 	say("ready", nil)
-	io.Copy(io.Discard, os.Stdin)
+	<-ctx.Done()
+	f.Close()
 	return nil
 }

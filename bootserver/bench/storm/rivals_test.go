@@ -14,6 +14,7 @@ var rivals = []system{
 		name:    "nginx+curl",
 		needs:   []string{"nginx", "curl"},
 		server:  []string{`sh -c 'echo up; read go; ` + nginx + until},
+		most:    8,
 		machine: `sh -c 'read go; curl -sS --retry 9 --retry-delay 1 --retry-connrefused -o {dir}/image http://{server}:8080/image && echo complete; cat'`,
 	},
 	{
@@ -24,6 +25,12 @@ var rivals = []system{
 		machine: `sh -c 'read go; ` + aria2 + `--dir={dir} --on-bt-download-complete={load}/complete ` + until,
 	},
 	{
+		name:    "udpcast",
+		needs:   []string{"udp-sender", "udp-receiver"},
+		server:  []string{`sh -c 'echo up; read go; udp-sender --file {load}/image --interface eth0 --min-receivers {n} --nokbd --max-bitrate 23m --full-duplex --max-wait 5 ` + until},
+		machine: `sh -c 'read go; udp-receiver --file {dir}/image --interface eth0 --nokbd && echo complete; cat'`,
+	},
+	{
 		name:    "libtorrent",
 		needs:   []string{libtorrent},
 		torrent: true,
@@ -31,6 +38,16 @@ var rivals = []system{
 		machine: `/usr/bin/python3 {source}/libtorrent_peer.py {load}/announced.torrent {dir} {address}`,
 	},
 }
+
+// lazyRivals boot while the image arrives, all from the server.
+var lazyRivals = []system{{
+	name:    "nbd",
+	needs:   []string{"nbdkit", "nbdfuse", "/dev/fuse"},
+	lazy:    true,
+	most:    8,
+	server:  []string{`sh -c 'echo up; read go; nbdkit -f -p 10809 -t 32 -r file {load}/image ` + until},
+	machine: `sh -c 'touch {dir}/root; ({self} storm-reader --load {load} --file {dir}/root --boot {boot} --mount "nbdfuse -r {dir}/root nbd://{server}:10809"); cat'`,
+}}
 
 const (
 	// until ends a program, begun in the background, with the input.
