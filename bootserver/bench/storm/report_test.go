@@ -30,7 +30,7 @@ const (
 // of finds the run of a system; false if there was none.
 func (r results) of(system string, machines int, kind float64) (run, bool) {
 	for _, one := range r.Runs {
-		if one.System == system && one.Machines == machines && one.Kind == kind {
+		if one.System == system && one.Machines == machines && one.Kind == kind && one.Fault == "" {
 			return one, true
 		}
 	}
@@ -77,6 +77,11 @@ func (r results) goals() (goals []goal) {
 			add(fmt.Sprintf("boot, compute-bound, %d machines: stalls, %% of computing", n), 100*(one.Last-one.Compute)/one.Compute, 5)
 		}
 	}
+	for _, one := range r.Runs {
+		if whole, ok := r.of(one.System, one.Machines, one.Kind); ok && one.Fault != "" {
+			add(one.Fault+": time, of the time without", one.Last/whole.Last, 2)
+		}
+	}
 	return goals
 }
 
@@ -90,7 +95,7 @@ func (r results) write(t *testing.T, folder string) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"storm.md": r.table(), "storm.json": string(raw) + "\n"} {
+	for name, text := range map[string]string{"storm.md": r.table(), "storm.json": string(raw) + "\n", "storm.svg": r.picture()} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
 			t.Error(err)
 		}
@@ -104,7 +109,9 @@ func (r results) table() string {
 
 Written by `+"`make bench-storm`"+` on %s (%s, %d processors); raw results in storm.json.
 An image of %d MiB in pieces of %d KiB, a quarter of it hot; each machine and the server have cables of
-25 Mbit/s in each direction, with 32 machines 12.5. The package doc of bootserver/bench/storm tells how.
+25 Mbit/s in each direction, with 32 machines 6.25. The package doc of bootserver/bench/storm tells how.
+
+![time of the last machine, of the bound](storm.svg)
 
 | goal | got | at most | kept |
 |---|---|---|---|
@@ -126,7 +133,7 @@ An image of %d MiB in pieces of %d KiB, a quarter of it hot; each machine and th
 	} {
 		fmt.Fprintf(&t, "\n## %s\n\n| machines | system | last, s | of the bound | median, s | server's copies | received in excess | CPU s/GB | server's CPU s/GB | memory, MiB |\n|---|---|---|---|---|---|---|---|---|---|\n", kind.text)
 		for _, one := range r.Runs {
-			if one.Kind == kind.of {
+			if one.Kind == kind.of && one.Fault == "" {
 				fmt.Fprintf(&t, "| %d | %s | %.2f | %.2f | %.2f | %.2f | %.1f %% | %.1f | %.1f | %.0f |\n", one.Machines, one.System,
 					one.Last, one.Ratio(), one.Median, one.Copies, 100*one.Excess, one.CPU, one.ServerCPU, one.Memory)
 			}
@@ -171,4 +178,42 @@ func TestReport(t *testing.T) {
 			t.Errorf("the table lacks %q:\n%s", want, table)
 		}
 	}
+}
+
+// picture is bars: how near the last machine of each system comes to the bound,
+// which is the line at 1.
+func (r results) picture() string {
+	var t strings.Builder
+	y := 24
+	bars := func(title string, kind float64, machines int) {
+		first := true
+		for _, one := range r.Runs {
+			if one.Kind != kind || one.Machines != machines || one.Fault != "" {
+				continue
+			}
+			if first {
+				fmt.Fprintf(&t, "<text x=\"16\" y=\"%d\" font-weight=\"bold\">%s, %d machines</text>\n", y, title, machines)
+				first = false
+				y += 8
+			}
+			colour := "#b8c4d0"
+			if one.System == ours.name {
+				colour = "#1f4e79"
+			}
+			width := min(one.Ratio(), 8) * 60
+			fmt.Fprintf(&t, "<text x=\"120\" y=\"%d\" text-anchor=\"end\">%s</text><rect x=\"130\" y=\"%d\" width=\"%.0f\" height=\"13\" fill=\"%s\"/><text x=\"%.0f\" y=\"%d\">%.2f</text>\n",
+				y+14, one.System, y+3, width, colour, 136+width, y+14, one.Ratio())
+			y += 18
+		}
+		if !first {
+			y += 22
+		}
+	}
+	for _, n := range []int{8, 16} {
+		bars("the whole image", wholeImage, n)
+	}
+	for _, n := range []int{1, 2, 4, 8, 16, 32} {
+		bars("boot, network-bound", networkBound, n)
+	}
+	return fmt.Sprintf("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"720\" height=\"%d\" font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fff\"/>\n%s<path d=\"M190 0V%d\" stroke=\"#c33\" stroke-dasharray=\"4\"/>\n</svg>\n", y, &t, y)
 }
