@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -15,9 +16,9 @@ type gifts struct {
 }
 
 type gift struct {
-	to      *conn
+	to      netip.Addr
 	at      time.Time
-	refused map[*conn]time.Time // when each was first refused
+	refused map[netip.Addr]time.Time // when each was first refused
 }
 
 // spreadTime is how long a piece needs to reach one machine and to be passed on.
@@ -31,14 +32,14 @@ const volley = 100 * time.Millisecond
 func newGifts(pieces int) *gifts { return &gifts{last: make([]gift, pieces)} }
 
 // spared tells whether a piece is to be refused. If not, it is given now.
-func (g *gifts) spared(piece int, to *conn, now time.Time) bool {
+func (g *gifts) spared(piece int, to netip.Addr, now time.Time) bool {
 	if g == nil {
 		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	last := &g.last[piece]
-	if last.to == nil || last.to == to || now.Sub(last.at) >= spreadTime {
+	if !last.to.IsValid() || last.to == to || now.Sub(last.at) >= spreadTime {
 		*last = gift{to: to, at: now}
 		return false
 	}
@@ -47,7 +48,7 @@ func (g *gifts) spared(piece int, to *conn, now time.Time) bool {
 		return now.Sub(first) < volley
 	}
 	if last.refused == nil {
-		last.refused = make(map[*conn]time.Time)
+		last.refused = make(map[netip.Addr]time.Time)
 	}
 	last.refused[to] = now
 	return true

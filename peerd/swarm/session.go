@@ -332,7 +332,8 @@ func (s *Session) joined(c *conn) {
 	if !s.cfg.Seeder.IsValid() {
 		limit = seederConns
 	}
-	if c.peerID == s.port.peerID || s.strikes[c.address] >= strikes || len(s.conns) >= limit {
+	c.seeder = s.cfg.Seeder.IsValid() && c.address == s.cfg.Seeder.Addr().Unmap()
+	if c.peerID == s.port.peerID || s.strikes[c.address] >= strikes || len(s.conns) >= limit && !c.seeder {
 		c.Close()
 		return
 	}
@@ -348,7 +349,7 @@ func (s *Session) joined(c *conn) {
 		s.gone(other)
 		other.Close()
 	}
-	c.id, c.seeder = s.nextID, s.cfg.Seeder.IsValid() && c.address == s.cfg.Seeder.Addr().Unmap()
+	c.id = s.nextID
 	s.nextID++
 	s.conns[c.id] = c
 	s.peers.Store(int64(len(s.conns)))

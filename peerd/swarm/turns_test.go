@@ -1,6 +1,7 @@
 package swarm
 
 import (
+	"net/netip"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,11 +55,11 @@ func TestTurns(t *testing.T) {
 // others when they ask again.
 func TestGifts(t *testing.T) {
 	g := newGifts(2)
-	alice, bob := new(conn), new(conn)
+	alice, bob := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, c := range []struct {
 		name  string
-		to    *conn
+		to    netip.Addr
 		piece int
 		after time.Duration
 		want  bool
