@@ -39,6 +39,7 @@ type engine struct {
 	mu        sync.Mutex
 	link      *enginelink.Root // nil while no engine runs; guarded by mu, like all below
 	pid       int              // 0 while no engine runs
+	begun     time.Time        // when it was started
 	elsewhere []int            // the newest orders, for an engine yet to start
 	demand    []int
 	pace      swarm.Pace
@@ -121,7 +122,7 @@ func (e *engine) runOnce(ctx context.Context) error {
 func (e *engine) begin(link *enginelink.Root, pid int) enginelink.Hello {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.link, e.pid = link, pid
+	e.link, e.pid, e.begun = link, pid, time.Now()
 	link.SetPace(e.pace)
 	link.Demand(e.demand)
 	hello := e.hello
@@ -192,11 +193,12 @@ func (e *engine) SetPace(pace swarm.Pace) {
 	}
 }
 
-// HasSwarm tells whether an engine runs and has a peer.
+// HasSwarm tells whether an engine runs and has a peer. One that has just begun
+// is given the time to meet one: it may be fetching before we hear that it has.
 func (e *engine) HasSwarm() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.current.Peers > 0
+	return e.link != nil && (e.current.Peers > 0 || time.Since(e.begun) < patience)
 }
 
 // Moved tells when an engine last brought bytes, be it a part of a piece.
