@@ -2,7 +2,9 @@ package bootserver
 
 import (
 	"crypto/ed25519"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
@@ -13,8 +15,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -27,7 +31,8 @@ import (
 // machine, and gives it away once in each boot: for the token in the script that
 // the machine itself has fetched since its firmware asked for an address.
 type identities struct {
-	dir string
+	dir    string
+	secret []byte // by which a server knows the tokens that it gave before a restart
 
 	mu     sync.Mutex
 	tokens map[string]*token // guarded by mu; by MAC
@@ -35,10 +40,14 @@ type identities struct {
 
 // A token is that of one boot.
 type token struct {
-	word  string
+	word  string // empty: no script of this boot has been sent
 	seed  string // opens the data for cloud-init until the machine is ready
 	spent bool
 }
+
+// tokenLife is how long a token is good after a restart of the server: longer
+// than any boot takes from its script to our init.
+const tokenLife = time.Hour
 
 // A kept identity is the file of one machine. The machine is known by it: who
 // has it can pose as the machine.
@@ -55,14 +64,47 @@ func openIdentities(dir string) (*identities, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("identities: %w", err)
 	}
-	return &identities{dir: dir, tokens: map[string]*token{}}, nil
+	path := filepath.Join(dir, "secret")
+	secret, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		secret = []byte(rand.Text() + rand.Text())
+		err = writeFile(path, secret, 0o600)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("identities: %w", err)
+	}
+	return &identities{dir: dir, secret: secret, tokens: map[string]*token{}}, nil
+}
+
+// newWord makes a token for mac: when it was made, what no other has, and what
+// only a server with our secret can make of these.
+func (i *identities) newWord(mac string, now time.Time) string {
+	word := strconv.FormatInt(now.Unix(), 36) + "." + rand.Text()
+	return word + "." + i.sign(mac, word)
+}
+
+func (i *identities) sign(mac, word string) string {
+	h := hmac.New(sha256.New, i.secret)
+	h.Write([]byte(mac + " " + word))
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// made tells whether a server with our secret has made word for mac not long ago.
+func (i *identities) made(mac, word string, now time.Time) bool {
+	at := strings.LastIndexByte(word, '.')
+	if at < 0 || !hmac.Equal([]byte(word[at+1:]), []byte(i.sign(mac, word[:at]))) {
+		return false
+	}
+	begun, _, _ := strings.Cut(word, ".")
+	seconds, err := strconv.ParseInt(begun, 36, 64)
+	return err == nil && now.Sub(time.Unix(seconds, 0)) < tokenLife
 }
 
 // begin forgets the token of the boot before.
 func (i *identities) begin(mac string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	delete(i.tokens, mac)
+	i.tokens[mac] = &token{}
 }
 
 // token is that of the boot which mac is in; empty when it is spent.
@@ -70,8 +112,8 @@ func (i *identities) token(mac string) (word, seed string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	t := i.tokens[mac]
-	if t == nil {
-		t = &token{word: rand.Text(), seed: rand.Text()}
+	if t == nil || t.word == "" {
+		t = &token{word: i.newWord(mac, time.Now()), seed: rand.Text()}
 		i.tokens[mac] = t
 	}
 	if t.spent {
@@ -80,12 +122,21 @@ func (i *identities) token(mac string) (word, seed string) {
 	return t.word, t.seed
 }
 
-// spend tells whether word is the token of mac's boot, which it is once.
+// spend tells whether word is the token of mac's boot, which it is once. Of a
+// machine that it has not heard of since a restart, the server takes a token that
+// it has given before.
 func (i *identities) spend(mac, word string) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	t := i.tokens[mac]
-	if t == nil || t.spent || subtle.ConstantTimeCompare([]byte(t.word), []byte(word)) == 0 {
+	t, known := i.tokens[mac]
+	if !known {
+		if !i.made(mac, word, time.Now()) {
+			return false
+		}
+		t = &token{word: word}
+		i.tokens[mac] = t
+	}
+	if t.spent || t.word == "" || subtle.ConstantTimeCompare([]byte(t.word), []byte(word)) == 0 {
 		return false
 	}
 	t.spent = true
@@ -223,7 +274,8 @@ func (s *Server) identity(mac net.HardwareAddr, word string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !s.identities.spend(mac.String(), word) {
+	// Once the image runs, any program on it can read the token.
+	if s.registry.reaches(mac.String(), stage.SwitchRoot) || !s.identities.spend(mac.String(), word) {
 		return nil, bootweb.ErrToken
 	}
 	i := bootargs.Identity{

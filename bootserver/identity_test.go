@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -36,6 +37,49 @@ func TestTokenIsGoodOnceInABoot(t *testing.T) {
 	}
 	if ids.spend(mac, word) {
 		t.Error("the token of the boot before was taken")
+	}
+}
+
+// A server that was restarted meanwhile takes the token of a boot that goes on,
+// once, and no other.
+func TestTokenOutlivesARestart(t *testing.T) {
+	const mac, other = "52:54:00:77:00:01", "52:54:00:77:00:02"
+	dir := t.TempDir()
+	open := func() *identities {
+		t.Helper()
+		ids, err := openIdentities(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	word, _ := open().token(mac)
+	ids := open()
+	for _, wrong := range []string{"", "a.b.c", word[:len(word)-1], word + "0", "0" + word} {
+		if ids.spend(mac, wrong) {
+			t.Errorf("%q was taken", wrong)
+		}
+	}
+	if ids.spend(other, word) {
+		t.Error("another machine's token was taken")
+	}
+	if !ids.spend(mac, word) || ids.spend(mac, word) {
+		t.Error("the token is not good once after a restart")
+	}
+	ids = open()
+	ids.begin(mac)
+	if ids.spend(mac, word) || ids.spend(mac, "") {
+		t.Error("the token of the boot before was taken after a restart")
+	}
+	if ids := open(); ids.made(mac, word, time.Now().Add(2*tokenLife)) {
+		t.Error("a token is good for ever")
+	}
+	stranger, err := openIdentities(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stranger.spend(mac, word) {
+		t.Error("another server takes the token")
 	}
 }
 

@@ -17,9 +17,9 @@ import (
 const startAnew = 10 * time.Second
 
 // identify fetches what makes the machine itself. The server gives it for the
-// token once, so it is kept for the next attempt; and a token that the server
-// does not know any more, as after its restart, is only mended by a new boot,
-// which gets another.
+// token once, so it is kept for the next attempt; and a token that is used up,
+// because the answer was lost on its way, is only mended by a new boot, which gets
+// another.
 func (b *boot) identify(ctx context.Context, keys []envelope.PublicKey) (bootargs.Identity, error) {
 	if b.own != nil {
 		return *b.own, nil
