@@ -174,6 +174,7 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 		Tracker:  base + announce.Path,
 		Seeder:   site.seeder(n).String(),
 		Peers:    s.tracker.Some(o.infohash, s.address(mac), firstPeers),
+		Rack:     s.rackOf(s.address(mac)),
 		RootURL:  base + bootweb.PartPath(o.Image, catalogue.Root),
 		Cache:    m.Cache,
 		Profile:  profile,

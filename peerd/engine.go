@@ -61,6 +61,7 @@ func newEngine(cfg RootConfig, seeder netip.AddrPort, store *piecestore.Store, l
 			Tracker: d.Tracker,
 			Seeder:  seeder,
 			Peers:   d.Peers,
+			Rack:    d.Rack,
 			Listen:  cfg.Listen,
 			// A profile recorded with another version of the image may name
 			// pieces that this one does not have.

@@ -33,6 +33,7 @@ func RunEngine(ctx context.Context, conn net.Conn, image *os.File, log *slog.Log
 		Tracker: hello.Tracker,
 		Seeder:  hello.Seeder,
 		Peers:   hello.Peers,
+		Rack:    hello.Rack,
 		Profile: hello.Profile,
 		Log:     log,
 	})

@@ -27,6 +27,7 @@ type Description struct {
 	Tracker  string           `json:"tracker"`           // announce URL (BEP 3)
 	Seeder   string           `json:"seeder"`            // host:port of the peer inside the boot server
 	Peers    []netip.AddrPort `json:"peers,omitempty"`   // some machines with the image, to begin with even if the tracker is silent
+	Rack     string           `json:"rack,omitempty"`    // where it stands; machines with the same are near each other
 	RootURL  string           `json:"root_url"`          // the root image for HTTP range requests, the fallback
 	Cache    string           `json:"cache,omitempty"`   // name of the disk partition that pieces are kept on; empty: memory alone
 	Profile  []int            `json:"profile,omitempty"` // pieces in the order in which a boot first reads them

@@ -65,6 +65,7 @@ type conn struct {
 	// Only the session's goroutine uses these.
 	id       schedule.Peer
 	seeder   bool
+	far      bool // a machine in another rack
 	unchoked bool
 	has      []bool // pieces that the peer has
 	numbers  numbers
@@ -180,7 +181,7 @@ func (c *conn) readExtended(body []byte) error {
 		c.session.post(func() { c.numbers = numbers })
 	case len(body) == 5 && body[0] == fetchingNumber:
 		piece := int(binary.BigEndian.Uint32(body[1:]))
-		c.session.post(func() { c.session.schedule.Coming(piece, time.Now()) })
+		c.session.post(func() { c.session.coming(c, piece) })
 	case len(body) == 5 && body[0] == urgentNumber:
 		c.advance(int(binary.BigEndian.Uint32(body[1:])))
 	}

@@ -41,11 +41,21 @@ type candidate struct {
 // known takes addresses of peers.
 func (s *Session) known(peers ...netip.AddrPort) {
 	for _, peer := range peers {
-		if peer != s.cfg.Seeder && peer.IsValid() && s.candidates[peer] == nil {
+		if peer == s.cfg.Seeder {
+			s.handed = true
+		} else if peer.IsValid() && s.candidates[peer] == nil {
 			s.candidates[peer] = &candidate{}
 		}
 	}
 	s.dialSome(time.Now())
+}
+
+// needSeeder dials the seeder though the tracker has handed it to others: if the
+// tracker is silent, a read waits in spite of all peers, or nothing comes at all.
+func (s *Session) needSeeder(now time.Time) {
+	if !s.answered && now.Sub(s.begun) >= redial || s.schedule.Waited(now) >= redial || now.Sub(s.moved) >= silence {
+		s.handed = true
+	}
 }
 
 // dialSome dials peers that we have no connection with.
@@ -66,6 +76,7 @@ func (s *Session) dialSome(now time.Time) {
 	for peer, k := range s.candidates {
 		switch {
 		case k.dialing || now.Before(k.next) || connected[peer.Addr()] || s.strikes[peer.Addr()] >= strikes:
+		case peer == s.cfg.Seeder && !s.handed:
 		case peer == s.cfg.Seeder, dialing < dialsAtOnce && len(s.conns)+dialing < machineConns:
 			dialing++
 			s.dial(peer, k)
@@ -106,10 +117,11 @@ func (s *Session) announce(ctx context.Context) {
 			if pause == redial && ctx.Err() == nil {
 				s.log.Info("tracker not reached", "err", err)
 			}
+			s.post(func() { s.handed = true })
 			pause = min(2*pause, lastRedial)
 		} else {
 			event, told, pause, wait = "", told || left == 0, redial, answer.Interval
-			s.post(func() { s.known(answer.Peers...) })
+			s.post(func() { s.answered = true; s.known(answer.Peers...) })
 		}
 		completed := s.complete
 		if told {
@@ -140,7 +152,7 @@ func (s *Session) announceOnce(ctx context.Context, client *http.Client, event s
 		return announce.Response{}, err
 	}
 	u.RawQuery = announce.Request{
-		InfoHash: s.infohash, PeerID: s.port.peerID, Address: s.port.Addr(),
+		InfoHash: s.infohash, PeerID: s.peerID, Address: s.port.Addr(),
 		Uploaded: s.uploaded.Load(), Downloaded: s.fromPeers.Load() + s.fromServer.Load(), Left: s.left(),
 		Event: event, Wanted: announce.MaxWanted,
 	}.Query().Encode()

@@ -2,7 +2,6 @@ package swarm
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,7 +21,6 @@ type Port struct {
 	listener net.Listener
 	dialer   net.Dialer
 	link     func(net.Conn) net.Conn // for tests: a slow link under each connection
-	peerID   [20]byte
 	turns    *turns
 	wg       sync.WaitGroup
 
@@ -63,8 +61,6 @@ func openPort(listen netip.AddrPort, log *slog.Logger, link func(net.Conn) net.C
 	if !listen.Addr().IsUnspecified() {
 		p.dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(listen.Addr(), 0))
 	}
-	copy(p.peerID[:], "-SB0001-")
-	rand.Read(p.peerID[8:])
 	p.wg.Go(p.accept)
 	return p, nil
 }
@@ -151,7 +147,7 @@ func (p *Port) welcome(c net.Conn) error {
 		err = fmt.Errorf("no session of torrent %x", theirs.infohash)
 	}
 	if err == nil {
-		_, err = c.Write(handshake{infohash: theirs.infohash, peerID: p.peerID}.encode())
+		_, err = c.Write(handshake{infohash: theirs.infohash, peerID: s.peerID}.encode())
 	}
 	p.greeted(c)
 	if err != nil {
@@ -174,7 +170,7 @@ func (p *Port) dial(ctx context.Context, s *Session, to netip.AddrPort) error {
 	if !p.greet(c) {
 		return c.Close()
 	}
-	_, err = c.Write(handshake{infohash: s.infohash, peerID: p.peerID}.encode())
+	_, err = c.Write(handshake{infohash: s.infohash, peerID: s.peerID}.encode())
 	var theirs handshake
 	if err == nil {
 		theirs, err = readHandshake(c)

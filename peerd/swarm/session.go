@@ -43,6 +43,7 @@ type Session struct {
 	cfg      Config
 	log      *slog.Logger
 	infohash [20]byte
+	peerID   [20]byte
 	assembly *assembly
 	gifts    *gifts           // of a seeder
 	whole    chan *unfinished // pieces for the judges
@@ -71,7 +72,11 @@ type Session struct {
 	nextID     schedule.Peer
 	candidates map[netip.AddrPort]*candidate
 	strikes    map[netip.Addr]int
-	err        error // why the session ends by itself
+	begun      time.Time
+	moved      time.Time // when a piece last came
+	answered   bool      // by the tracker
+	handed     bool      // the seeder is ours to dial
+	err        error     // why the session ends by itself
 }
 
 // New opens the port of a session. Run must be called to work and to close it.
@@ -99,7 +104,7 @@ func newAlone(cfg Config, link func(net.Conn) net.Conn) (*Session, error) {
 
 func newSession(p *Port, cfg Config, infohash [20]byte) *Session {
 	s := &Session{
-		port: p, cfg: cfg, log: cfg.Log, infohash: infohash,
+		port: p, cfg: cfg, log: cfg.Log, infohash: infohash, peerID: newPeerID(cfg.Rack),
 		assembly: newAssembly(cfg.Pieces.Len), whole: make(chan *unfinished), complete: make(chan struct{}),
 		schedule: schedule.New(cfg.Pieces.Count(), cfg.Profile, rand.Uint64()), conns: make(map[schedule.Peer]*conn),
 		candidates: make(map[netip.AddrPort]*candidate), strikes: make(map[netip.Addr]int),
@@ -153,9 +158,12 @@ func (s *Session) start() {
 	for range judges {
 		s.wg.Go(s.judgeAll)
 	}
+	s.begun = time.Now()
+	s.moved = s.begun
 	if s.cfg.Seeder.IsValid() {
 		s.candidates[s.cfg.Seeder] = &candidate{}
 	}
+	s.handed = s.cfg.Tracker == ""
 	s.known(s.cfg.Peers...)
 	if s.cfg.Tracker != "" {
 		s.wg.Go(func() { s.announce(s.ctx) })
@@ -298,13 +306,14 @@ func (s *Session) fetch() {
 			c.send(appendNamed(nil, c.numbers.urgent, f.Piece))
 		}
 		c.ask(blocks)
-		if c.seeder {
+		if c.seeder || c.far {
 			s.tell(f.Piece)
 		}
 	}
 }
 
-// tell lets the machines know which piece we're fetching from the seeder.
+// tell lets the machines know which piece we're fetching from the seeder or
+// from another rack.
 func (s *Session) tell(piece int) {
 	for _, c := range s.conns {
 		if !c.seeder && !c.has[piece] {
@@ -322,6 +331,7 @@ func (s *Session) watch(now time.Time) {
 			c.Close()
 		}
 	}
+	s.needSeeder(now)
 	s.dialSome(now)
 }
 
@@ -333,7 +343,8 @@ func (s *Session) joined(c *conn) {
 		limit = seederConns
 	}
 	c.seeder = s.cfg.Seeder.IsValid() && c.address == s.cfg.Seeder.Addr().Unmap()
-	if c.peerID == s.port.peerID || s.strikes[c.address] >= strikes || len(s.conns) >= limit && !c.seeder {
+	c.far = !c.seeder && !inRack(s.peerID, c.peerID)
+	if c.peerID == s.peerID || s.strikes[c.address] >= strikes || len(s.conns) >= limit && !c.seeder {
 		c.Close()
 		return
 	}
@@ -341,7 +352,7 @@ func (s *Session) joined(c *conn) {
 		if other.peerID != c.peerID {
 			continue
 		}
-		higher := bytes.Compare(s.port.peerID[:], c.peerID[:]) > 0
+		higher := bytes.Compare(s.peerID[:], c.peerID[:]) > 0
 		if other.dialled != c.dialled && c.dialled != higher {
 			c.Close()
 			return
@@ -356,6 +367,15 @@ func (s *Session) joined(c *conn) {
 	c.send(appendMessage(appendMessage(appendPieces(nil, s.cfg.Pieces.Count(), s.cfg.Store.Has), msgUnchoke), msgInterested))
 }
 
+// coming takes a peer's word that it is fetching a piece from afar.
+func (s *Session) coming(c *conn, piece int) {
+	if c.far {
+		s.schedule.Coming(piece, time.Now())
+	} else {
+		s.schedule.Inbound(piece, time.Now())
+	}
+}
+
 // welcomed takes a peer's word that it will give what we ask for.
 func (s *Session) welcomed(c *conn) {
 	if s.conns[c.id] != c || c.unchoked {
@@ -363,6 +383,9 @@ func (s *Session) welcomed(c *conn) {
 	}
 	c.unchoked = true
 	s.schedule.Join(c.id, c.seeder)
+	if c.far {
+		s.schedule.Far(c.id)
+	}
 	for piece, has := range c.has {
 		if has {
 			s.schedule.Offers(c.id, piece)
@@ -432,6 +455,7 @@ func (s *Session) judged(u *unfinished, err error) {
 // done takes a piece that is in the store, and announces it to who needs it and
 // to the seeder, which learns from it what has spread.
 func (s *Session) done(piece int) {
+	s.moved = time.Now()
 	for _, id := range s.schedule.Asked(piece) {
 		s.conns[id].forget(piece)
 	}

@@ -133,7 +133,7 @@ func newLab(t *testing.T, size int64) *lab {
 	return l
 }
 
-// startTracker runs a tracker that tells everybody of all.
+// startTracker runs a tracker that tells everybody of all, the seeder among them.
 func (l *lab) startTracker() string {
 	var mu sync.Mutex
 	peers := make(map[netip.AddrPort]bool)
@@ -143,6 +143,10 @@ func (l *lab) startTracker() string {
 		port, _ := strconv.ParseUint(r.FormValue("port"), 10, 16)
 		self := netip.AddrPortFrom(netip.MustParseAddrPort(r.RemoteAddr).Addr(), uint16(port))
 		var compact []byte
+		if l.seeder != nil {
+			at := l.seeder.Addr()
+			compact = binary.BigEndian.AppendUint16(at.Addr().AsSlice(), at.Port())
+		}
 		for p := range peers {
 			if p != self {
 				compact = binary.BigEndian.AppendUint16(append(compact, p.Addr().AsSlice()...), p.Port())
@@ -480,7 +484,8 @@ func TestHaveIsAnnounced(t *testing.T) {
 	l.seed()
 	giver := l.machine(nil)
 	giver.SetPace(swarm.Trickle)
-	l.seeder.stop() // the pieces come by another way
+	waitFor(t, "the giver", func() bool { return l.announced.Load() == 1 }) // complete, it dials nobody
+	l.seeder.stop()                                                         // the pieces come by another way
 	taker := l.machine(nil)
 	for i := range l.pieces.Count() {
 		giver.store.Put(i, swarmtest.Piece(l.data, l.pieces, i))
@@ -496,6 +501,21 @@ func TestHaveIsAnnounced(t *testing.T) {
 type broken struct{ *memory }
 
 func (broken) Put(int, []byte) error { return errors.New("disk full") }
+
+// A machine whom the tracker hands no seeder dials it when nothing else brings
+// what it needs: here it is told of nobody.
+func TestSeederIsDialledInNeed(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 1<<20)
+	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write(bencode.MustMarshal(map[string]any{"interval": 1800, "peers": ""}))
+	}))
+	defer silent.Close()
+	l.seed()
+	m := l.machine(func(c *swarm.Config) { c.Tracker = silent.URL })
+	m.Demand([]int{3})
+	l.complete(m)
+}
 
 func TestBrokenStoreEndsTheSession(t *testing.T) {
 	t.Parallel()

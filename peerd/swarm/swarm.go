@@ -47,8 +47,9 @@ type Config struct {
 	Store   Store            // complete in a seeder
 	Listen  netip.AddrPort   // TCP; connections go out from this address too
 	Tracker string           // announce URL; empty: peers come from elsewhere
-	Seeder  netip.AddrPort   // the boot server's seeder; zero: this is the seeder
+	Seeder  netip.AddrPort   // the boot server's seeder, for when the tracker hands it out, or a read waits; zero: this is the seeder
 	Peers   []netip.AddrPort // machines to begin with, besides those that the tracker names
+	Rack    string           // where the machine stands; machines of one rack are near each other
 	Profile []int            // pieces in the order in which a recorded boot read them
 	Log     *slog.Logger     // nil: slog.Default()
 }

@@ -30,6 +30,7 @@ type Hello struct {
 	Tracker   string
 	Seeder    netip.AddrPort
 	Peers     []netip.AddrPort
+	Rack      string
 	Listen    netip.AddrPort
 	Profile   []int
 	Have      []bool // pieces that are in the image file

@@ -227,6 +227,16 @@ func (s *Schedule) Demand(pieces []int, now time.Time) {
 	}
 }
 
+// Waited tells for how long a read has been waiting.
+func (s *Schedule) Waited(now time.Time) (longest time.Duration) {
+	for _, w := range s.demand {
+		if !s.have[w.piece] {
+			longest = max(longest, now.Sub(w.since))
+		}
+	}
+	return longest
+}
+
 // SetFull says whether to fetch the rest as fast as it goes, or at a trickle.
 func (s *Schedule) SetFull(full bool) { s.full = full }
 
