@@ -160,7 +160,8 @@ func newResults() results {
 			}
 		}
 	}
-	return results{When: time.Now().Format(time.DateOnly), Computer: model}
+	load, _ := os.ReadFile("/proc/loadavg") // of others: nothing has run yet
+	return results{When: time.Now().Format(time.DateOnly), Computer: model + ", load " + strings.SplitN(string(load), " ", 2)[0]}
 }
 
 // TestReport: what is missed is said.

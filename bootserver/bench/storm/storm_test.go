@@ -101,7 +101,7 @@ func measure(t *testing.T, l *load, s system, machines int, kind float64, f faul
 		}
 		var times []float64
 		for _, p := range f.befall(h, servers, nodes, time.Duration(r.Bound/2*float64(time.Second))) {
-			at := p.await(t, word, 90*time.Second).Sub(began).Seconds()
+			at := p.await(t, word, 3*time.Minute).Sub(began).Seconds()
 			if compute > 0 && !s.lazy {
 				at += compute
 			}
