@@ -92,7 +92,14 @@ func openChecked(path string) (db *bbolt.DB, err error) {
 // check reads every page that is in use, and then has the library compare what
 // it knows of them. In this order: the library's check faults beyond our reach.
 func check(db *bbolt.DB) error {
+	file, err := os.ReadFile(db.Path())
+	if err != nil {
+		return err
+	}
 	return db.View(func(tx *bbolt.Tx) error {
+		if err := walk(file, db.Info().PageSize, uint64(tx.Cursor().Bucket().Root())); err != nil {
+			return err
+		}
 		err := tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
 			return b.ForEach(func(key, value []byte) error {
 				touch(key)
