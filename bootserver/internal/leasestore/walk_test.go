@@ -50,3 +50,24 @@ func TestPagesInACircle(t *testing.T) {
 		t.Errorf("openChecked = %v, %v; want %v", db, err, errDamaged)
 	}
 }
+
+func FuzzWalk(f *testing.F) {
+	const pageSize = 64
+	page := func(id uint64, flags, count uint16, elements ...uint32) []byte {
+		b := binary.NativeEndian.AppendUint64(nil, id)
+		b = binary.NativeEndian.AppendUint16(b, flags)
+		b = append(binary.NativeEndian.AppendUint16(b, count), 0, 0, 0, 0)
+		for _, e := range elements {
+			b = binary.NativeEndian.AppendUint32(b, e)
+		}
+		return append(b, make([]byte, pageSize-len(b))...)
+	}
+	leaf := page(1, 2, 1, 1, 16, 4, 16, 0, 1, 0) // a bucket without a page
+	f.Add(append(page(0, 1, 1, 0, 0, 1, 0), leaf...))
+	f.Add(append(page(0, 1, 1, 0, 0, 0, 0), leaf...)) // a circle
+	f.Fuzz(func(t *testing.T, file []byte) {
+		if err := walk(file, pageSize, 0); err != nil && !errors.Is(err, errDamaged) {
+			t.Errorf("walk = %v; want nothing or %v", err, errDamaged)
+		}
+	})
+}
