@@ -128,7 +128,11 @@ func needsPatience(t *testing.T) {
 func bootsToLogin(t *testing.T, r *rack, m *vm.Machine, wanted machine) {
 	t.Helper()
 	login(t, m)
-	t.Log(stageTimes(r.server.machine(t, wanted.MAC)))
+	status := r.server.machine(t, wanted.MAC)
+	t.Log(stageTimes(status))
+	if status.Boots != 1 {
+		t.Errorf("the server takes it for %d boots; want 1, whichever loaders it went through", status.Boots)
+	}
 	if root := run(t, m.Console, "grep ' / ' /proc/mounts"); !strings.Contains(root, "overlay") {
 		t.Errorf("/ is %q; want an overlay", root)
 	}
