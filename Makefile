@@ -124,7 +124,7 @@ bench-bootserver: build loaders ## measure the boot server beside Kea, dnsmasq, 
 	scripts/fetch-rivals $(CACHE)/rivals
 	SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 60m -v -run 'TestBench' ./bootserver/bench
 
-bench-sim: ## boot up to 10,000 machines under virtual time, and write docs/bench/sim.md (10 minutes)
+bench-sim: ## boot halls of machines under virtual time, and write docs/bench/sim.md; SWARMBOOT_SIM=long for up to 10,000
 	SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 60m -v -run 'TestBench' ./bootserver/bench/sim
 
 # -timeout: as above. TMPDIR: memory, so that no disk is the limit.
