@@ -26,7 +26,8 @@ const (
 // swarmEngine is what the fallback asks of the engine.
 type swarmEngine interface {
 	Demand(pieces []int)
-	Elsewhere(pieces []int)
+	Reserve(ctx context.Context, piece int) // it shall leave the piece to us
+	Release(piece int)
 	Have(piece int)
 	HasSwarm() bool   // it runs and has a peer
 	Moved() time.Time // when it last brought bytes
@@ -34,9 +35,9 @@ type swarmEngine interface {
 
 // fallback sees to it that every piece a read waits for comes: it tells the
 // engine at once, and fetches over HTTP what the engine has not brought in
-// time, again and again for as long as a read waits. Where there was no swarm
-// when a fetch began, an engine that meets one leaves the piece to the fetch;
-// else the two race, as nobody knows which way is the broken one.
+// time, again and again for as long as a read waits. Where there is no swarm when
+// a fetch begins, an engine that meets one meanwhile leaves the piece to the
+// fetch; else the two race, as nobody knows which way is the broken one.
 type fallback struct {
 	store  *piecestore.Store
 	engine swarmEngine
@@ -68,22 +69,22 @@ func (f *fallback) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	results := make(chan result)
-	fetching := map[int]fetch{}
-	var demand, elsewhere []int // as the engine knows them
-	var backoff backoffTime     // of all fetches: there is one server
+	fetching := map[int]context.CancelFunc{}
+	var told []int          // the demand the engine knows
+	var backoff backoffTime // of all fetches: there is one server
 
 	for {
 		wants := f.store.Wanted()
 		now := time.Now()
-		for piece, fetch := range fetching {
+		for piece, cancel := range fetching {
 			if !slices.Contains(piecesOf(wants), piece) {
-				fetch.cancel() // it has come, or nobody waits any more
+				cancel() // it has come, or nobody waits any more
 			}
 		}
-		start, again := overdue(wants, now, f.deadline(), backoff.until, func(piece int) bool { return fetching[piece].cancel != nil })
+		start, again := overdue(wants, now, f.deadline(), backoff.until, func(piece int) bool { return fetching[piece] != nil })
 		for _, piece := range start[:min(len(start), maxFetches-len(fetching))] {
 			fetchCtx, cancel := context.WithCancel(ctx)
-			fetching[piece] = fetch{cancel: cancel, alone: !f.engine.HasSwarm()}
+			fetching[piece] = cancel
 			wg.Go(func() {
 				r := result{piece, f.bring(fetchCtx, piece)}
 				select {
@@ -93,13 +94,9 @@ func (f *fallback) run(ctx context.Context) {
 			})
 		}
 
-		if pieces := alone(fetching); !slices.Equal(pieces, elsewhere) {
-			f.engine.Elsewhere(pieces)
-			elsewhere = pieces
-		}
-		if pieces := piecesOf(wants); !slices.Equal(pieces, demand) {
+		if pieces := piecesOf(wants); !slices.Equal(pieces, told) {
 			f.engine.Demand(pieces)
-			demand = pieces
+			told = pieces
 		}
 
 		timer := time.NewTimer(again)
@@ -107,35 +104,17 @@ func (f *fallback) run(ctx context.Context) {
 		case <-f.store.Changed():
 		case <-timer.C:
 		case r := <-results:
-			fetching[r.piece].cancel()
+			fetching[r.piece]()
 			delete(fetching, r.piece)
 			f.judge(r, &backoff)
 		case <-ctx.Done():
-			for _, fetch := range fetching {
-				fetch.cancel()
+			for _, cancel := range fetching {
+				cancel()
 			}
 			return
 		}
 		timer.Stop()
 	}
-}
-
-// fetch is one that is under way over HTTP.
-type fetch struct {
-	cancel context.CancelFunc
-	alone  bool // there was no swarm when it began
-}
-
-// alone lists the pieces that the engine shall leave to their fetches.
-func alone(fetching map[int]fetch) []int {
-	var pieces []int
-	for piece, fetch := range fetching {
-		if fetch.alone {
-			pieces = append(pieces, piece)
-		}
-	}
-	slices.Sort(pieces)
-	return pieces
 }
 
 // result is the end of one fetch.
@@ -160,6 +139,10 @@ func (f *fallback) judge(r result, backoff *backoffTime) {
 
 // bring fetches one piece, stores it and has the engine announce it.
 func (f *fallback) bring(ctx context.Context, piece int) error {
+	if !f.engine.HasSwarm() {
+		f.engine.Reserve(ctx, piece)
+		defer f.engine.Release(piece)
+	}
 	data, err := f.fetch(ctx, piece)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -37,11 +38,10 @@ type engine struct {
 	log   *slog.Logger
 
 	mu        sync.Mutex
-	link      *enginelink.Root // nil while no engine runs; guarded by mu, like all below
-	pid       int              // 0 while no engine runs
-	begun     time.Time        // when it was started
-	elsewhere []int            // the newest orders, for an engine yet to start
-	demand    []int
+	link      *enginelink.Root      // nil while no engine runs; guarded by mu, like all below
+	pid       int                   // 0 while no engine runs
+	demand    []int                 // the newest orders, for an engine yet to start
+	elsewhere map[int]chan struct{} // pieces reserved; closed when no engine fetches it
 	pace      swarm.Pace
 	restarts  int
 	moved     time.Time   // when an engine last brought bytes
@@ -52,9 +52,10 @@ type engine struct {
 func newEngine(cfg RootConfig, seeder netip.AddrPort, store *piecestore.Store, log *slog.Logger) *engine {
 	d := cfg.Description
 	return &engine{
-		argv:  cfg.Engine,
-		store: store,
-		log:   log,
+		elsewhere: map[int]chan struct{}{},
+		argv:      cfg.Engine,
+		store:     store,
+		log:       log,
 		hello: enginelink.Hello{
 			Pieces:  store.Pieces(),
 			Torrent: d.Torrent,
@@ -123,11 +124,11 @@ func (e *engine) runOnce(ctx context.Context) error {
 func (e *engine) begin(link *enginelink.Root, pid int) enginelink.Hello {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.link, e.pid, e.begun = link, pid, time.Now()
+	e.link, e.pid = link, pid
 	link.SetPace(e.pace)
 	link.Demand(e.demand)
 	hello := e.hello
-	hello.Elsewhere = e.elsewhere
+	hello.Elsewhere = e.reserved()
 	hello.Have = e.store.Have() // last: what comes from now on is ordered
 	return hello
 }
@@ -137,6 +138,9 @@ func (e *engine) end() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.link, e.pid = nil, 0
+	for piece := range e.elsewhere {
+		e.free(piece)
+	}
 	e.past = sum(e.past, e.current)
 	e.past.Peers = 0
 	e.current = swarm.Stats{}
@@ -165,15 +169,61 @@ func (e *engine) Demand(pieces []int) {
 	}
 }
 
-// Elsewhere tells which pieces come by another way.
-func (e *engine) Elsewhere(pieces []int) {
+// Reserve has a piece left to the caller until Release. It returns when the engine
+// has agreed; if none runs that is at once, and one that starts will know. An
+// engine that is fetching the piece does not agree: after patience the caller may
+// go its own way all the same, as when ctx ends.
+func (e *engine) Reserve(ctx context.Context, piece int) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.elsewhere = pieces
-	if e.link != nil {
-		e.link.Elsewhere(pieces)
+	free := make(chan struct{})
+	e.elsewhere[piece] = free
+	if e.link == nil {
+		close(free)
+	} else {
+		e.link.Elsewhere(e.reserved())
+	}
+	e.mu.Unlock()
+
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-free:
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
+
+// Release gives a piece back to the engine.
+func (e *engine) Release(piece int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.elsewhere, piece)
+	if e.link != nil {
+		e.link.Elsewhere(e.reserved())
+	}
+}
+
+// Left takes the engine's word that it does not fetch these pieces.
+func (e *engine) Left(pieces []int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, piece := range pieces {
+		e.free(piece)
+	}
+}
+
+// free wakes who has reserved a piece. e.mu is held, as in reserved.
+func (e *engine) free(piece int) {
+	select {
+	case <-e.elsewhere[piece]: // a nil channel never is ready
+	default:
+		if free := e.elsewhere[piece]; free != nil {
+			close(free)
+		}
+	}
+}
+
+func (e *engine) reserved() []int { return slices.Sorted(maps.Keys(e.elsewhere)) }
 
 // Have tells of a piece that has come by another way.
 func (e *engine) Have(piece int) {
@@ -194,12 +244,11 @@ func (e *engine) SetPace(pace swarm.Pace) {
 	}
 }
 
-// HasSwarm tells whether an engine runs and has a peer. One that has just begun
-// is given the time to meet one: it may be fetching before we hear that it has.
+// HasSwarm tells whether an engine runs and, as far as is known, has a peer.
 func (e *engine) HasSwarm() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.link != nil && (e.current.Peers > 0 || time.Since(e.begun) < patience)
+	return e.current.Peers > 0
 }
 
 // Moved tells when an engine last brought bytes, be it a part of a piece.

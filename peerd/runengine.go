@@ -40,7 +40,7 @@ func RunEngine(ctx context.Context, conn net.Conn, image *os.File, log *slog.Log
 	if err != nil {
 		return err
 	}
-	session.Elsewhere(hello.Elsewhere)
+	session.Elsewhere(hello.Elsewhere, func([]int) {}) // it has fetched nothing yet
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup

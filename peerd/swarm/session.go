@@ -231,10 +231,14 @@ func (s *Session) Demand(pieces []int) {
 }
 
 // Elsewhere replaces the set of pieces that come by another way and are not to
-// be fetched, even if a read waits for them.
-func (s *Session) Elsewhere(pieces []int) {
+// be fetched, even if a read waits for them. left is called with those of them
+// that aren't being fetched already; it must not wait for the session.
+func (s *Session) Elsewhere(pieces []int, left func(pieces []int)) {
 	pieces = slices.Clone(pieces)
-	s.post(func() { s.schedule.Elsewhere(pieces) })
+	s.post(func() {
+		s.schedule.Elsewhere(pieces)
+		left(slices.DeleteFunc(slices.Clone(pieces), func(piece int) bool { return len(s.schedule.Asked(piece)) > 0 }))
+	})
 }
 
 // Have tells that a piece has reached the store by another way; it is announced

@@ -83,7 +83,7 @@ func (e *Engine) Run(ctx context.Context, session Orders) error {
 		cancel(err)
 	})
 	wg.Go(func() {
-		e.orders.handOn(ctx, func(o orders) error { o.give(session); return nil })
+		e.orders.handOn(ctx, func(o orders) error { o.give(session, e.left); return nil })
 	})
 	wg.Wait()
 	if err := context.Cause(ctx); !errors.Is(err, io.EOF) && !errors.Is(err, context.Canceled) {
@@ -93,12 +93,12 @@ func (e *Engine) Run(ctx context.Context, session Orders) error {
 }
 
 // give passes the orders on, in the order in which the root server sends them.
-func (o orders) give(session Orders) {
+func (o orders) give(session Orders, left func([]int)) {
 	for _, piece := range o.have {
 		session.Have(piece)
 	}
 	if o.elsewhere != nil {
-		session.Elsewhere(*o.elsewhere)
+		session.Elsewhere(*o.elsewhere, left)
 	}
 	if o.demand != nil {
 		session.Demand(*o.demand)
@@ -264,6 +264,14 @@ func (e *Engine) sendPiece(put pending, data []byte) error {
 		return errEnded
 	}
 	return writeFrame(e.conn, pieceKind, encodeNumbers(put.piece), data)
+}
+
+// left tells the root server which pieces the session leaves to another way. If
+// that fails the link has ended, which Run tells.
+func (e *Engine) left(pieces []int) {
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	writeFrame(e.conn, leftKind, encodeNumbers(pieces...))
 }
 
 // SendStats tells the root server what the session has done so far.

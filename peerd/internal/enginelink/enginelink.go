@@ -4,7 +4,8 @@
 //
 // Root begins with a Hello and then sends orders: which pieces reads wait for,
 // which pieces come or have come by another way, how hard to fetch the rest. The engine
-// sends each piece it has completed, and its Stats every second; each piece is
+// sends each piece it has completed, which pieces it leaves to another way, and
+// its Stats several times a second; each piece is
 // answered, after the root server has verified and stored it. For the engine
 // the link is thereby a swarm.Store: it reads the image file itself, and writes
 // through the link. Nothing of the engine ever reaches the file unverified, and
@@ -41,7 +42,9 @@ type Hello struct {
 // swarm.Session obeys them.
 type Orders interface {
 	Have(piece int)
-	Elsewhere(pieces []int)
+	// Elsewhere replaces the set of pieces that come by another way. left is called
+	// with those of them that the session doesn't fetch, and won't.
+	Elsewhere(pieces []int, left func(pieces []int))
 	Demand(pieces []int)
 	SetPace(swarm.Pace)
 }

@@ -23,17 +23,22 @@ import (
 type keeper struct {
 	*piecestore.Store
 	stats chan swarm.Stats
+	left  chan []int
 }
 
+func (k keeper) Left(pieces []int)   { k.left <- pieces }
 func (k keeper) Stats(s swarm.Stats) { k.stats <- s }
 
 // session writes down its orders.
 type session struct{ orders chan string }
 
-func (s session) Have(piece int)         { s.orders <- fmt.Sprint("have ", piece) }
-func (s session) Elsewhere(pieces []int) { s.orders <- fmt.Sprint("elsewhere ", pieces) }
-func (s session) Demand(pieces []int)    { s.orders <- fmt.Sprint("demand ", pieces) }
-func (s session) SetPace(p swarm.Pace)   { s.orders <- fmt.Sprint("pace ", p) }
+func (s session) Have(piece int) { s.orders <- fmt.Sprint("have ", piece) }
+func (s session) Elsewhere(pieces []int, left func([]int)) {
+	s.orders <- fmt.Sprint("elsewhere ", pieces)
+	left(pieces[1:])
+}
+func (s session) Demand(pieces []int)  { s.orders <- fmt.Sprint("demand ", pieces) }
+func (s session) SetPace(p swarm.Pace) { s.orders <- fmt.Sprint("pace ", p) }
 
 // link runs both ends of a link until the test ends.
 func link(t *testing.T, pieces images.Pieces) (*Root, keeper, *Engine, session) {
@@ -42,7 +47,7 @@ func link(t *testing.T, pieces images.Pieces) (*Root, keeper, *Engine, session) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := keeper{store, make(chan swarm.Stats, 1)}
+	k := keeper{store, make(chan swarm.Stats, 1), make(chan []int, 1)}
 	s := session{make(chan string, 100)}
 	ours, theirs := net.Pipe()
 	root := NewRoot(ours)
@@ -81,8 +86,11 @@ func TestOrdersAndStatsArrive(t *testing.T) {
 	expect(t, s.orders, "demand [3 1]")
 	root.SetPace(swarm.Full)
 	expect(t, s.orders, "pace 1")
-	root.Elsewhere([]int{2})
-	expect(t, s.orders, "elsewhere [2]")
+	root.Elsewhere([]int{2, 3})
+	expect(t, s.orders, "elsewhere [2 3]")
+	if got := <-k.left; !slices.Equal(got, []int{3}) {
+		t.Errorf("the engine leaves %v; want piece 3", got)
+	}
 	if err := k.Put(4, swarmtest.Piece(data, pieces, 4)); err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +127,7 @@ func TestNewestDemandIsKept(t *testing.T) {
 	m.Elsewhere([]int{5})
 	ctx, cancel := context.WithCancel(t.Context())
 	s := session{make(chan string, 100)}
-	err := m.handOn(ctx, func(o orders) error { o.give(s); cancel(); return nil })
+	err := m.handOn(ctx, func(o orders) error { o.give(s, func([]int) {}); cancel(); return nil })
 	close(s.orders)
 	got := slices.Collect(func(yield func(string) bool) {
 		for order := range s.orders {

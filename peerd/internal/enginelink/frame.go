@@ -20,6 +20,7 @@ const (
 	paceKind      kind = 'p' // root to engine: one number
 	answerKind    kind = 'a' // root to engine: the oldest piece unanswered, and the answer
 	pieceKind     kind = 'P' // engine to root: piece number, then its bytes
+	leftKind      kind = 'l' // engine to root: piece numbers
 	statsKind     kind = 's' // engine to root: swarm.Stats as JSON
 )
 
@@ -29,7 +30,7 @@ func (k kind) limit() int {
 	switch k {
 	case helloKind:
 		return 64 << 20 // piece hashes, torrent and profile of a very large image
-	case haveKind, elsewhereKind, demandKind:
+	case haveKind, elsewhereKind, demandKind, leftKind:
 		return 4 << 20 // a million pieces
 	case pieceKind:
 		return 4 + images.MaxPieceLength

@@ -34,6 +34,7 @@ func NewRoot(conn net.Conn) *Root { return &Root{mailbox: newMailbox(), conn: co
 // Keeper takes what the engine sends.
 type Keeper interface {
 	Put(piece int, data []byte) error // verifies; images.ErrBadPiece
+	Left(pieces []int)                // not fetched, as Elsewhere asked
 	Stats(swarm.Stats)
 }
 
@@ -85,7 +86,7 @@ func (r *Root) order(o orders) error {
 	return errors.Join(errs...)
 }
 
-// listen receives pieces and statistics.
+// listen receives what the engine sends.
 func (r *Root) listen(count int, keeper Keeper) error {
 	var buf []byte
 	for {
@@ -103,6 +104,11 @@ func (r *Root) listen(count int, keeper Keeper) error {
 		switch k {
 		case pieceKind:
 			err = r.receive(body, count, keeper)
+		case leftKind:
+			var pieces []int
+			if pieces, err = decodeNumbers(body, count); err == nil {
+				keeper.Left(pieces)
+			}
 		case statsKind:
 			var stats swarm.Stats
 			if err = json.Unmarshal(body, &stats); err == nil {
