@@ -5,8 +5,8 @@
 // Peers speak BitTorrent (BEP 3) with its fast extension and the extension
 // protocol (BEP 6, BEP 10), over TCP. Which piece to fetch next and from whom is
 // decided by package schedule. The exchange is our own: a torrent library that
-// was led from outside cost half as much time again, four times the memory, and
-// chose itself how much it asked of whom.
+// was led from outside cost half as much time again, twelve megabytes of program,
+// and chose itself how much it asked of whom.
 //
 // The road of a piece: a message (conn.go, wire.go) reaches the Session's
 // goroutine (session.go), schedule decides, the connection asks for the blocks
