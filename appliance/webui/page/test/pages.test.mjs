@@ -169,7 +169,7 @@ test("an unknown machine is adopted", async () => {
   const stranger = await until("a machine that nobody has listed", async () => (await api("/strangers"))[0]);
   const page = await open("/networks");
   await page.getByRole("button", { name: `Adopt ${stranger.mac}` }).click();
-  await page.getByLabel("Name").fill("newcomer");
+  await page.getByLabel("Name").fill("r01-n99");
   await page.getByLabel("Rack").fill("r01");
   await page.screenshot({ path: `${shots}/adopt.png` });
   await page.getByRole("button", { name: "Adopt", exact: true }).click();
@@ -181,11 +181,11 @@ test("an unknown machine is adopted", async () => {
     await page.getByLabel("Rack").fill(rack);
     await page.getByRole("button", { name: "Adopt", exact: true }).click();
   };
-  await adopt("newcomer", "nowhere");
+  await adopt("r01-n99", "nowhere");
   await page.getByText(/nowhere/).waitFor();
-  await adopt("newcomer", "r01");
+  await adopt("r01-n99", "r01");
   await page.getByText("takes it up within seconds").waitFor();
-  await until("the machine to be listed", async () => (await api("/machines")).find(m => m.name === "newcomer" && m.rack === "r01"));
+  await until("the machine to be listed", async () => (await api("/machines")).find(m => m.name === "r01-n99" && m.rack === "r01"));
   await page.getByRole("button", { name: `Adopt ${stranger.mac}` }).waitFor({ state: "detached" });
   await page.close();
 });
