@@ -1,12 +1,9 @@
 package tftp
 
 import (
-	"context"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,23 +14,9 @@ import (
 // a few times.
 func TestNothingFollowsAnUnacknowledgedPacket(t *testing.T) {
 	t.Parallel() // it takes as long as the server has patience
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "snponly.efi"), noise(100_000), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan string, 2)
-	s, err := New(Config{Dir: dir, Log: slog.New(slog.NewTextHandler(lines(ended), nil)), Loading: func(netip.Addr, string) {}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, conn) }()
-	defer func() { cancel(); <-done }()
+	ended := make(lines, 100)
+	address, _ := startWith(t, noise(100_000), slog.New(slog.NewTextHandler(ended, nil)))
+	server := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address))
 
 	requests := map[string]rom{
 		"\x00\x01snponly.efi\x00octet\x00":                    newROM(t), // answered with the first block
@@ -41,7 +24,7 @@ func TestNothingFollowsAnUnacknowledgedPacket(t *testing.T) {
 	}
 	for request, rom := range requests {
 		rom.SetDeadline(time.Time{})
-		if _, err := rom.WriteToUDP([]byte(request), conn.LocalAddr().(*net.UDPAddr)); err != nil {
+		if _, err := rom.WriteToUDP([]byte(request), server); err != nil {
 			t.Fatal(err)
 		}
 	}
