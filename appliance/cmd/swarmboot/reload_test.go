@@ -59,6 +59,8 @@ func TestFollowTheFile(t *testing.T) {
 			}
 		}
 
+		// Time in the bubble: the sleeps pass at once, and what follow does in them
+		// is done when expect looks.
 		time.Sleep(3 * look)
 		expect("", "") // nothing was changed
 		write(file, "22")

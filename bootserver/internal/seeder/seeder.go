@@ -4,7 +4,8 @@
 // One Seeder serves all images of the catalogue on one port. It reads each root
 // file as it lies in the catalogue (store.go) and leaves the protocol to
 // package swarm. It announces itself to no tracker: machines get its address
-// with their boot description. bootserver.Server is its only caller.
+// with their boot description, and the tracker names it to those that shall ask
+// it first. bootserver.Server is its caller, and the benchmark of a storm.
 package seeder
 
 import (
