@@ -3,18 +3,15 @@ package leasestore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 )
-
-// errDamaged says that a file is none of ours, or has been torn.
-var errDamaged = errors.New("the file is damaged")
 
 // Open opens the file at path, or makes it. A damaged one is moved aside, and the
 // store begins empty: machines then get addresses anew, which is better than
@@ -41,16 +38,14 @@ func Open(path string, log *slog.Logger) (*Bolt, error) {
 	return start(db, log), nil
 }
 
-// openChecked opens the file and reads all of it. What the library finds wrong
-// it tells by a panic, and what it does not find is a page beyond the end of the
-// file: a fault of memory. Both are errors here.
+// openChecked opens the file and checks all of it. What the library finds wrong it
+// tells by an error or a panic; both are errDamaged here.
 //
 // The list of free pages is kept in the file (no NoFreelistSync): without it the
 // library looks for them when it opens the file, in a goroutine whose panics
 // nobody can catch.
 func openChecked(path string) (db *bbolt.DB, err error) {
 	var file *os.File
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			file.Close() // the library had no time to; it holds the lock
@@ -60,74 +55,85 @@ func openChecked(path string) (db *bbolt.DB, err error) {
 	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout: time.Second, FreelistType: bbolt.FreelistMapType,
 		OpenFile: func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
-			f, err = os.OpenFile(name, flag, mode)
-			file = f
-			return f, err
+			file, err = openSound(name, flag, mode)
+			return file, err
 		},
 	})
-	if system := syscall.Errno(0); errors.As(err, &system) || errors.Is(err, berrors.ErrTimeout) {
-		return nil, err
-	} else if err != nil {
-		return nil, fmt.Errorf("%w: %w", errDamaged, err) // of what the library reads, not of the system
+	if err != nil {
+		return nil, orDamaged(err)
 	}
-	if err := check(db); err != nil {
-		db.Close()
-		return nil, err
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{addresses, machines, states, facts} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
+	err = db.View(check)
+	if err == nil {
+		err = db.Update(func(tx *bbolt.Tx) error {
+			for _, name := range [][]byte{addresses, machines, states, facts} {
+				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
-	})
+			return nil
+		})
+	}
 	if err != nil {
 		db.Close()
-		return nil, err
+		return nil, orDamaged(err)
 	}
 	return db, nil
 }
 
-// check reads every page that is in use, and then has the library compare what
-// it knows of them. In this order: the library's check faults beyond our reach.
-func check(db *bbolt.DB) error {
-	file, err := os.ReadFile(db.Path())
-	if err != nil {
+// orDamaged makes errDamaged of what the library says of the file's content, and
+// leaves the words of the operating system, and of a file in use, as they are.
+func orDamaged(err error) error {
+	if system := syscall.Errno(0); errors.As(err, &system) || errors.Is(err, berrors.ErrTimeout) || errors.Is(err, errDamaged) {
 		return err
 	}
-	return db.View(func(tx *bbolt.Tx) error {
-		if err := walk(file, db.Info().PageSize, uint64(tx.Cursor().Bucket().Root())); err != nil {
-			return err
-		}
-		err := tx.ForEach(func(_ []byte, b *bbolt.Bucket) error {
-			return b.ForEach(func(key, value []byte) error {
-				touch(key)
-				touch(value)
-				return nil
-			})
-		})
-		if err != nil {
-			return fmt.Errorf("%w: %w", errDamaged, err)
-		}
-		var first error
-		for err := range tx.Check() { // to the end, else its goroutine stays
-			if first == nil {
-				first = fmt.Errorf("%w: %w", errDamaged, err)
-			}
-		}
-		return first
-	})
+	return fmt.Errorf("%w: %w", errDamaged, err)
 }
 
-// touch reads the bytes; the compiler must not see that nobody wants the sum.
-//
-//go:noinline
-func touch(data []byte) (sum byte) {
-	for _, b := range data {
-		sum ^= b
+// openSound opens the file and locks it as the library does after it: while it is
+// read here nobody else writes to it. An empty file is one that is about to be made.
+func openSound(name string, flag int, mode os.FileMode) (f *os.File, err error) {
+	f, err = os.OpenFile(name, flag, mode)
+	if err != nil {
+		return nil, err
 	}
-	return sum
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	err = lock(f)
+	if err != nil {
+		return nil, err
+	}
+	content, err := io.ReadAll(f)
+	if err == nil && len(content) > 0 {
+		err = sound(content)
+	}
+	return f, err
+}
+
+// lock waits up to a second for a server that is about to end.
+func lock(f *os.File) error {
+	const attempts = 20
+	for range attempts {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return err
+		}
+		time.Sleep(time.Second / attempts)
+	}
+	return berrors.ErrTimeout
+}
+
+// check has the library compare all that it knows of its pages.
+func check(tx *bbolt.Tx) error {
+	var first error
+	for err := range tx.Check() { // to the end, else its goroutine stays
+		if first == nil {
+			first = fmt.Errorf("%w: %w", errDamaged, err)
+		}
+	}
+	return first
 }
 
 // A clock that is before this has not been set since power-on: a host without a
