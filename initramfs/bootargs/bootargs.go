@@ -103,7 +103,8 @@ func Parse(cmdline string) (Args, error) {
 		case "trace":
 			a.Trace = value == "" || value == "1"
 		default:
-			errs = append(errs, fmt.Errorf("%s: unknown argument", field))
+			// Without its value: an older init than its server may not know a secret.
+			errs = append(errs, fmt.Errorf("%s%s: unknown argument", prefix, key))
 		}
 	}
 	if a.Server == "" && len(errs) == 0 {

@@ -29,7 +29,7 @@ func TestParseNamesEveryProblem(t *testing.T) {
 	if err == nil {
 		t.Fatal("Parse succeeded; want an error")
 	}
-	for _, part := range []string{"swarmboot.server=ftp://x: want http", "swarmboot.mac=zz", "swarmboot.sever=1: unknown"} {
+	for _, part := range []string{"swarmboot.server=ftp://x: want http", "swarmboot.mac=zz", "swarmboot.sever: unknown"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("Parse error %q lacks %q", err, part)
 		}
