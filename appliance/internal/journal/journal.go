@@ -8,6 +8,7 @@ package journal
 
 import (
 	"bytes"
+	"container/list"
 	"context"
 	"log/slog"
 	"slices"
@@ -43,21 +44,22 @@ type Journal struct {
 // lines are shared by a Journal and all that With has made of it.
 type lines struct {
 	mu       sync.Mutex
-	last     uint64            // guarded by mu
-	machines map[string][]Line // guarded by mu; by MAC, the oldest first
-	scratch  bytes.Buffer      // guarded by mu
+	last     uint64                   // guarded by mu
+	machines map[string]*list.Element // guarded by mu; of heard, by MAC
+	heard    *list.List               // guarded by mu; of *machineLines, first who was not heard of for longest
+	scratch  bytes.Buffer             // guarded by mu
+}
+
+// machineLines are those about one machine, the oldest first.
+type machineLines struct {
+	mac   string
+	lines []Line
 }
 
 // New returns an empty journal.
 func New() *Journal {
-	l := &lines{machines: map[string][]Line{}}
-	plain := func(groups []string, a slog.Attr) slog.Attr {
-		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == slog.MessageKey || a.Key == "machine") {
-			return slog.Attr{}
-		}
-		return a
-	}
-	return &Journal{lines: l, format: slog.NewTextHandler(&l.scratch, &slog.HandlerOptions{ReplaceAttr: plain})}
+	l := &lines{machines: map[string]*list.Element{}, heard: list.New()}
+	return &Journal{lines: l, format: slog.NewTextHandler(&l.scratch, nil)}
 }
 
 // After gives the lines about the machine with this MAC that came after line
@@ -65,7 +67,10 @@ func New() *Journal {
 func (l *lines) After(mac string, last uint64) []Line {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := l.machines[mac]
+	var all []Line
+	if known := l.machines[mac]; known != nil {
+		all = known.Value.(*machineLines).lines
+	}
 	first, _ := slices.BinarySearchFunc(all, last+1, func(line Line, n uint64) int {
 		if line.Number < n {
 			return -1
@@ -78,12 +83,16 @@ func (l *lines) After(mac string, last uint64) []Line {
 // Enabled is true from level info on.
 func (j *Journal) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
 
-// Handle keeps r, if it is about a machine.
+// Handle keeps r, if it is about a machine. The log of a hall that is powered on
+// goes through here, so what is kept is cut out of what the format writes anyway.
 func (j *Journal) Handle(ctx context.Context, r slog.Record) error {
 	mac := j.machine
+	plain := slog.NewRecord(time.Time{}, r.Level, "", 0)
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key == "machine" {
 			mac = a.Value.Resolve().String()
+		} else {
+			plain.AddAttrs(a)
 		}
 		return true
 	})
@@ -93,44 +102,48 @@ func (j *Journal) Handle(ctx context.Context, r slog.Record) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.scratch.Reset()
-	if err := j.format.Handle(ctx, r); err != nil {
+	if err := j.format.Handle(ctx, plain); err != nil {
 		return err
 	}
-	text := strings.TrimSpace(r.Message + " " + strings.TrimSpace(j.scratch.String()))
-	all := j.machines[mac]
-	if all == nil && len(j.machines) >= maxMachines {
-		j.forgetOne()
-	}
-	if len(all) == keptLines {
-		all = slices.Delete(all, 0, 1)
-	}
+	_, attrs, _ := strings.Cut(j.scratch.String(), ` msg=""`)
+	text := r.Message + strings.TrimRight(attrs, "\n")
 	j.last++
-	j.machines[mac] = append(all, Line{j.last, r.Time, r.Level.String(), strings.ToValidUTF8(text[:min(len(text), maxLine)], "�")})
+	m := j.of(mac)
+	if len(m.lines) == keptLines {
+		m.lines = slices.Delete(m.lines, 0, 1)
+	}
+	m.lines = append(m.lines, Line{j.last, r.Time, r.Level.String(), strings.ToValidUTF8(text[:min(len(text), maxLine)], "�")})
 	return nil
 }
 
-// forgetOne drops the machine that was heard of least lately. The caller holds
-// mu.
-func (l *lines) forgetOne() {
-	var oldest string
-	number := l.last + 1
-	for mac, all := range l.machines {
-		if n := all[len(all)-1].Number; n < number {
-			oldest, number = mac, n
-		}
+// of finds the lines about a machine that is heard of now, and forgets those about
+// another if need be. The caller holds mu.
+func (l *lines) of(mac string) *machineLines {
+	if known := l.machines[mac]; known != nil {
+		l.heard.MoveToBack(known)
+		return known.Value.(*machineLines)
 	}
-	delete(l.machines, oldest)
+	if oldest := l.heard.Front(); len(l.machines) == maxMachines {
+		delete(l.machines, oldest.Value.(*machineLines).mac)
+		l.heard.Remove(oldest)
+	}
+	m := &machineLines{mac: mac}
+	l.machines[mac] = l.heard.PushBack(m)
+	return m
 }
 
 // WithAttrs returns a handler for records that have attrs besides.
 func (j *Journal) WithAttrs(attrs []slog.Attr) slog.Handler {
 	with := *j
+	var rest []slog.Attr
 	for _, a := range attrs {
 		if a.Key == "machine" {
 			with.machine = a.Value.Resolve().String()
+		} else {
+			rest = append(rest, a)
 		}
 	}
-	with.format = j.format.WithAttrs(attrs)
+	with.format = j.format.WithAttrs(rest)
 	return &with
 }
 

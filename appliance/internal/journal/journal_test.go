@@ -75,3 +75,11 @@ func TestAuditIsWhatIsMarked(t *testing.T) {
 		t.Errorf("CopyAudit before the first record = %v", err)
 	}
 }
+
+// BenchmarkStrangers is a flood of machines of which each is new.
+func BenchmarkStrangers(b *testing.B) {
+	log := slog.New(New())
+	for i := range b.N {
+		log.Info("dhcp ACK sent", "machine", fmt.Sprint(i), "network", "hall")
+	}
+}
