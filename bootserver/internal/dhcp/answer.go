@@ -199,15 +199,26 @@ func fit(req, reply *dhcpv4.DHCPv4) error {
 		drop = append(drop, dhcpv4.OptionBootfileName)
 	}
 	for _, code := range drop {
-		if len(reply.ToBytes()) <= limit {
+		if size(reply) <= limit {
 			return nil
 		}
 		reply.Options.Del(code)
 	}
-	if n := len(reply.ToBytes()); n > limit {
+	if n := size(reply); n > limit {
 		return fmt.Errorf("answer to %s needs %d bytes, the machine takes %d", req.ClientHWAddr, n, limit)
 	}
 	return nil
+}
+
+// size is how many bytes a message has on the wire.
+func size(m *dhcpv4.DHCPv4) int {
+	const header, end, least = 240, 1, 300 // the last by RFC 1542, section 2.1
+	n := header + end
+	for _, value := range m.Options {
+		parts := max(1, (len(value)+254)/255) // RFC 3396
+		n += 2*parts + len(value)
+	}
+	return max(n, least)
 }
 
 func ip(a netip.Addr) net.IP { return a.AsSlice() }

@@ -344,3 +344,14 @@ func TestDatagramChecksums(t *testing.T) {
 		t.Errorf("UDP datagram sums to %#x; want 0", sum)
 	}
 }
+
+// TestSizeIsThatOnTheWire: what fit reckons with, also for options in parts.
+func TestSizeIsThatOnTheWire(t *testing.T) {
+	m := &dhcpv4.DHCPv4{Options: dhcpv4.Options{}}
+	for _, n := range []int{0, 1, 100, 254, 255, 256, 600} {
+		m.UpdateOption(dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(100+n%7), make([]byte, n)))
+		if got, want := size(m), len(m.ToBytes()); got != want {
+			t.Errorf("size with an option of %d bytes = %d; want %d", n, got, want)
+		}
+	}
+}

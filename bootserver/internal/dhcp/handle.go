@@ -52,11 +52,10 @@ func (s *Server) handle(ctx context.Context, data []byte, from arrival) verdict 
 	if s.rivals.ours(req) {
 		return verdict{} // two of our interfaces are on one wire
 	}
-	log := s.log.With("machine", client.MAC.String())
 	n, err := s.networks.Load().of(req, from)
 	if err != nil {
 		if s.quiet.allow(err.Error()) {
-			log.Warn("packet ignored", "err", err)
+			s.log.Warn("packet ignored", "machine", client.MAC.String(), "err", err)
 		}
 		return verdict{}
 	}
@@ -66,16 +65,16 @@ func (s *Server) handle(ctx context.Context, data []byte, from arrival) verdict 
 	client.Network = n.Name
 	boot, err := s.chooser.Choose(client)
 	if err == nil && n.Mode == Reservations && !boot.Listed {
-		log.Debug("machine is not listed, and its network answers listed machines only", "network", n.Name)
+		s.log.Debug("machine is not listed, and its network answers listed machines only", "machine", client.MAC.String(), "network", n.Name)
 		return verdict{}
 	}
 	if err != nil {
 		if s.quiet.allow("denied " + client.MAC.String()) {
-			log.Warn("machine gets no answer", "program", client.Program, "network", n.Name, "err", err)
+			s.log.Warn("machine gets no answer", "machine", client.MAC.String(), "program", client.Program, "network", n.Name, "err", err)
 		}
 		return verdict{}
 	}
-	e := exchange{s, req, client, from, n, boot, log}
+	e := exchange{s, req, client, from, n, boot}
 	switch {
 	case from.port == pxePort:
 		return e.bootFile()
@@ -94,7 +93,6 @@ type exchange struct {
 	from    arrival
 	network *network
 	boot    Boot
-	log     *slog.Logger
 }
 
 // lease is the whole protocol of RFC 2131, section 4.3.
@@ -124,13 +122,13 @@ func (e exchange) lease(ctx context.Context) verdict {
 		if granted {
 			return e.reply(dhcpv4.MessageTypeAck, address)
 		}
-		e.log.Info("address refused", "address", address, "network", n.Name)
+		e.log.Info("address refused", "machine", e.client.MAC.String(), "address", address, "network", n.Name)
 		return e.sent(refuse(e.req, n.Network, address.String()+" is not yours here"), nil, nil)
 
 	case dhcpv4.MessageTypeDecline:
 		if address := addr(e.req.RequestedIPAddress()); n.leases.decline(e.client.MAC, address, now) {
 			e.counters.inUse.Add(1)
-			e.log.Warn("address set aside: the machine says that another computer uses it", "address", address, "network", n.Name)
+			e.log.Warn("address set aside: the machine says that another computer uses it", "machine", e.client.MAC.String(), "address", address, "network", n.Name)
 		}
 	case dhcpv4.MessageTypeRelease:
 		n.leases.release(e.client.MAC, addr(e.req.ClientIPAddr), now)
@@ -175,8 +173,13 @@ func (e exchange) bootFile() verdict {
 
 func (e exchange) reply(kind dhcpv4.MessageType, address netip.Addr) verdict {
 	reply, err := answer(e.req, e.client, kind, e.network.Network, address, e.boot)
+	level := slog.LevelInfo
+	if kind == dhcpv4.MessageTypeOffer {
+		level = slog.LevelDebug // the ACK that follows says all of it, and halls of machines are logged
+	}
 	return e.sent(reply, err, func() {
-		e.log.Info("dhcp "+kind.String()+" sent", "address", address, "network", e.network.Name, "program", e.client.Program, "load", e.boot.File)
+		e.log.Log(context.Background(), level, "dhcp "+kind.String()+" sent", "machine", e.client.MAC.String(), "address", address,
+			"network", e.network.Name, "program", string(e.client.Program), "load", e.boot.File)
 		e.chooser.Answered(e.client, address)
 	})
 }
@@ -184,14 +187,15 @@ func (e exchange) reply(kind dhcpv4.MessageType, address netip.Addr) verdict {
 func (e exchange) besideReply(kind dhcpv4.MessageType) verdict {
 	reply, err := answerBeside(e.req, e.client, kind, e.network.Network, e.boot)
 	return e.sent(reply, err, func() {
-		e.log.Info("proxy dhcp "+kind.String()+" sent", "network", e.network.Name, "program", e.client.Program, "load", e.boot.File)
+		e.log.Info("proxy dhcp "+kind.String()+" sent", "machine", e.client.MAC.String(), "network", e.network.Name,
+			"program", string(e.client.Program), "load", e.boot.File)
 		e.chooser.Answered(e.client, netip.Addr{})
 	})
 }
 
 func (e exchange) sent(reply *dhcpv4.DHCPv4, err error, done func()) verdict {
 	if err != nil {
-		e.log.Error("machine gets no answer", "network", e.network.Name, "err", err)
+		e.log.Error("machine gets no answer", "machine", e.client.MAC.String(), "network", e.network.Name, "err", err)
 		return verdict{failed: true}
 	}
 	return verdict{reply: reply, route: routeOf(e.req, reply, e.from), done: done, network: e.network, client: e.client}
@@ -199,7 +203,7 @@ func (e exchange) sent(reply *dhcpv4.DHCPv4, err error, done func()) verdict {
 
 func (e exchange) noAddress(err error) verdict {
 	if e.quiet.allow(fmt.Sprint("no address ", e.client.MAC)) {
-		e.log.Error("machine gets no address", "network", e.network.Name, "err", err)
+		e.log.Error("machine gets no address", "machine", e.client.MAC.String(), "network", e.network.Name, "err", err)
 	}
 	return verdict{failed: true}
 }

@@ -19,8 +19,9 @@ const (
 	// behind is how long packets wait in the socket when more come than one
 	// processor answers.
 	behind = 2 * time.Millisecond
-	// maxWaiting bounds the DISCOVERs that wait for a worker.
-	maxWaiting = 512
+	// maxWaiting bounds the DISCOVERs that wait for a worker: as many as can be
+	// answered before the last of them has waited too long.
+	maxWaiting = 2048
 	// maxAtWork bounds the other packets, most of which wait for the disk. What
 	// comes meanwhile waits in the socket.
 	maxAtWork = 256

@@ -19,10 +19,10 @@ const (
 	// the wire an answer takes a millisecond, and firmware that asks for an
 	// address waits for at least a second.
 	probeWait = 300 * time.Millisecond
-	// probeSlot puts the ends of probes together. Of many machines at once the
-	// processor then wakes for all, and their REQUESTs come together too, and are
+	// probeRound is how long probes gather to end together. Of many machines at once
+	// the processor then wakes for all, and their REQUESTs come together too, and are
 	// written together.
-	probeSlot = 20 * time.Millisecond
+	probeRound = 20 * time.Millisecond
 	// maxProbes bounds what a flood of new machines costs. Beyond it addresses
 	// are offered unseen.
 	maxProbes = 1024
@@ -39,13 +39,19 @@ type prober struct {
 
 	mu      sync.Mutex
 	waiting map[netip.Addr]*probe // guarded by mu
+	round   *round                // guarded by mu; the last that was begun
 	stopped bool                  // guarded by mu
 }
 
 type probe struct {
 	verdict
 	inbound
-	timer *time.Timer
+}
+
+// A round is probes that end together.
+type round struct {
+	begun  time.Time
+	probes []*probe // grows for probeRound, under the prober's mu
 }
 
 func newProber(question func(verdict, inbound) error, unused func(verdict, inbound), again func(inbound), log *slog.Logger, c *counters) *prober {
@@ -66,16 +72,23 @@ func (p *prober) ask(v verdict, in inbound) (wait bool) {
 	}
 	q := &probe{verdict: v, inbound: in}
 	p.waiting[address] = q
-	rest := probeSlot - time.Duration(time.Now().UnixNano())%probeSlot
-	q.timer = time.AfterFunc(probeWait+rest, func() { p.silent(address, q) })
+	if now := time.Now(); p.round == nil || now.Sub(p.round.begun) >= probeRound {
+		r := &round{begun: now}
+		p.round = r
+		time.AfterFunc(probeRound+probeWait, func() { p.silent(r) })
+	}
+	p.round.probes = append(p.round.probes, q)
 	return true
 }
 
-// silent ends a probe: nobody has answered.
-func (p *prober) silent(address netip.Addr, q *probe) {
-	if p.take(address, q) {
-		q.network.leases.prove(address)
-		p.unused(q.verdict, q.inbound)
+// silent ends a round: of the addresses that still wait nobody has shown himself
+// at.
+func (p *prober) silent(r *round) {
+	for _, q := range r.probes {
+		if p.take(q) {
+			q.network.leases.prove(q.suspect)
+			p.unused(q.verdict, q.inbound)
+		}
 	}
 }
 
@@ -85,10 +98,9 @@ func (p *prober) heard(address netip.Addr, mac MAC) {
 	p.mu.Lock()
 	q := p.waiting[address]
 	p.mu.Unlock()
-	if q == nil || mac == q.client.MAC || !p.take(address, q) {
+	if q == nil || mac == q.client.MAC || !p.take(q) {
 		return
 	}
-	q.timer.Stop()
 	q.network.leases.decline(q.client.MAC, address, time.Now())
 	p.counters.inUse.Add(1)
 	p.log.Warn("address set aside: another computer uses it; find that one, or take the address out of the pool",
@@ -96,13 +108,14 @@ func (p *prober) heard(address netip.Addr, mac MAC) {
 	p.again(q.inbound)
 }
 
-func (p *prober) take(address netip.Addr, q *probe) bool {
+// take ends a probe, for the first who does.
+func (p *prober) take(q *probe) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.stopped || p.waiting[address] != q {
+	if p.stopped || p.waiting[q.suspect] != q {
 		return false
 	}
-	delete(p.waiting, address)
+	delete(p.waiting, q.suspect)
 	return true
 }
 
@@ -111,9 +124,6 @@ func (p *prober) stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stopped = true
-	for _, q := range p.waiting {
-		q.timer.Stop()
-	}
 }
 
 // ask sends the question whether v.suspect is in use: by ARP (RFC 5227) on our own

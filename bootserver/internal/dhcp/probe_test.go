@@ -36,7 +36,7 @@ func TestANewAddressIsLookedForOnce(t *testing.T) {
 		}
 		begun := time.Now()
 		synctest.Wait()
-		time.Sleep(probeWait + probeSlot)
+		time.Sleep(probeWait + probeRound)
 		synctest.Wait()
 		if len(again) != 1 {
 			t.Fatalf("%d packets came back after %v; want 1", len(again), time.Since(begun))
