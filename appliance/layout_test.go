@@ -40,6 +40,7 @@ var homes = map[string][]string{
 	"github.com/insomniacslk/dhcp":          {"bootserver/internal/dhcp", "bootserver/internal/dhcp6", "initramfs/internal/netup"},
 	"github.com/invopop/jsonschema":         {"appliance/internal/settings"}, // its test alone
 	"github.com/klauspost/compress":         {"images/builder", "images/internal/decompress", "initramfs/..."},
+	"github.com/minio/minio-go":             {"images/origin"},
 	"github.com/mdlayher/ndp":               {"bootserver/internal/ra"},
 	"github.com/mdlayher/packet":            {"bootserver/internal/dhcp"},
 	"github.com/pin/tftp":                   {"bootserver/internal/tftp"},

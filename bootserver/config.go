@@ -12,6 +12,7 @@ import (
 
 	"swarmboot/bootserver/loaders"
 	"swarmboot/images"
+	"swarmboot/images/origin"
 )
 
 // Policy is what machines get that are not in the config.
@@ -51,6 +52,8 @@ type Config struct {
 	State     string // folder of leases and profiles
 	Loaders   string // folder that swarmboot loaders fetch has filled
 	Initramfs string // file, made by initramfs/cmd/mkinitramfs
+
+	Origin origin.Config // where images come from that the catalogue lacks; zero: nowhere
 }
 
 // Network is one IPv4 network of machines, perhaps with IPv6 besides.
@@ -224,6 +227,11 @@ func (c Config) Validate() error {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	if len(c.Networks) == 0 {
 		bad("there is no network; which one do the machines hang on?")
+	}
+	if c.Origin.URL != "" {
+		if err := c.Origin.Validate(); err != nil {
+			bad("origin: %w", err)
+		}
 	}
 	names, networks := map[string]bool{}, map[string]bool{}
 	for _, n := range c.Networks {

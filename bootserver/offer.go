@@ -1,6 +1,7 @@
 package bootserver
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -68,6 +69,9 @@ func (s *Server) offer(ref images.Ref) (*offer, error) {
 	s.verifying.Lock()
 	defer s.verifying.Unlock()
 	image, err := s.catalogue.Get(ref)
+	if errors.Is(err, catalogue.ErrNotFound) {
+		return nil, s.missing(ref, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	"swarmboot/images/catalogue"
 )
 
 // Reload puts another config in force, as a whole or not at all: after an error
@@ -36,10 +34,8 @@ func (s *Server) Reload(cfg Config) error {
 	}
 	s.site.Store(next)
 	s.registry.expect(next.Machines)
-	select {
-	case s.verify <- struct{}{}:
-	default: // it will look at what is in force anyway
-	}
+	wake(s.verify)
+	wake(s.lacking)
 	s.log.Info("config reloaded", "networks", len(next.Networks), "machines", len(next.Machines))
 	return nil
 }
@@ -60,6 +56,7 @@ func needsRestart(now, next *site) error {
 		{"server.state", now.State == next.State},
 		{"server.loaders", now.Loaders == next.Loaders},
 		{"server.initramfs", now.Initramfs == next.Initramfs},
+		{"origin", now.Origin == next.Origin},
 	} {
 		if !c.same {
 			changed = append(changed, c.key)
@@ -84,17 +81,4 @@ func needsRestart(now, next *site) error {
 		return fmt.Errorf("%v can only change with a restart of the server; running machines do not notice one", changed)
 	}
 	return nil
-}
-
-// haveImages refuses a config with images that are not there. One that is there
-// and damaged is told when it is verified and to each machine that wants it; the
-// others boot.
-func (s *Server) haveImages(in *site) error {
-	var errs []error
-	for _, ref := range in.Images() {
-		if _, err := s.catalogue.Get(ref); errors.Is(err, catalogue.ErrNotFound) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -5,8 +5,8 @@
 // internal/, and holds what they have in common: who boots what (config.go,
 // site.go, offer.go; reload.go changes it), how far each machine has come
 // (machines.go, and after a restart memory.go), what its boot will read
-// (profile.go), and what makes it itself (identity.go). answer.go is where
-// the protocols ask and tell.
+// (profile.go), what makes it itself (identity.go), and the images that come
+// from elsewhere (origin.go). answer.go is where the protocols ask and tell.
 //
 // appliance is its only caller: it reads the config and shows the status.
 package bootserver
@@ -36,7 +36,9 @@ import (
 	"swarmboot/bootserver/internal/tftp"
 	"swarmboot/bootserver/internal/tracker"
 	"swarmboot/bootserver/loaders"
+	"swarmboot/images"
 	"swarmboot/images/catalogue"
+	"swarmboot/images/origin"
 	"swarmboot/initramfs/envelope"
 )
 
@@ -60,15 +62,18 @@ type Server struct {
 	tracker    *tracker.Tracker
 	web        bootweb.Config
 	serving    chan struct{} // closed when all ports are open
+	origin     *origin.Store // nil: there is none
 
 	reloading sync.Mutex    // held while a config is put in force; before the others
 	verify    chan struct{} // holds a token when there may be other images
+	lacking   chan struct{} // holds a token when an image may have to be fetched
 
 	verifying sync.Mutex // held while an image is verified; before mu
 	mu        sync.Mutex
-	offers    map[string]*offer  // guarded by mu; by the image's digest
-	running   map[string]running // guarded by mu; what each machine's last script was for
-	seeder    *seeder.Seeder     // guarded by mu; set by Run before anything serves
+	offers    map[string]*offer         // guarded by mu; by the image's digest
+	running   map[string]running        // guarded by mu; what each machine's last script was for
+	pulls     map[images.Ref]PullStatus // guarded by mu; what is fetched, or could not be
+	seeder    *seeder.Seeder            // guarded by mu; set by Run before anything serves
 }
 
 // New checks the config and opens the files that it names. It opens no socket.
@@ -79,11 +84,17 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	}
 	s := &Server{
 		foreign:   map[string]bool{},
-		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1), serving: make(chan struct{}),
+		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1), lacking: make(chan struct{}, 1), pulls: map[images.Ref]PullStatus{}, serving: make(chan struct{}),
 		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(),
 	}
 	s.tracker = tracker.New(s.rackOf, rand.Uint64(), log)
 	s.site.Store(newSite(cfg))
+	if cfg.Origin.URL != "" {
+		var err error
+		if s.origin, err = origin.Open(cfg.Origin); err != nil {
+			return nil, fmt.Errorf("origin: %w", err)
+		}
+	}
 	if err := s.haveImages(s.site.Load()); err != nil {
 		return nil, err
 	}
@@ -165,6 +176,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	close(s.serving)
 	services = append(services, service{"images", s.warmUp}, service{"watch", s.watch}, service{"memory", s.remember})
+	if s.origin != nil {
+		services = append(services, service{"origin", s.pull})
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup

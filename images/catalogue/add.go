@@ -54,7 +54,7 @@ func (c *Catalogue) add(ctx context.Context, key envelope.Signer, m images.Manif
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", part, err)
 			}
-			*describe(&m, part), err = w.write(f, c.blob)
+			*Describe(&m, part), err = w.write(f, c.blob)
 			f.Close()
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", part, err)
@@ -173,20 +173,24 @@ func (c *Catalogue) lock(ctx context.Context) (unlock func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := lockFile(ctx, f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("another process is adding an image: %w", err)
+	}
+	return f.Close, nil
+}
+
+// lockFile waits until no other process holds the lock of f.
+func lockFile(ctx context.Context, f *os.File) error {
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			return f.Close, nil
-		}
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			f.Close()
-			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
+			return err
 		}
 		// A blocking flock could not be interrupted by ctx.
 		select {
 		case <-ctx.Done():
-			f.Close()
-			return nil, fmt.Errorf("another process is adding an image: %w", context.Cause(ctx))
+			return context.Cause(ctx)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

@@ -4,6 +4,7 @@
 //	manifests/<digest>.json   signed manifests, in their envelopes
 //	refs/<name>/<version>     the digest that this version stands for
 //	tags/<name>/<tag>         the digest that this tag stands for now
+//	partial/<sha256>          what has come of a blob that is fetched
 //
 // Blobs and manifests are named by their contents and never change. An image
 // exists from the moment its ref does, which Add writes last (add.go), until
@@ -11,9 +12,11 @@
 // to a writer. A tag is a name that moves (tag.go): wherever name@version
 // stands, name@tag may. Each Get and List checks the signatures; Verify and
 // VerifyAll check the bytes (verify.go). Export and Import carry an image from
-// one catalogue to another, signature and all (transfer.go).
+// one catalogue to another, signature and all (transfer.go); Receive takes one
+// whose files come in any other way, Partial keeps what has come of them.
 //
-// builder adds images; bootserver offers them; the command line does the rest.
+// builder adds images, origin brings them from stores elsewhere, which are laid
+// out like the folder; bootserver offers them; the command line does the rest.
 package catalogue
 
 import (
@@ -126,7 +129,7 @@ func (c *Catalogue) List() ([]*Image, error) {
 // Path is where a part of the image lies. It is empty for a part that images
 // don't have.
 func (i *Image) Path(part Part) string {
-	p := describe(&i.Manifest, part)
+	p := Describe(&i.Manifest, part)
 	if p == nil {
 		return ""
 	}
@@ -135,7 +138,7 @@ func (i *Image) Path(part Part) string {
 
 // Open opens a part of the image for reading.
 func (i *Image) Open(part Part) (*os.File, error) {
-	if describe(&i.Manifest, part) == nil {
+	if Describe(&i.Manifest, part) == nil {
 		return nil, fmt.Errorf("open %s of image %s: images have %v", part, i.Manifest.Ref(), Parts)
 	}
 	f, err := os.Open(i.Path(part))
@@ -205,18 +208,26 @@ func (c *Catalogue) inventory() string {
 	return strings.Join(names, ", ")
 }
 
-func (c *Catalogue) blob(sha256 string) string { return filepath.Join(c.dir, "blobs", sha256) }
+// BlobName is where a blob lies in a catalogue's folder. This name and those
+// below are with slashes, also in a store elsewhere.
+func BlobName(sha256 string) string { return "blobs/" + sha256 }
 
-func (c *Catalogue) manifest(digest string) string {
-	return filepath.Join(c.dir, "manifests", digest+".json")
-}
+// ManifestName is where a manifest lies.
+func ManifestName(digest string) string { return "manifests/" + digest + ".json" }
 
-func (c *Catalogue) ref(r images.Ref) string {
-	return filepath.Join(c.dir, "refs", r.Name, r.Version)
-}
+// RefName is where the digest lies that a version stands for.
+func RefName(r images.Ref) string { return "refs/" + r.Name + "/" + r.Version }
 
-// describe returns the place of part in m, or nil.
-func describe(m *images.Manifest, part Part) *images.Part {
+// TagName is where the digest lies that a tag stands for.
+func TagName(r images.Ref) string { return "tags/" + r.Name + "/" + r.Version }
+
+func (c *Catalogue) blob(sha256 string) string     { return filepath.Join(c.dir, BlobName(sha256)) }
+func (c *Catalogue) manifest(digest string) string { return filepath.Join(c.dir, ManifestName(digest)) }
+func (c *Catalogue) ref(r images.Ref) string       { return filepath.Join(c.dir, RefName(r)) }
+func (c *Catalogue) tag(r images.Ref) string       { return filepath.Join(c.dir, TagName(r)) }
+
+// Describe returns the place of part in m, nil for one that images do not have.
+func Describe(m *images.Manifest, part Part) *images.Part {
 	switch part {
 	case Kernel:
 		return &m.Kernel

@@ -100,5 +100,6 @@ func (c *Catalogue) Collect(ctx context.Context) (freed int64, err error) {
 			freed += info.Size()
 		}
 	}
-	return freed, nil
+	partial, err := c.collectPartial()
+	return freed + partial, err
 }

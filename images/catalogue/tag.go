@@ -96,5 +96,3 @@ func (c *Catalogue) readTag(tag images.Ref) (*Image, error) {
 	}
 	return i, err
 }
-
-func (c *Catalogue) tag(t images.Ref) string { return filepath.Join(c.dir, "tags", t.Name, t.Version) }

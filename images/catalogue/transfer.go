@@ -43,7 +43,7 @@ func (i *Image) Export(ctx context.Context, w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		err = header(string(part), describe(&i.Manifest, part).Size)
+		err = header(string(part), Describe(&i.Manifest, part).Size)
 		if err == nil {
 			_, err = io.Copy(archive, contextReader{ctx, f})
 		}
@@ -70,11 +70,37 @@ func (c *Catalogue) Import(ctx context.Context, r io.Reader) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("import image: %w", err)
 	}
-	m, digest, err := images.OpenManifest(c.trusted, data)
+	return c.Receive(ctx, data, func(part Part) (io.Reader, error) {
+		return archive, next(archive, string(part))
+	})
+}
+
+// Receive adds an image that was signed elsewhere: sealed is its manifest, and
+// open gives the bytes of its parts, which are compared with it. The image keeps
+// its name and its signature; a key that the catalogue trusts must have made it.
+// An image that is here already is no error.
+func (c *Catalogue) Receive(ctx context.Context, sealed []byte, open func(Part) (io.Reader, error)) (*Image, error) {
+	m, digest, err := images.OpenManifest(c.trusted, sealed)
 	if err != nil {
 		return nil, fmt.Errorf("import image: %w; 'swarmboot key trust' is how to trust who signed it", err)
 	}
-	i, err := c.importParts(ctx, archive, m, digest, data)
+	i, err := c.write(ctx, m.Ref(), func(w *writer) (*Image, error) {
+		for _, part := range Parts {
+			want := *Describe(&m, part)
+			r, err := open(part)
+			if err != nil {
+				return nil, err
+			}
+			got, err := w.write(io.LimitReader(r, want.Size+1), c.blob)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", part, err)
+			}
+			if got != want {
+				return nil, fmt.Errorf("%s has %d bytes with SHA-256 %s; the manifest says %d bytes with %s", part, got.Size, got.SHA256, want.Size, want.SHA256)
+			}
+		}
+		return w.publish(c, m, digest, sealed)
+	})
 	if errors.Is(err, ErrExists) {
 		if there, err := c.read(m.Ref()); err == nil && there.Digest == digest {
 			return there, nil
@@ -84,25 +110,6 @@ func (c *Catalogue) Import(ctx context.Context, r io.Reader) (*Image, error) {
 		return nil, fmt.Errorf("import image %s: %w", m.Ref(), err)
 	}
 	return i, nil
-}
-
-func (c *Catalogue) importParts(ctx context.Context, archive *tar.Reader, m images.Manifest, digest string, data []byte) (*Image, error) {
-	return c.write(ctx, m.Ref(), func(w *writer) (*Image, error) {
-		for _, part := range Parts {
-			if err := next(archive, string(part)); err != nil {
-				return nil, err
-			}
-			want := *describe(&m, part)
-			got, err := w.write(io.LimitReader(archive, want.Size+1), c.blob)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", part, err)
-			}
-			if got != want {
-				return nil, fmt.Errorf("%s has %d bytes with SHA-256 %s; the manifest says %d bytes with %s", part, got.Size, got.SHA256, want.Size, want.SHA256)
-			}
-		}
-		return w.publish(c, m, digest, data)
-	})
 }
 
 // next goes on to the file called name, which must come now.

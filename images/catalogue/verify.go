@@ -48,7 +48,7 @@ func (i *Image) Verify(part Part) error {
 	if known {
 		return nil
 	}
-	if err := describe(&i.Manifest, part).Verify(f); err != nil {
+	if err := Describe(&i.Manifest, part).Verify(f); err != nil {
 		return fmt.Errorf("verify %s of image %s: %s has %w", part, i.Manifest.Ref(), f.Name(), err)
 	}
 	// The stamp of before the reading: a write in between makes it void.
@@ -77,7 +77,7 @@ func (i *Image) verifyBytes(ctx context.Context, part Part) error {
 		return err
 	}
 	defer f.Close()
-	if err := describe(&i.Manifest, part).Verify(contextReader{ctx, f}); err != nil {
+	if err := Describe(&i.Manifest, part).Verify(contextReader{ctx, f}); err != nil {
 		return err
 	}
 	switch part {

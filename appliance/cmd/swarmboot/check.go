@@ -19,7 +19,7 @@ func checkCommand() *cobra.Command {
 		Use:   "check FILE",
 		Short: "Tell every mistake in the settings file",
 		Long: `Read the settings file FILE as serve does, compare it with the images in its
-state folder, and tell every mistake at once, each with line and column.
+state folder and at its origin, and tell every mistake at once, each with line and column.
 
 Nothing is changed and no running server takes notice. Without mistakes the
 exit status is 0, else 1.`,
@@ -30,13 +30,30 @@ exit status is 0, else 1.`,
 			if err != nil {
 				return err
 			}
-			if err := bootserver.CheckKernels(cfg.Config, state.Folder(cfg.Config.State).Image); err != nil {
+			folder := state.Folder(cfg.Config.State)
+			if err := checkImages(cmd, folder, cfg.Config); err != nil {
+				return err
+			}
+			if err := bootserver.CheckKernels(cfg.Config, folder.Image); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: ok: %s\n", args[0], summary(cfg.Config))
 			return err
 		},
 	}
+}
+
+// checkImages looks for the images of cfg also at their origin.
+func checkImages(cmd *cobra.Command, folder state.Folder, cfg bootserver.Config) error {
+	trusted, err := folder.Trusted()
+	if err != nil {
+		return err
+	}
+	unsure, err := bootserver.CheckImages(cmd.Context(), cfg, trusted, folder.Image)
+	if unsure != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "warning: %v\n", unsure)
+	}
+	return err
 }
 
 // offered lists what images in a state folder can be named by, for

@@ -34,7 +34,8 @@ admin roll forward, and back.`,
 	folder := stateFlag(cmd)
 	cmd.AddCommand(imageBuildCommand(folder), imageTrainCommand(folder), imageListCommand(folder), imageShowCommand(folder),
 		imageTagCommand(folder), imageUntagCommand(folder), imageDiffCommand(folder), imageVerifyCommand(folder),
-		imageRemoveCommand(folder), imageGCCommand(folder), imageExportCommand(folder), imageImportCommand(folder))
+		imageRemoveCommand(folder), imageGCCommand(folder), imageExportCommand(folder), imageImportCommand(folder),
+		imagePushCommand(folder), imagePullCommand(folder))
 	return cmd
 }
 

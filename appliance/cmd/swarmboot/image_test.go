@@ -2,24 +2,17 @@ package main
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"swarmboot/appliance/internal/state"
-	"swarmboot/images"
-	"swarmboot/images/catalogue"
-	"swarmboot/images/metainfo"
+	"swarmboot/images/catalogue/cataloguetest"
 )
 
 // addImage puts an image that no machine could boot into a state folder.
 func addImage(t *testing.T, folder, name string) {
 	t.Helper()
-	ref, err := images.ParseRef(name)
-	if err != nil {
-		t.Fatal(err)
-	}
 	key, err := state.Folder(folder).Key()
 	if err != nil {
 		t.Fatal(err)
@@ -28,24 +21,7 @@ func addImage(t *testing.T, folder, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	root := bytes.Repeat([]byte(name), 30_000)
-	pieces, torrent, err := metainfo.Hash(bytes.NewReader(root), "root", int64(len(root)), images.MinPieceLength, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, dir := map[catalogue.Part]string{}, t.TempDir()
-	for part, data := range map[catalogue.Part][]byte{
-		catalogue.Kernel: []byte("kernel"), catalogue.Modules: []byte("modules"), catalogue.Root: root, catalogue.Torrent: torrent,
-	} {
-		files[part] = filepath.Join(dir, string(part))
-		if err := os.WriteFile(files[part], data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m := images.Manifest{Format: images.Format, Name: ref.Name, Version: ref.Version, Arch: "amd64", KernelRelease: "6.12", Filesystem: "squashfs", Pieces: pieces}
-	if _, err := c.Add(t.Context(), key, m, files); err != nil {
-		t.Fatal(err)
-	}
+	cataloguetest.Add(t, c, key, name, bytes.Repeat([]byte(name), 30_000))
 }
 
 // TestImagesOverTheirLives is the story of an admin who rolls forward and back,

@@ -22,10 +22,11 @@ func statusCommand() *cobra.Command {
 		Short: "Tell what the running boot server does, and whether its settings are the file's",
 		Long: `Tell what the running boot server does: which settings are in force and since
 when, and why a later version of the file is not; its networks; how many machines
-stand at which stage; and what each image has cost the server.
+stand at which stage; which images it fetches from its origin; and what each image
+has cost it.
 
-With -o json it is one object with the keys config, networks, machines (by stage)
-and swarms.
+With -o json it is one object with the keys config, networks, machines (by stage),
+origin and swarms.
 
 ` + reachManual,
 		Example: `  swarmboot status
@@ -55,6 +56,7 @@ type serverStatus struct {
 	Config   api.Settings               `json:"config"`
 	Networks []bootserver.NetworkStatus `json:"networks"`
 	Machines map[string]int             `json:"machines"` // by stage; those never heard of by "unseen"
+	Origin   bootserver.OriginStatus    `json:"origin"`
 	Swarms   []bootserver.SwarmStatus   `json:"swarms"`
 }
 
@@ -63,6 +65,9 @@ func askStatus(ctx context.Context, client *control.Client) (s serverStatus, err
 		return s, err
 	}
 	if s.Networks, err = client.Networks(ctx); err != nil {
+		return s, err
+	}
+	if s.Origin, err = client.Origin(ctx); err != nil {
 		return s, err
 	}
 	if s.Swarms, err = client.Swarms(ctx); err != nil {
@@ -101,6 +106,12 @@ func (s serverStatus) print(w io.Writer, now time.Time) error {
 	fmt.Fprintln(w)
 	if err := table.Stages(w, s.Machines); err != nil {
 		return err
+	}
+	if s.Origin.URL != "" {
+		fmt.Fprintf(w, "\norigin    %s\n", s.Origin.URL)
+	}
+	for _, p := range s.Origin.Pulls {
+		fmt.Fprintf(w, "          image %s is being fetched: %s\n", p.Image, p)
 	}
 	if len(s.Swarms) == 0 {
 		return nil

@@ -35,6 +35,7 @@ type Source interface {
 	MachinesSince(last uint64) ([]bootserver.MachineStatus, uint64)
 	Machine(mac string) (bootserver.MachineDetail, bool)
 	Images() ([]bootserver.ImageStatus, error)
+	Origin() bootserver.OriginStatus
 	Swarms() []bootserver.SwarmStatus
 	Throughput(image string) bootserver.Throughput
 	Networks() []bootserver.NetworkStatus
@@ -98,6 +99,9 @@ func register(mux *http.ServeMux, source Source, doer Doer, version string, log 
 	})
 	get(api, "/images", "images", "The images in the catalogue, and how many machines run each", func(context.Context, *struct{}) ([]bootserver.ImageStatus, error) {
 		return source.Images()
+	})
+	get(api, "/origin", "images", "The images that the catalogue lacks and that are fetched from the origin", func(context.Context, *struct{}) (bootserver.OriginStatus, error) {
+		return source.Origin(), nil
 	})
 	get(api, "/swarms", "swarms", "What the server has sent of each image, and what the machines gave each other", func(context.Context, *struct{}) ([]bootserver.SwarmStatus, error) {
 		return source.Swarms(), nil

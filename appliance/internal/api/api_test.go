@@ -58,7 +58,7 @@ func TestQuestions(t *testing.T) {
 	}{
 		{"/machines", 200}, {"/machines/52:54:00:77:00:01", 200}, {"/machines/52:54:00:77:00:02", 404}, {"/images", 200}, {"/settings", 200},
 		{"/machines/52:54:00:77:00:01/log", 200}, {"/machines/52:54:00:77:00:01/log?after=1", 200}, {"/machines/52:54:00:77:00:01/log?after=x", 422}, {"/machines/x/log", 404}, {"/swarms", 200},
-		{"/throughput", 422}, {"/throughput?image=lab@1", 200}, {"/networks", 200}, {"/leases", 200}, {"/strangers", 200}, {"/openapi.json", 200}, {"/nothing", 404},
+		{"/throughput", 422}, {"/throughput?image=lab@1", 200}, {"/networks", 200}, {"/origin", 200}, {"/leases", 200}, {"/strangers", 200}, {"/openapi.json", 200}, {"/nothing", 404},
 	} {
 		w := httptest.NewRecorder()
 		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, api.Prefix+c.path, nil))

@@ -161,6 +161,12 @@ func (c *Client) Swarms(ctx context.Context) (list []bootserver.SwarmStatus, err
 	return list, err
 }
 
+// Origin tells which images are fetched.
+func (c *Client) Origin(ctx context.Context) (status bootserver.OriginStatus, err error) {
+	err = c.get(ctx, api.Prefix+"/origin", &status)
+	return status, err
+}
+
 // Adopt has a machine written into the server's settings file.
 func (c *Client) Adopt(ctx context.Context, a api.Adoption) error {
 	return c.ask(ctx, http.MethodPost, api.Prefix+"/machines", a, nil)

@@ -23,6 +23,7 @@ type File struct {
 	Defaults Boot               `yaml:"defaults"` // what machines boot unless their network, rack, group or own entry says otherwise
 	Images   map[string]Image   `yaml:"images"`   // names of your own for images, so that one line moves all who boot it
 	Unknown  bootserver.Policy  `yaml:"unknown"`  // what machines get that are not listed; default: deny
+	Origin   Origin             `yaml:"origin"`   // store elsewhere that images come from which the state folder lacks
 	Webhooks map[string]Webhook `yaml:"webhooks"` // programs that are told how machines come along, by name
 }
 
@@ -42,6 +43,13 @@ type Admin struct {
 	Names       []string       `yaml:"names"`       // host names that browsers reach it by, besides localhost and its addresses
 	Certificate string         `yaml:"certificate"` // file of a TLS certificate (PEM); default: one that the server makes
 	Key         string         `yaml:"key"`         // file of the certificate's private key
+}
+
+// Origin is a store of images elsewhere, which several boot servers may share:
+// the server fetches from it what its machines are to boot.
+type Origin struct {
+	URL         string `yaml:"url"`         // https://HOST/PATH for a web server, s3:https://HOST/BUCKET for an S3 bucket
+	Credentials string `yaml:"credentials"` // file of the bucket's keys, as AWS's tools write it; default: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment
 }
 
 // Webhook is a program that is told, by POST, of the stages that machines reach.

@@ -7,6 +7,7 @@ import (
 
 	"swarmboot/bootserver"
 	"swarmboot/images"
+	"swarmboot/images/origin"
 )
 
 // A place is where a machine stands in the file: the names of what it inherits
@@ -122,6 +123,19 @@ func (c *checker) checkImages(offered Offered) {
 	}
 }
 
+func (c *checker) checkOrigin() {
+	if !c.has("origin") {
+		return
+	}
+	if c.file.Origin.URL == "" {
+		c.fail("origin.url", "is missing; say where the store is, such as https://HOST/PATH or s3:https://HOST/BUCKET")
+		return
+	}
+	if err := origin.Config(c.file.Origin).Validate(); err != nil {
+		c.fail("origin.url", "%v", err)
+	}
+}
+
 // image notes what the image value at path stands for: an image by its name, or
 // by one of the admin's own, which may stand for another of them. Where one of
 // those is wrong, it is told at that one alone.
@@ -154,7 +168,7 @@ func (c *checker) image(path string, value Image, readable bool) {
 	switch {
 	case err != nil:
 		c.fail(path, "%v", err)
-	case readable && !slices.Contains(c.offered, ref):
+	case readable && !slices.Contains(c.offered, ref) && c.file.Origin.URL == "": // else the origin may have it
 		c.fail(path, "no image %v in %s; %s", ref, c.file.Server.State, c.whatExists(ref))
 	default:
 		c.refs[path] = ref

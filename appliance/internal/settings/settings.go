@@ -17,6 +17,7 @@ import (
 
 	"swarmboot/bootserver"
 	"swarmboot/images"
+	"swarmboot/images/origin"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -53,14 +54,15 @@ func parse(path string, data []byte, offered Offered) (*Settings, error) {
 		return nil, fmt.Errorf("find the folder of %s: %w", path, err)
 	}
 	server := &s.file.Server
-	for _, name := range []*string{&server.State, &server.Loaders, &server.Initramfs} {
-		if !filepath.IsAbs(*name) {
+	for _, name := range []*string{&server.State, &server.Loaders, &server.Initramfs, &s.file.Origin.Credentials} {
+		if *name != "" && !filepath.IsAbs(*name) {
 			*name = filepath.Join(dir, *name)
 		}
 	}
 	s.Config = bootserver.Config{
 		HTTPPort: server.HTTP, SwarmPort: server.Swarm,
 		State: server.State, Loaders: server.Loaders, Initramfs: server.Initramfs,
+		Origin: origin.Config(s.file.Origin),
 	}
 	s.Admin = s.file.Admin
 	for _, name := range []*string{&s.Admin.Certificate, &s.Admin.Key} {
@@ -105,6 +107,7 @@ type checker struct {
 }
 
 func (c *checker) check(offered Offered) {
+	c.checkOrigin()
 	c.checkImages(offered)
 	c.checkNetworks()
 	c.checkRacks()

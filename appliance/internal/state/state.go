@@ -191,13 +191,18 @@ func (f Folder) ifThere(do func(*catalogue.Catalogue) error) error {
 // Catalogue opens the images that the folder's own key or a trusted one has
 // signed. Before the first key there are none.
 func (f Folder) Catalogue() (*catalogue.Catalogue, error) {
-	keys, err := f.Keys()
+	trusted, err := f.Trusted()
 	if err != nil {
 		return nil, err
 	}
-	var trusted []envelope.PublicKey
+	return catalogue.Open(f.imageDir(), trusted)
+}
+
+// Trusted are the folder's own key and those of others whose signatures count.
+func (f Folder) Trusted() (trusted []envelope.PublicKey, err error) {
+	keys, err := f.Keys()
 	for _, key := range keys {
 		trusted = append(trusted, key.Public)
 	}
-	return catalogue.Open(f.imageDir(), trusted)
+	return trusted, err
 }

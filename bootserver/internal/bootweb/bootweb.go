@@ -25,7 +25,6 @@ import (
 	"strings"
 	"time"
 
-	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/inventory"
@@ -374,22 +373,10 @@ func (s *web) part(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
-	n := send(w, r, f, digestOf(image.Manifest, part))
+	n := send(w, r, f, catalogue.Describe(&image.Manifest, part).SHA256)
 	if part == catalogue.Root {
 		s.server.RootSent(digest, n)
 	}
-}
-
-func digestOf(m images.Manifest, part catalogue.Part) string {
-	switch part {
-	case catalogue.Kernel:
-		return m.Kernel.SHA256
-	case catalogue.Modules:
-		return m.Modules.SHA256
-	case catalogue.Torrent:
-		return m.Torrent.SHA256
-	}
-	return m.Root.SHA256
 }
 
 // send answers with a file or the ranges of it that were asked for, and returns

@@ -23,6 +23,7 @@ type Server struct {
 	Known    []bootserver.MachineStatus
 	Nets     []bootserver.NetworkStatus
 	Swarm    []bootserver.SwarmStatus
+	Store    bootserver.OriginStatus
 	Unlisted []bootserver.Stranger
 	Lines    []journal.Line
 	Versions []string // of the image lab
@@ -50,6 +51,8 @@ func (s *Server) Leases() []bootserver.Lease { return []bootserver.Lease{} }
 func (s *Server) Images() ([]bootserver.ImageStatus, error) {
 	return []bootserver.ImageStatus{}, nil
 }
+
+func (s *Server) Origin() bootserver.OriginStatus { return s.Store }
 
 func (s *Server) Throughput(image string) bootserver.Throughput {
 	return bootserver.Throughput{Image: image, Server: []int64{1}, Peers: []int64{2}}
