@@ -96,12 +96,12 @@ e2e-web: programs loaders ## the admin pages in Chromium, with 2 000 simulated m
 # -timeout: as above.
 # versitygw: an S3 server for the test of stores; not among our own modules,
 # as it has hundreds of its own.
-e2e-images: build loaders ## images from containers, archives, folders and disks; training; machines as themselves; cache; stores
+e2e-images: build loaders ## images from containers, archives, folders and disks; training; machines as themselves; their disks; stores
 	scripts/lab-images $(STATE) lab cloud
 	@mkdir -p build/e2e
 	GOBIN=$(CACHE)/bin go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
 	PATH=$(CACHE)/bin:$$PATH SWARMBOOT_E2E=1 go test -count=1 -v -run TestBucket ./images/origin
-	SWARMBOOT_E2E=1 SWARMBOOT_IMAGES=1 go test -count=1 -timeout 60m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestImages|TestTrain|TestIdentity|TestCloudInit|TestCache' ./appliance/e2e
+	SWARMBOOT_E2E=1 SWARMBOOT_IMAGES=1 go test -count=1 -timeout 60m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestImages|TestTrain|TestIdentity|TestCloudInit|TestCache|TestPersistent' ./appliance/e2e
 
 package: build ## make a Debian package, the list of what is in it and checksums: build/package
 	scripts/package $(shell go env GOARCH)

@@ -107,11 +107,21 @@ type Boot struct {
 	Rescue     bool           // open a shell on the console if the boot fails
 
 	Cache          string       // name of the partition that pieces are kept on; empty: none
+	Persistent     string       // name of the partition that keeps what the machine writes; empty: none
+	PersistentOver Over         // OverVersion
 	AuthorizedKeys []string     // SSH keys by which root logs in, besides the image's own
 	Files          []File       // that the machine has in place of the image's
 	NetworkSetup   NetworkSetup // ImageSetup
 	UserData       File         // for cloud-init, by its path here; empty: none
 }
+
+// Over is what a machine's writes on disk are laid over.
+type Over string
+
+const (
+	OverVersion Over = "version" // each version of an image has writes of its own
+	OverImage   Over = "image"   // all versions of an image have the same
+)
 
 // NetworkSetup is who configures the booting card in the running system.
 type NetworkSetup string
@@ -317,6 +327,9 @@ func (n Network) validate(bad func(string, ...any)) {
 func (b Boot) validate(bad func(string, ...any)) {
 	if b.Loader != "" && !slices.Contains(loaders.Policies, b.Loader) {
 		bad("loader %q: want one of %v", b.Loader, loaders.Policies)
+	}
+	if b.Persistent != "" && b.Persistent == b.Cache {
+		bad("partition %q: want one for persistent and another for cache", b.Cache)
 	}
 	// What would change the script around the kernel arguments is refused, and
 	// quotes and backslashes, which GRUB passes on in a way of its own.

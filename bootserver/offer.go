@@ -181,8 +181,22 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 		Rack:     s.rackOf(s.address(mac)),
 		RootURL:  base + bootweb.PartPath(o.Image, catalogue.Root),
 		Cache:    m.Cache,
+		Writes:   m.writes(o.Image),
 		Profile:  profile,
 	}.Seal(s.key)
+}
+
+// writes is where m keeps what it writes while it boots image. A version that was
+// built anew under an old name is another image.
+func (m Machine) writes(image *catalogue.Image) bootargs.Writes {
+	if m.Persistent == "" {
+		return bootargs.Writes{}
+	}
+	folder := image.Manifest.Name
+	if m.PersistentOver != OverImage {
+		folder = fmt.Sprintf("%s-%.12s", image.Manifest.Ref(), image.Digest)
+	}
+	return bootargs.Writes{Partition: m.Persistent, Folder: folder}
 }
 
 // Swarms tells what the server has done for each image.

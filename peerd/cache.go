@@ -2,37 +2,28 @@ package peerd
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"swarmboot/images"
+	"swarmboot/initramfs/partition"
 	"swarmboot/peerd/internal/piececache"
 )
 
-const (
-	cacheAppears = 20 * time.Second // for a disk's driver to find its partitions
-	cacheEvery   = time.Second      // between looks at what has arrived
-)
+const cacheEvery = time.Second // between looks at what has arrived
 
-// openCache finds and takes the partition that the machine is to keep pieces on;
-// nil if it is to keep none.
+// openCache takes the partition that the machine is to keep pieces on; nil if it
+// is to keep none.
 func openCache(label string, pieces images.Pieces) (*piececache.Cache, error) {
 	if label == "" {
 		return nil, nil
 	}
-	device, err := piececache.Find(os.DirFS("/sys"), label)
-	for deadline := time.Now().Add(cacheAppears); errors.Is(err, piececache.ErrNoPartition) && time.Now().Before(deadline); {
-		time.Sleep(100 * time.Millisecond)
-		device, err = piececache.Find(os.DirFS("/sys"), label)
-	}
+	device, err := partition.Await(label)
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
-	return piececache.Open(filepath.Join("/dev", device), pieces)
+	return piececache.Open(device, pieces)
 }
 
 // recall brings what an earlier boot has left in the cache: what reads wait for

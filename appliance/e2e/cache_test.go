@@ -1,9 +1,6 @@
 package e2e
 
 import (
-	"fmt"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"swarmboot/appliance/e2e/vm"
@@ -18,9 +15,7 @@ func TestCache(t *testing.T) {
 	needsImages(t)
 	m := machine{Name: "cached", MAC: "52:54:00:77:07:01", Image: "lab@1", More: "\n    cache: swarmboot-cache"}
 	rack := newRackOf(t, labState(t), m)
-	disk := filepath.Join(t.TempDir(), "disk.raw")
-	shell(t, "", "sh", "-ec", fmt.Sprintf(`truncate -s 256M %[1]s
-printf 'label: gpt\nname=swarmboot-cache\n' | sfdisk --quiet %[1]s`, disk))
+	disk := newDisk(t, "swarmboot-cache")
 	boot := func(t *testing.T, until stage.Stage) (bootserver.MachineStatus, *vm.Machine) {
 		t.Helper()
 		on := rack.powerOn(vm.MachineConfig{Name: m.Name, MAC: m.MAC, Firmware: vm.BIOS, Disk: disk})
@@ -52,18 +47,6 @@ printf 'label: gpt\nname=swarmboot-cache\n' | sfdisk --quiet %[1]s`, disk))
 		}
 	})
 	promise(t, "a partition with something else on it is left alone, and the server is told", func(t *testing.T) {
-		shell(t, "", "sh", "-ec", fmt.Sprintf(`mkfs.ext4 -q -F -E offset=1048576 %s 200M`, disk))
-		before, err := os.ReadFile(disk)
-		if err != nil {
-			t.Fatal(err)
-		}
-		on := rack.powerOn(vm.MachineConfig{Name: m.Name, MAC: m.MAC, Firmware: vm.BIOS, Disk: disk})
-		rack.server.logged(t, "machine="+m.MAC, "stage=failed", "holds something else")
-		if err := on.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		if after, err := os.ReadFile(disk); err != nil || string(after) != string(before) {
-			t.Errorf("the disk was written to (%v)", err)
-		}
+		leavesAlone(t, rack, m, disk)
 	})
 }

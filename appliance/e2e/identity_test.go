@@ -21,6 +21,7 @@ func TestIdentity(t *testing.T) {
 	needsImages(t)
 	const secret = "the key to the vault"
 	m := machine{Name: "itself", MAC: "52:54:00:77:06:01", Image: "lab@1", More: `
+    network_setup: dhcp
     authorized_keys: [` + keyLine + `]
     files:
       - {path: /etc/motd, content: "This is {{.Name}}.\n", template: true}
@@ -45,6 +46,7 @@ func TestIdentity(t *testing.T) {
 					t.Errorf("%s = %q; want %q", command, got, want)
 				}
 			}
+			leasesItself(t, rack, m, on)
 			for _, file := range []string{"/etc/machine-id", "/etc/ssh/ssh_host_ed25519_key.pub"} {
 				got := run(t, on.Console, "cat "+file)
 				if before, again := ids[file]; again && got != before {
@@ -87,6 +89,16 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// leasesItself checks that the image's own network service keeps the address.
+func leasesItself(t *testing.T, r *rack, m machine, on *vm.Machine) {
+	t.Helper()
+	const lease = "grep -hs ^ADDRESS= /run/systemd/netif/leases/*"
+	want := "ADDRESS=" + r.server.machine(t, m.MAC).Address.String()
+	if got := run(t, on.Console, "for i in $(seq 60); do "+lease+" && break; sleep 1; done"); got != want {
+		t.Errorf("systemd-networkd has %q; want %s", got, want)
+	}
+}
+
 // TestCloudInit boots an image with Debian's cloud-init in it.
 func TestCloudInit(t *testing.T) {
 	needsImages(t)
@@ -95,7 +107,7 @@ func TestCloudInit(t *testing.T) {
 ssh_authorized_keys: [`+keyLine+`]
 write_files: [{path: /etc/by-cloud-init, content: hello}]
 `)
-	m := machine{Name: "cloudy", MAC: "52:54:00:77:06:02", Image: "cloud@1", More: "\n    user_data: user-data"}
+	m := machine{Name: "cloudy", MAC: "52:54:00:77:06:02", Image: "cloud@1", More: "\n    user_data: user-data\n    network_setup: dhcp"}
 	rack := newRackOf(t, folder, m)
 	on := rack.powerOn(vm.MachineConfig{Name: m.Name, MAC: m.MAC, Firmware: vm.BIOS, Memory: 1536})
 	login(t, on)
@@ -117,6 +129,7 @@ write_files: [{path: /etc/by-cloud-init, content: hello}]
 			}
 		}
 	})
+	promise(t, "netplan keeps the address", func(t *testing.T) { leasesItself(t, rack, m, on) })
 	promise(t, "its data is for nobody once it is ready", func(t *testing.T) {
 		rack.server.wait(t, m.MAC, stage.Ready)
 		url := run(t, on.Console, `tr ' ' '\n' </proc/cmdline | sed -n 's/^ds=nocloud-net;s=//p'`)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 
 	"swarmboot/initramfs/envelope"
 )
@@ -30,8 +31,19 @@ type Description struct {
 	Rack     string           `json:"rack,omitempty"`    // where it stands; machines with the same are near each other
 	RootURL  string           `json:"root_url"`          // the root image for HTTP range requests, the fallback
 	Cache    string           `json:"cache,omitempty"`   // name of the disk partition that pieces are kept on; empty: memory alone
+	Writes   Writes           `json:"writes,omitzero"`   // where what the machine writes is kept; zero: in memory, until its next boot
 	Profile  []int            `json:"profile,omitempty"` // pieces in the order in which a boot first reads them
 }
+
+// Writes is a place on a disk of the machine.
+type Writes struct {
+	Partition string `json:"partition"` // its name in the disk's GPT
+	Folder    string `json:"folder"`    // in the file system there, for this image
+}
+
+// The characters of a folder are those of image names, which the options of a
+// mount leave as they are.
+var folder = regexp.MustCompile(`^[a-z0-9][a-z0-9@._-]*$`)
 
 // Seal encodes and signs d.
 func (d Description) Seal(key envelope.Signer) ([]byte, error) {
@@ -79,6 +91,9 @@ func ParseDescription(payload []byte) (Description, error) {
 	}
 	if d.Image == "" || len(d.Manifest) == 0 || len(d.Torrent) == 0 {
 		return Description{}, fmt.Errorf("image, manifest or torrent is missing")
+	}
+	if d.Writes.Partition != "" && !folder.MatchString(d.Writes.Folder) {
+		return Description{}, fmt.Errorf("writes: %q is no folder's name", d.Writes.Folder)
 	}
 	for _, piece := range d.Profile {
 		if piece < 0 {

@@ -58,6 +58,8 @@ func TestValues(t *testing.T) {
 		"groups.web.image: new, which is lab12@1, false",
 		"groups.web.kernel_args: quiet loglevel=3, false",
 		"groups.web.cache: swarmboot-cache, false",
+		"groups.web.persistent: swarmboot-writes, false",
+		"groups.web.persistent_over: image, false",
 		"groups.web.network_setup: dhcp, false",
 		"groups.web.authorized_keys: anna@example.org, false",
 		"groups.web.files: /etc/motd, /etc/web/key, false",

@@ -53,6 +53,8 @@ func (s *Settings) Values(mac net.HardwareAddr, network string) []Value {
 			add("rescue", l.path, fmt.Sprint(*l.Rescue))
 		}
 		add("cache", l.path, string(l.Cache))
+		add("persistent", l.path, string(l.Persistent))
+		add("persistent_over", l.path, string(l.PersistentOver))
 		add("network_setup", l.path, string(l.NetworkSetup))
 		var keys, files []string
 		for _, key := range l.AuthorizedKeys {

@@ -128,6 +128,8 @@ type Boot struct {
 	Rescue     *bool          `yaml:"rescue"`      // open a shell on the console if the boot fails; default: false
 
 	Cache          PartitionName           `yaml:"cache"`           // name of the disk partition (GPT) on which the machine keeps pieces for its next boot; default: none, memory alone
+	Persistent     PartitionName           `yaml:"persistent"`      // name of the disk partition (GPT) that keeps what the machine writes; default: none, it is gone with the next boot
+	PersistentOver bootserver.Over         `yaml:"persistent_over"` // what the machine has written stays with this version of its image, or with all versions of it; default: version
 	AuthorizedKeys []SSHKey                `yaml:"authorized_keys"` // SSH keys by which root logs in, besides those of the image and from further out
 	Files          []MachineFile           `yaml:"files"`           // files that the machine has in place of the image's, besides those from further out
 	UserData       string                  `yaml:"user_data"`       // file with user data for cloud-init

@@ -62,6 +62,12 @@ func (c *checker) inherit(p place) bootserver.Boot {
 		if l.Cache != "" {
 			boot.Cache = string(l.Cache)
 		}
+		if l.Persistent != "" {
+			boot.Persistent = string(l.Persistent)
+		}
+		if l.PersistentOver != "" {
+			boot.PersistentOver = l.PersistentOver
+		}
 		if data, ok := c.userData[l.path]; ok {
 			boot.UserData = data
 		}

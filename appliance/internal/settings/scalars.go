@@ -46,6 +46,7 @@ var scalars = map[reflect.Type]func(text string) (any, error){
 	reflect.TypeFor[SSHKey]():                  parseSSHKey,
 	reflect.TypeFor[PartitionName]():           parsePartitionName,
 	reflect.TypeFor[fs.FileMode]():             parseMode,
+	reflect.TypeFor[bootserver.Over]():         oneOf(bootserver.OverVersion, bootserver.OverImage),
 	reflect.TypeFor[bootserver.NetworkSetup](): oneOf(bootserver.ImageSetup, bootserver.DHCPSetup),
 }
 

@@ -83,7 +83,7 @@ func (b *boot) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if description.Cache != "" {
+	if description.Cache != "" || description.Writes.Partition != "" {
 		// The driver of disks behind a controller, which may find them late. Kernels
 		// for virtual machines lack it, and have other disks.
 		if err := drivers.Load("sd_mod"); err != nil {
@@ -101,7 +101,11 @@ func (b *boot) attempt(ctx context.Context) error {
 
 	b.next = stage.Root
 	b.console.Say("peerd serves the image")
-	root, err := b.mountRoot(peerd, handover.Furniture{Name: description.Name, ResolvConf: lease.ResolvConf(), Busybox: busybox, Identity: identity})
+	layer, err := b.openWrites(drivers, description.Writes)
+	if err != nil {
+		return err
+	}
+	root, err := b.mountRoot(peerd, layer, handover.Furniture{Name: description.Name, ResolvConf: lease.ResolvConf(), Busybox: busybox, Identity: identity})
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/internal/handover"
+	"swarmboot/initramfs/internal/modules"
+	"swarmboot/initramfs/internal/writes"
+	"swarmboot/initramfs/partition"
 )
 
 const (
@@ -18,14 +22,31 @@ const (
 	rootTimeout    = 3 * time.Minute // without a single read being answered
 )
 
+// openWrites opens the partition that takes what is written to the root; without
+// one memory does.
+func (b *boot) openWrites(drivers *modules.Loader, where bootargs.Writes) (handover.Writes, error) {
+	if where.Partition == "" {
+		return handover.Writes{}, nil
+	}
+	device, err := partition.Await(where.Partition)
+	if err != nil {
+		return handover.Writes{}, fmt.Errorf("writes: %w", err)
+	}
+	if err := errors.Join(drivers.Load(writes.Filesystem), writes.Prepare(device)); err != nil {
+		return handover.Writes{}, err
+	}
+	b.console.Say("what this machine writes is kept on %s, in %s", device, where.Folder)
+	return handover.Writes{Device: device, Filesystem: writes.Filesystem, Folder: where.Folder}, nil
+}
+
 // mountRoot makes the new root. Its first reads may wait long for their pieces;
 // while some arrive, it waits on.
-func (b *boot) mountRoot(p *peerd, with handover.Furniture) (*handover.Root, error) {
+func (b *boot) mountRoot(p *peerd, layer handover.Writes, with handover.Furniture) (*handover.Root, error) {
 	var root *handover.Root
 	done := make(chan error, 1)
 	go func() {
 		done <- guard(func() (err error) {
-			if root, err = handover.Mount(loopDevice, rootFilesystem); err != nil {
+			if root, err = handover.Mount(loopDevice, rootFilesystem, layer); err != nil {
 				return err
 			}
 			if err = root.Furnish(with); err != nil {

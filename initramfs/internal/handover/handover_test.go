@@ -61,9 +61,18 @@ func TestReadyUnitMakesTheReadyFile(t *testing.T) {
 // The image is mounted first: it alone waits for the network, and what comes
 // later is undone first.
 func TestMountsBeginWithTheImage(t *testing.T) {
-	ms := mounts("/dev/loop0", "squashfs")
-	if ms[0].source != "/dev/loop0" || ms[0].fstype != "squashfs" || ms[2].fstype != "overlay" {
-		t.Errorf("mounts = %+v; want the image, its writes, the overlay", ms)
+	for _, c := range []struct {
+		writes Writes
+		fstype string
+		upper  string
+	}{
+		{Writes{}, "tmpfs", dir + "/writes/upper"},
+		{Writes{"/dev/sda1", "ext4", "lab"}, "ext4", dir + "/writes/lab/upper"},
+	} {
+		ms := mounts("/dev/loop0", "squashfs", c.writes)
+		if ms[0].source != "/dev/loop0" || ms[1].fstype != c.fstype || ms[2].fstype != "overlay" || !strings.Contains(ms[2].options, ",upperdir="+c.upper+",") {
+			t.Errorf("mounts for %+v = %+v; want the image, its writes, the overlay", c.writes, ms)
+		}
 	}
 }
 

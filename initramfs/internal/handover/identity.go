@@ -22,9 +22,9 @@ func identityFiles(root *os.Root, i bootargs.Identity) []bootargs.File {
 			bootargs.File{Path: key, Mode: 0o600, Content: []byte(i.HostKey)},
 			text(key+".pub", i.HostKeyPublic+"\n"))
 	}
-	if len(i.AuthorizedKeys) > 0 {
-		const name = "root/.ssh/authorized_keys"
-		own, _ := root.ReadFile(name) // the image may have none
+	const name = "root/.ssh/authorized_keys"
+	own, _ := root.ReadFile(name) // the image may have none
+	if len(i.AuthorizedKeys) > 0 || strings.Contains(string(own), given) {
 		all = append(all, bootargs.File{Path: "/" + name, Mode: 0o600, Content: []byte(authorize(string(own), i.AuthorizedKeys))})
 	}
 	if i.DHCP {
@@ -34,15 +34,29 @@ func identityFiles(root *os.Root, i bootargs.Identity) []bootargs.File {
 	return append(all, i.Files...)
 }
 
-// authorize adds keys to the text of an authorized_keys file.
+// given stands above each key that an authorized_keys file has from the settings.
+// A machine that keeps what it writes meets them again in its next boot, when the
+// settings may have others.
+const given = "# from the settings of Swarmboot, at each boot:"
+
+// authorize puts keys into the text of an authorized_keys file, in place of those
+// that an earlier boot has put there.
 func authorize(own string, keys []string) string {
-	lines := strings.Split(strings.TrimRight(own, "\n"), "\n")
+	var lines []string
+	ours := false
+	for line := range strings.Lines(own) {
+		line = strings.TrimSuffix(line, "\n")
+		if !ours && line != given {
+			lines = append(lines, line)
+		}
+		ours = line == given
+	}
 	for _, key := range keys {
 		if !slices.Contains(lines, key) {
-			lines = append(lines, key)
+			lines = append(lines, given, key)
 		}
 	}
-	return strings.TrimLeft(strings.Join(lines, "\n")+"\n", "\n")
+	return strings.Join(append(lines, ""), "\n")
 }
 
 // networkFiles have the network service that the image has keep the booting card
@@ -65,13 +79,17 @@ func networkFiles(mac string, exists func(name string) bool) []bootargs.File {
 iface swarmboot inet dhcp
 `, mac))}
 	case exists(networkd):
-		return []bootargs.File{text("/etc/systemd/network/05-swarmboot.network", fmt.Sprintf(`[Match]
+		return []bootargs.File{
+			text("/etc/systemd/network/05-swarmboot.network", fmt.Sprintf(`[Match]
 MACAddress=%s
 
 [Network]
 DHCP=ipv4
 KeepConfiguration=yes
-`, mac))}
+`, mac)),
+			// Debian has it installed and does not start it; netplan sees to that itself.
+			text("/run/systemd/system/multi-user.target.d/swarmboot-network.conf", "[Unit]\nWants=systemd-networkd.service\n"),
+		}
 	}
 	return nil
 }

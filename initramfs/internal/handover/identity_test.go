@@ -40,7 +40,7 @@ func TestIdentityIsPlaced(t *testing.T) {
 		"etc/machine-id":                   {0o400, "the admin's"},
 		"etc/ssh/ssh_host_ed25519_key":     {0o600, "private\n"},
 		"etc/ssh/ssh_host_ed25519_key.pub": {0o644, "public\n"},
-		"root/.ssh/authorized_keys":        {0o600, "ssh-ed25519 of-the-image\nssh-ed25519 new\n"},
+		"root/.ssh/authorized_keys":        {0o600, "ssh-ed25519 of-the-image\n" + given + "\nssh-ed25519 new\n"},
 		"opt/new/secret":                   {0o600, "s"},
 	} {
 		path := filepath.Join(image, name)
@@ -59,11 +59,29 @@ func TestNetworkFilesFitTheImage(t *testing.T) {
 		"/etc/systemd/network/05-swarmboot.network": {"usr/lib/systemd/systemd-networkd"},
 	} {
 		files := networkFiles("52:54:00:77:00:01", func(name string) bool { return slices.Contains(has, name) })
-		if len(files) != 1 || files[0].Path != path || !strings.Contains(string(files[0].Content), "52:54:00:77:00:01") {
+		if len(files) == 0 || files[0].Path != path || !strings.Contains(string(files[0].Content), "52:54:00:77:00:01") {
 			t.Errorf("an image with %v gets %+v; want %s", has, files, path)
 		}
 	}
 	if files := networkFiles("52:54:00:77:00:01", func(string) bool { return false }); files != nil {
 		t.Errorf("an image without a network service gets %+v", files)
+	}
+}
+
+// A key that is taken out of the settings opens no machine any more, and one that
+// somebody has added on the machine stays.
+func TestAuthorizeReplacesWhatItGave(t *testing.T) {
+	const own = "ssh-ed25519 of-the-image\n"
+	text := authorize(own, []string{"ssh-ed25519 anna", "ssh-ed25519 ben"}) + "ssh-ed25519 by-hand\n"
+	for want, keys := range map[string][]string{
+		own + "ssh-ed25519 by-hand\n":                                 nil,
+		own + "ssh-ed25519 by-hand\n" + given + "\nssh-ed25519 ben\n": {"ssh-ed25519 ben"},
+	} {
+		if got := authorize(text, keys); got != want {
+			t.Errorf("authorize(%q, %q) = %q; want %q", text, keys, got, want)
+		}
+	}
+	if got := authorize("", nil); got != "" {
+		t.Errorf("authorize of nothing = %q", got)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -16,15 +17,32 @@ type mount struct {
 	options                string
 }
 
-// mounts makes a root from the file system on device: the image below, a tmpfs
-// that takes the writes above, and what every init expects to find. The image
-// comes first, as it alone may have to wait for the network.
-func mounts(device, fstype string) []mount {
+// Writes is where a root keeps what is written to it. The zero Writes is memory.
+type Writes struct {
+	Device, Filesystem string // of a disk
+	Folder             string // in it; other boots may have others
+}
+
+// layer mounts what takes the writes on at, and names the folder in it.
+func (w Writes) layer(at string) (m mount, folder string) {
+	if w.Device == "" {
+		return mount{"swarmboot", at, "tmpfs", 0, "mode=755"}, at
+	}
+	return mount{w.Device, at, w.Filesystem, unix.MS_NOATIME, ""}, path.Join(at, w.Folder)
+}
+
+// mounts makes a root from an image: the image below, what takes the writes above,
+// and what every init expects to find. The image comes first, as it alone may have
+// to wait for the network. The last options of the overlay leave nothing in writes
+// that outlive the boot by which they would fit this image alone
+// (Documentation/filesystems/overlayfs.rst, changes to underlying filesystems).
+func mounts(device, fstype string, w Writes) []mount {
 	const root = dir + "/root"
+	layer, folder := w.layer(dir + "/writes")
 	return []mount{
 		{device, dir + "/image", fstype, unix.MS_RDONLY, ""},
-		{"swarmboot", dir + "/writes", "tmpfs", 0, "mode=755"},
-		{"swarmboot", root, "overlay", 0, "lowerdir=" + dir + "/image,upperdir=" + dir + "/writes/upper,workdir=" + dir + "/writes/work"},
+		layer,
+		{"swarmboot", root, "overlay", 0, "lowerdir=" + dir + "/image,upperdir=" + folder + "/upper,workdir=" + folder + "/work,redirect_dir=off,index=off,metacopy=off,xino=off"},
 		{"devtmpfs", root + "/dev", "devtmpfs", unix.MS_NOSUID, "mode=755"},
 		{"proc", root + "/proc", "proc", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV, ""},
 		{"sysfs", root + "/sys", "sysfs", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV, ""},
@@ -34,22 +52,24 @@ func mounts(device, fstype string) []mount {
 
 // Mount assembles a root from the image on device. It blocks as long as the
 // image's first pieces do not arrive. What a failure leaves is unmounted.
-func Mount(device, fstype string) (*Root, error) {
+func Mount(device, fstype string, w Writes) (*Root, error) {
 	r := &Root{path: dir + "/root"}
-	for _, m := range mounts(device, fstype) {
-		if err := r.mount(m); err != nil {
+	_, folder := w.layer(dir + "/writes")
+	for _, m := range mounts(device, fstype, w) {
+		if err := r.mount(m, folder); err != nil {
 			return nil, errors.Join(err, r.Unmount())
 		}
 	}
 	return r, nil
 }
 
-func (r *Root) mount(m mount) error {
+// mount is one step; an overlay's writes go to folders below writes.
+func (r *Root) mount(m mount, writes string) error {
 	if err := os.MkdirAll(m.target, 0o755); err != nil {
 		return fmt.Errorf("mount point: %w", err)
 	}
 	if m.fstype == "overlay" {
-		for _, d := range []string{dir + "/writes/upper", dir + "/writes/work"} {
+		for _, d := range []string{writes + "/upper", writes + "/work"} {
 			if err := os.MkdirAll(d, 0o755); err != nil {
 				return fmt.Errorf("layer for writes: %w", err)
 			}

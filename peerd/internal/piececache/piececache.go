@@ -7,8 +7,7 @@
 // compares it with the manifest before use. So it does not matter in what order
 // writes reach the disk, or whether they do before the power goes.
 //
-// Find (find.go) names the partition, Open takes it. peerd's root server is the
-// only caller.
+// Open takes the partition. peerd's root server is the only caller.
 package piececache
 
 import (
@@ -22,6 +21,7 @@ import (
 	"os"
 
 	"swarmboot/images"
+	"swarmboot/initramfs/partition"
 )
 
 // What lies where on a partition: all numbers are little-endian.
@@ -31,14 +31,7 @@ const (
 	entrySize  = sha256.Size + 4 + 4 // of a slot: the piece's SHA-256, its length, CRC-32 of these
 	slotSize   = images.DefaultPieceLength
 	align      = 4096
-
-	// emptyBytes at its begin must be zero for a partition to be taken that is not
-	// a cache yet: every file system and partition table leaves a mark there.
-	emptyBytes = 1 << 20
 )
-
-// ErrNotEmpty says that a partition holds something that is not ours.
-var ErrNotEmpty = errors.New("holds something else, and is left alone")
 
 // A Sum is the SHA-256 of a piece.
 type Sum = [sha256.Size]byte
@@ -55,7 +48,7 @@ type Cache struct {
 
 // Open takes the partition at path, for a machine that boots an image with those
 // pieces. An empty one is made a cache; one with anything else in it is
-// ErrNotEmpty.
+// partition.ErrTaken.
 func Open(path string, pieces images.Pieces) (*Cache, error) {
 	if pieces.Length > slotSize {
 		return nil, fmt.Errorf("cache %s takes pieces of %d bytes at most; the image's have %d", path, slotSize, pieces.Length)
@@ -92,8 +85,12 @@ func (c *Cache) load() error {
 	want := header(count)
 	c.slots = make([]Sum, count)
 	if !bytes.Equal(head, want) {
-		if err := c.mustBeEmpty(head, size); err != nil {
-			return err
+		// A cache whose partition has been made larger or smaller since is as good as
+		// empty.
+		if !bytes.HasPrefix(head, []byte(magic)) {
+			if err := partition.MustBeEmpty(c.f); err != nil {
+				return err
+			}
 		}
 		// The index first: a header speaks for all that follows it.
 		if _, err := c.f.WriteAt(make([]byte, count*entrySize), headerSize); err != nil {
@@ -113,22 +110,6 @@ func (c *Cache) load() error {
 		if sum, length, ok := parseEntry(index[i*entrySize:][:entrySize]); ok {
 			c.slots[i], c.at[sum], c.sizes[i] = sum, i, length
 		}
-	}
-	return nil
-}
-
-// mustBeEmpty refuses a partition that somebody may still want. A cache whose
-// partition has been made larger or smaller since is as good as empty.
-func (c *Cache) mustBeEmpty(head []byte, size int64) error {
-	if bytes.HasPrefix(head, []byte(magic)) {
-		return nil
-	}
-	begin := make([]byte, min(size, emptyBytes))
-	if _, err := c.f.ReadAt(begin, 0); err != nil {
-		return err
-	}
-	if len(bytes.TrimLeft(begin, "\x00")) > 0 {
-		return fmt.Errorf("it %w; to give it away, run: dd if=/dev/zero of=%s bs=1M count=1", ErrNotEmpty, c.f.Name())
 	}
 	return nil
 }

@@ -7,9 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"testing/fstest"
 
 	"swarmboot/images"
+	"swarmboot/initramfs/partition"
 )
 
 // image makes n pieces, each of its own bytes.
@@ -25,8 +25,8 @@ func image(first, n int) (images.Pieces, [][]byte) {
 	return p, data
 }
 
-// partition makes an empty file with room for n slots.
-func partition(t *testing.T, n int) string {
+// emptyPartition makes an empty file with room for n slots.
+func emptyPartition(t *testing.T, n int) string {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "partition")
 	if err := os.WriteFile(name, nil, 0o600); err != nil {
@@ -63,7 +63,7 @@ func put(t *testing.T, c *Cache, pieces images.Pieces, data [][]byte) (kept int)
 }
 
 func TestPiecesSurvive(t *testing.T) {
-	name := partition(t, 6)
+	name := emptyPartition(t, 6)
 	pieces, data := image(0, 5)
 	c := open(t, name, pieces)
 	if kept := put(t, c, pieces, data); kept != 5 {
@@ -97,7 +97,7 @@ func TestPiecesSurvive(t *testing.T) {
 
 func TestImageLargerThanTheCache(t *testing.T) {
 	pieces, data := image(0, 5)
-	c := open(t, partition(t, 3), pieces)
+	c := open(t, emptyPartition(t, 3), pieces)
 	if kept := put(t, c, pieces, data); kept != 3 {
 		t.Errorf("%d pieces were kept; want the 3 that there is room for", kept)
 	}
@@ -108,7 +108,7 @@ func TestImageLargerThanTheCache(t *testing.T) {
 
 func TestForgottenPieceIsFetchedAgain(t *testing.T) {
 	pieces, data := image(0, 2)
-	c := open(t, partition(t, 2), pieces)
+	c := open(t, emptyPartition(t, 2), pieces)
 	put(t, c, pieces, data)
 	c.Forget(pieces.Sum(0))
 	if got, err := c.Get(pieces.Sum(0)); got != nil || err != nil {
@@ -121,7 +121,7 @@ func TestForgottenPieceIsFetchedAgain(t *testing.T) {
 
 func TestWhatIsNotOursIsLeftAlone(t *testing.T) {
 	pieces, _ := image(0, 1)
-	name := partition(t, 8)
+	name := emptyPartition(t, 8)
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -134,8 +134,8 @@ func TestWhatIsNotOursIsLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(name, pieces); !errors.Is(err, ErrNotEmpty) {
-		t.Errorf("Open of a file system = %v; want ErrNotEmpty", err)
+	if _, err := Open(name, pieces); !errors.Is(err, partition.ErrTaken) {
+		t.Errorf("Open of a file system = %v; want ErrTaken", err)
 	}
 	if after, _ := os.ReadFile(name); !bytes.Equal(before, after) {
 		t.Error("it was written to")
@@ -143,7 +143,7 @@ func TestWhatIsNotOursIsLeftAlone(t *testing.T) {
 }
 
 func TestResizedPartitionBeginsAnew(t *testing.T) {
-	name := partition(t, 4)
+	name := emptyPartition(t, 4)
 	pieces, data := image(0, 3)
 	c := open(t, name, pieces)
 	put(t, c, pieces, data)
@@ -165,7 +165,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(header(4), entry(Sum{1}, -1))
 	f.Add(header(1<<40), []byte{1})
 	f.Fuzz(func(t *testing.T, head, index []byte) {
-		name := partition(t, 4)
+		name := emptyPartition(t, 4)
 		p, err := os.OpenFile(name, os.O_RDWR, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -188,22 +188,4 @@ func FuzzOpen(f *testing.F) {
 			t.Errorf("%d pieces were kept; want 2", kept)
 		}
 	})
-}
-
-func TestFind(t *testing.T) {
-	sys := fstest.MapFS{
-		"class/block/sda/uevent":       {Data: []byte("DEVNAME=sda\nDEVTYPE=disk\n")},
-		"class/block/sda1/uevent":      {Data: []byte("DEVNAME=sda1\nDEVTYPE=partition\nPARTN=1\nPARTNAME=cache\n")},
-		"class/block/sda2/uevent":      {Data: []byte("DEVNAME=sda2\nPARTNAME=twice\n")},
-		"class/block/nvme0n1p1/uevent": {Data: []byte("DEVNAME=nvme0n1p1\nPARTNAME=twice\n")},
-	}
-	if device, err := Find(sys, "cache"); err != nil || device != "sda1" {
-		t.Errorf("Find = %q, %v; want sda1", device, err)
-	}
-	if _, err := Find(sys, "cach"); !errors.Is(err, ErrNoPartition) {
-		t.Errorf("Find of a name that none has = %v", err)
-	}
-	if device, err := Find(sys, "twice"); err == nil {
-		t.Errorf("Find of a name that two have = %q", device)
-	}
 }
