@@ -219,6 +219,7 @@ type webSide struct{ *Server }
 func (s webSide) Plan(mac net.HardwareAddr) (bootweb.Plan, error) {
 	plan, err := s.plan(mac)
 	if err == nil {
+		s.registry.useOverride(mac.String())
 		s.boots(mac.String(), running{plan.Image.Manifest.Ref(), plan.KernelArgs})
 	}
 	return plan, err

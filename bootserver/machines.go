@@ -28,6 +28,7 @@ type MachineStatus struct {
 	Times    map[stage.Stage]time.Time `json:"times,omitempty"`    // when each stage of this boot was first reached
 	Boots    int                       `json:"boots"`              // that were seen
 	Heard    time.Time                 `json:"heard,omitzero"`     // last sign of life
+	Override *Override                 `json:"override,omitempty"` // what it boots in place of the settings' image; never changed
 	Health
 }
 
@@ -140,7 +141,16 @@ func (m *machineState) begin(image string, at stage.Stage, now time.Time) {
 	m.Stage, m.Since, m.reached = at, now, at.Index()
 	m.Times = map[stage.Stage]time.Time{at: now}
 	m.Boots++
+	if m.Override != nil && !m.overridden() {
+		m.Override = nil // it was for the boot before
+	}
 	m.unsaved = true
+}
+
+// beginsByScript tells whether a script that m asks for is the first of a boot,
+// and not one more attempt of its loader.
+func (m *machineState) beginsByScript() bool {
+	return m.reached < 0 || m.reached > stage.Kernel.Index()
 }
 
 // reaches tells whether mac has come as far as s in the boot that it is in.
@@ -177,7 +187,7 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 	m.Heard = now
 	// Where DHCP is another server's, a boot is first heard of when a loader asks for
 	// its script.
-	if said.Stage == stage.Script && (m.reached < 0 || m.reached > stage.Kernel.Index()) {
+	if said.Stage == stage.Script && m.beginsByScript() {
 		m.begin(said.Image, said.Stage, now)
 		return true
 	}

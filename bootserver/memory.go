@@ -114,7 +114,7 @@ func (r *registry) unsaved(all bool) map[dhcp.MAC]memory {
 	known := map[dhcp.MAC]memory{}
 	for name, m := range r.machines {
 		var mac dhcp.MAC
-		if m.Stage == "" || !m.unsaved && !all || mac.UnmarshalText([]byte(name)) != nil {
+		if !m.unsaved && (!all || m.Stage == "") || mac.UnmarshalText([]byte(name)) != nil {
 			continue
 		}
 		m.unsaved = false

@@ -49,7 +49,7 @@ func (s *Server) machine(hw net.HardwareAddr) (Machine, Network, bool) {
 		return Machine{}, site.networkOf(address), false
 	}
 	n, _ := site.network(m.Network)
-	return m, n, true
+	return s.overridden(m), n, true
 }
 
 // address is what a machine has been given; invalid if nothing.

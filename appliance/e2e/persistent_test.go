@@ -44,11 +44,11 @@ func TestPersistent(t *testing.T) {
 		}
 		login(t, on)
 		for command, want := range map[string]string{
-			"cat /etc/version-of-the-image":                           "two",
-			"cat /root/kept":                                          "mine",
-			"ls /etc/issue 2>/dev/null || true":                       "",
-			"ls /root/common-licenses/GPL-2":                          "/root/common-licenses/GPL-2",
-			"hostname":                                                m.Name,
+			"cat /etc/version-of-the-image":     "two",
+			"cat /root/kept":                    "mine",
+			"ls /etc/issue 2>/dev/null || true": "",
+			"ls /root/common-licenses/GPL-2":    "/root/common-licenses/GPL-2",
+			"hostname":                          m.Name,
 			"systemctl list-units --state=failed --plain --no-legend": "",
 		} {
 			if got := run(t, on.Console, command); got != want {

@@ -9,6 +9,7 @@ import (
 	"swarmboot/appliance/internal/journal"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/bootserver"
 	"swarmboot/images"
 )
 
@@ -17,6 +18,12 @@ import (
 type changer struct {
 	config string // file
 	folder state.Folder
+}
+
+// A doer makes these changes, and those that are the running server's own.
+type doer struct {
+	changer
+	*bootserver.Server
 }
 
 // Adopt writes a machine into the settings file.

@@ -26,7 +26,8 @@ FILE, and why: the values that it inherits and the lines they stand in, the DHCP
 answers to its firmware and to iPXE, the scripts, and the kernel's arguments.
 
 The functions that answer machines make all of that; no server need run, and
-nothing is changed. An address from a pool is shown as the pool's first.
+nothing is changed. Of a server that runs it tells too what 'machine reboot-into'
+has said. An address from a pool is shown as the pool's first.
 
 Without --arch the machine is a BIOS. The usual numbers, of DHCP option 93, are 0
 for BIOS, 7 for UEFI on x86-64 and 11 for UEFI on ARM64; with --http 16 and 19.`,
@@ -53,6 +54,7 @@ for BIOS, 7 for UEFI on x86-64 and 11 for UEFI on ARM64; with --http 16 and 19.`
 				return err
 			}
 			printExplanation(cmd.OutOrStdout(), config, e, s.Values(q.MAC, e.Network.Name))
+			printOverride(cmd.Context(), cmd.OutOrStdout(), control.NewClient(state.Folder(s.State).Socket()), q.MAC.String())
 			return nil
 		},
 	}

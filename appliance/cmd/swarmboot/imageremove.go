@@ -121,6 +121,9 @@ func inUse(ctx context.Context, folder *state.Folder, offline bool) (map[string]
 	}
 	for _, m := range list {
 		used[m.Image] = cmp.Or(m.Name, m.MAC)
+		if m.Override != nil {
+			used[m.Override.Image] = cmp.Or(m.Name, m.MAC)
+		}
 	}
 	return used, nil
 }

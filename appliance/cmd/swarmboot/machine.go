@@ -15,12 +15,13 @@ import (
 )
 
 func machineCommand() *cobra.Command {
-	cmd := group("machine", "See how far the machines are, and adopt new ones",
-		"See how far the machines are, and adopt new ones.\n\n"+reachManual,
+	cmd := group("machine", "See how far the machines are, adopt new ones, roll them back",
+		"See how far the machines are, adopt new ones, and have them boot another image\nthan the settings name.\n\n"+reachManual,
 		"  swarmboot machine watch\n  swarmboot machine list --server https://boot.example.org:8470 --token-file ~/.swarmboot-token")
 	reach := reachFlags(cmd, stateFlag(cmd))
 	cmd.AddCommand(machineListCommand(reach.client), machineWatchCommand(reach.client), machineTimelineCommand(reach.client), machineLogCommand(reach.client),
-		machineUnknownCommand(reach.client), machineAdoptCommand(reach), machineHostKeysCommand(reach))
+		machineUnknownCommand(reach.client), machineAdoptCommand(reach), machineHostKeysCommand(reach),
+		machineRebootIntoCommand(reach.client), machineRollbackCommand(reach.client), machineReleaseCommand(reach.client))
 	return cmd
 }
 

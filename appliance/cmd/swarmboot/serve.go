@@ -125,7 +125,7 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	daemon := newDaemon(server, config, taken, lines, log)
-	handler := api.Handler(daemon, changer{config, folder}, version(), log)
+	handler := api.Handler(daemon, doer{changer{config, folder}, server}, version(), log)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)

@@ -121,7 +121,7 @@ func serveOne(t *testing.T, folder string) (server *apitest.Server, stop func())
 			Progress: &stage.Progress{Pieces: 4, Have: 3}}},
 		Nets:     []bootserver.NetworkStatus{{Name: "hall", Server: netip.MustParseAddr("10.77.0.1"), Subnet: "10.77.0.0/24", Mode: bootserver.Full, PoolSize: 100, PoolUsed: 7}},
 		Swarm:    []bootserver.SwarmStatus{{Image: "lab@1", Copies: 1.5}},
-		Versions: []string{"1"},
+		Versions: []string{"1", "2"},
 		Lines:    []journal.Line{{Number: 1, Level: "INFO", Text: "boot begins"}, {Number: 2, Level: "WARN", Text: "machine is stuck"}},
 		Unlisted: []bootserver.Stranger{{MAC: "52:54:00:77:00:09", Platform: "BIOS", Last: time.Now(), Inventory: &inventory.Inventory{
 			Vendor: "QEMU", Product: "Standard PC", Serial: "S17", CPUs: 4, Memory: 1 << 30, Disks: []inventory.Disk{{Bytes: 1 << 40}, {Bytes: 1 << 30}},
@@ -188,6 +188,12 @@ func TestMachineListAndStatus(t *testing.T) {
 		{[]string{"log", "52:54:00:77:00:01", "-o", "json"}, `{"machine":"52:54:00:77:00:01","number":2`},
 		{[]string{"adopt", "52:54:00:77:00:09", "--name", "r1-n09", "--rack", "r1"}, "is listed"},
 		{[]string{"adopt", "52:54:00:77:00:09"}, "!listed already"},
+		{[]string{"reboot-into", "r1-n01", "lab@2"}, "r1-n01 boots lab@2 at its next boot, once; until it is started anew it runs lab@1\n"},
+		{[]string{"reboot-into", "r1-n[01-01]", "lab@2", "--stay"}, "boots lab@2 from its next boot on"},
+		{[]string{"reboot-into", "r1-n01", "lab@3"}, "!r1-n01: the boot server says: image lab@3"},
+		{[]string{"reboot-into", "r1-n01", "r1-n02"}, "!want name@version"},
+		{[]string{"rollback", "r1-n01"}, "boots lab@1 from its next boot on"},
+		{[]string{"release", "r1-n01"}, "r1-n01 boots what the settings name"},
 		{[]string{"watch"}, "!no terminal"},
 	} {
 		out, failure := swarmboot(t, append([]string{"machine", "--state", folder}, c.args...)...)

@@ -74,7 +74,7 @@ func TestQuestions(t *testing.T) {
 // Each change is made once, is refused in words where it cannot be, and stands
 // in the log with who made it.
 func TestChanges(t *testing.T) {
-	server := &apitest.Server{Versions: []string{"1", "2"}}
+	server := &apitest.Server{Versions: []string{"1", "2"}, Known: []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01"}}}
 	var log strings.Builder
 	handler := api.Handler(server, server, "1", slog.New(slog.NewTextHandler(&log, nil)))
 	for _, c := range []struct {
@@ -96,6 +96,12 @@ func TestChanges(t *testing.T) {
 		{"a tag that is none", "PUT", "/images/lab/tags/..%2f..%2fkeys", `{"version":"1"}`, 422, "lower-case"},
 		{"the tag goes", "DELETE", "/images/lab/tags/stable", "", 204, ""},
 		{"and is gone", "DELETE", "/images/lab/tags/stable", "", 404, "lab@stable"},
+		{"an override", "PUT", "/machines/52:54:00:77:00:01/override", `{"image":"lab@2"}`, 200, `{"image":"lab@2","stays":false,"boot":0}`},
+		{"one of a machine that is not listed", "PUT", "/machines/52:54:00:77:00:02/override", `{"image":"lab@2"}`, 404, "not listed"},
+		{"one with no such image", "PUT", "/machines/52:54:00:77:00:01/override", `{"image":"lab@9"}`, 404, "lab@9"},
+		{"one with no image", "PUT", "/machines/52:54:00:77:00:01/override", `{"image":"lab"}`, 422, "name@version"},
+		{"a rollback", "POST", "/machines/52:54:00:77:00:01/rollback", "", 200, `{"image":"lab@1","stays":true,"boot":0}`},
+		{"the machine is released", "DELETE", "/machines/52:54:00:77:00:01/override", "", 204, ""},
 		{"a way that is none", "DELETE", "/machines", "", 405, ""},
 	} {
 		r := httptest.NewRequest(c.method, api.Prefix+c.path, strings.NewReader(c.body))
@@ -119,6 +125,9 @@ func TestChanges(t *testing.T) {
 		`"tag moved" audit=true admin=anna peer=10.0.0.1:1 tag=lab@stable image=lab@1 before=""`,
 		`"tag moved" audit=true admin=anna peer=10.0.0.1:1 tag=lab@stable image=lab@2 before=lab@1`,
 		`"tag removed" audit=true admin=anna peer=10.0.0.1:1 tag=lab@stable`,
+		`"machine overridden" audit=true admin=anna peer=10.0.0.1:1 machine=52:54:00:77:00:01 image=lab@2 stays=false`,
+		`"machine rolled back" audit=true admin=anna peer=10.0.0.1:1 machine=52:54:00:77:00:01 image=lab@1`,
+		`"machine released" audit=true admin=anna peer=10.0.0.1:1 machine=52:54:00:77:00:01`,
 	}
 	if strings.Join(noted, "\n") != strings.Join(want, "\n") {
 		t.Errorf("the log says\n%s\nwant\n%s", strings.Join(noted, "\n"), strings.Join(want, "\n"))

@@ -11,6 +11,7 @@ import (
 
 	"swarmboot/appliance/internal/access"
 	"swarmboot/appliance/internal/settings"
+	"swarmboot/bootserver"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 
@@ -28,6 +29,14 @@ type Doer interface {
 	Tag(ctx context.Context, tag, to images.Ref) (now, before images.Ref, err error)
 	// Untag takes a tag away: catalogue.ErrNotFound.
 	Untag(ctx context.Context, tag images.Ref) error
+	// Override has a machine boot an image in place of the settings':
+	// bootserver.ErrUnlisted, catalogue.ErrNotFound.
+	Override(mac string, to images.Ref, stays bool) (bootserver.Override, error)
+	// Rollback has it boot the one that it ran before: bootserver.ErrUnlisted,
+	// bootserver.ErrNoRollback.
+	Rollback(mac string) (bootserver.Override, error)
+	// Release gives it back to the settings: bootserver.ErrUnlisted.
+	Release(mac string) error
 }
 
 // Adoption is a machine to be written into the settings file.
@@ -39,6 +48,12 @@ type Adoption struct {
 	Network string `json:"network,omitempty" doc:"network that it boots on, if not its rack's" maxLength:"63"`
 	Address string `json:"address,omitempty" doc:"its own address, if not one from the pool" maxLength:"45"`
 	Image   string `json:"image,omitempty" doc:"image, if not that of its group, rack or network" maxLength:"255"`
+}
+
+// Next is the image that a machine is to boot in place of the settings'.
+type Next struct {
+	Image string `json:"image" doc:"name@version or name@tag" example:"lab@2" maxLength:"127"`
+	Stays bool   `json:"stays,omitempty" doc:"at each boot, until it is taken back; else at the next boot alone"`
 }
 
 // Target is the image that a tag stands for.
@@ -127,14 +142,55 @@ func changes(api huma.API, doer Doer, log *slog.Logger) {
 			audited(ctx, "tag removed", "tag", tag.String())
 			return nil, nil
 		})
+	overrides(api, doer, audited)
+}
+
+// overrides adds what a machine boots in place of the settings' image.
+func overrides(api huma.API, doer Doer, audited func(ctx context.Context, what string, facts ...any)) {
+	huma.Register(api, change(http.MethodPut, "/machines/{mac}/override", "machines", http.StatusOK,
+		"Have a machine boot an image in place of the settings': at its next boot alone, or until it is taken back", http.StatusNotFound),
+		func(ctx context.Context, in *struct {
+			OneMachine
+			Body Next
+		}) (*answer[bootserver.Override], error) {
+			to, err := images.ParseRef(in.Body.Image)
+			if err != nil {
+				return nil, huma.Error422UnprocessableEntity(err.Error())
+			}
+			o, err := doer.Override(in.MAC, to, in.Body.Stays)
+			if err != nil {
+				return nil, refusal(err)
+			}
+			audited(ctx, "machine overridden", "machine", in.MAC, "image", o.Image, "stays", o.Stays)
+			return &answer[bootserver.Override]{o}, nil
+		})
+	huma.Register(api, change(http.MethodPost, "/machines/{mac}/rollback", "machines", http.StatusOK,
+		"Have a machine boot the image that it ran before this one, until that is taken back", http.StatusNotFound, http.StatusConflict),
+		func(ctx context.Context, in *OneMachine) (*answer[bootserver.Override], error) {
+			o, err := doer.Rollback(in.MAC)
+			if err != nil {
+				return nil, refusal(err)
+			}
+			audited(ctx, "machine rolled back", "machine", in.MAC, "image", o.Image)
+			return &answer[bootserver.Override]{o}, nil
+		})
+	huma.Register(api, change(http.MethodDelete, "/machines/{mac}/override", "machines", http.StatusNoContent,
+		"Give a machine back to the settings, from its next boot on", http.StatusNotFound),
+		func(ctx context.Context, in *OneMachine) (*struct{}, error) {
+			if err := doer.Release(in.MAC); err != nil {
+				return nil, refusal(err)
+			}
+			audited(ctx, "machine released", "machine", in.MAC)
+			return nil, nil
+		})
 }
 
 // change describes an operation that takes a token of scope write.
-func change(method, path, tag string, status int, summary string, refused int) huma.Operation {
+func change(method, path, tag string, status int, summary string, refused ...int) huma.Operation {
 	return huma.Operation{
 		OperationID: strings.ToLower(method) + idOf(path), Method: method, Path: Prefix + path, Summary: summary, Tags: []string{tag},
 		DefaultStatus: status, MaxBodyBytes: 64 << 10, Security: []map[string][]string{{"token": {}}},
-		Errors: []int{http.StatusUnauthorized, http.StatusForbidden, refused, http.StatusUnprocessableEntity},
+		Errors: append([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusUnprocessableEntity}, refused...),
 	}
 }
 
@@ -143,9 +199,9 @@ func change(method, path, tag string, status int, summary string, refused int) h
 func refusal(err error) error {
 	var file *fs.PathError
 	switch {
-	case errors.Is(err, catalogue.ErrNotFound):
+	case errors.Is(err, catalogue.ErrNotFound), errors.Is(err, bootserver.ErrUnlisted):
 		return huma.Error404NotFound(err.Error())
-	case errors.Is(err, settings.ErrListed):
+	case errors.Is(err, settings.ErrListed), errors.Is(err, bootserver.ErrNoRollback):
 		return huma.Error409Conflict(err.Error())
 	case errors.As(err, &file):
 		return huma.Error500InternalServerError(err.Error())

@@ -139,13 +139,13 @@ func (c *Client) Machines(ctx context.Context) (list []bootserver.MachineStatus,
 
 // Machine tells all about one machine.
 func (c *Client) Machine(ctx context.Context, mac string) (d bootserver.MachineDetail, err error) {
-	err = c.get(ctx, api.Prefix+"/machines/"+url.PathEscape(mac), &d)
+	err = c.get(ctx, machinePath(mac), &d)
 	return d, err
 }
 
 // Log gives the lines about one machine after line number last.
 func (c *Client) Log(ctx context.Context, mac string, last uint64) (list []journal.Line, err error) {
-	err = c.get(ctx, fmt.Sprintf("%s/machines/%s/log?after=%d", api.Prefix, url.PathEscape(mac), last), &list)
+	err = c.get(ctx, fmt.Sprintf("%s/log?after=%d", machinePath(mac), last), &list)
 	return list, err
 }
 
@@ -182,6 +182,25 @@ func (c *Client) Tag(ctx context.Context, tag images.Ref, version string) (moved
 func (c *Client) Untag(ctx context.Context, tag images.Ref) error {
 	return c.ask(ctx, http.MethodDelete, tagPath(tag), nil, nil)
 }
+
+// Override has a machine boot an image in place of the settings'.
+func (c *Client) Override(ctx context.Context, mac string, next api.Next) (o bootserver.Override, err error) {
+	err = c.ask(ctx, http.MethodPut, machinePath(mac)+"/override", next, &o)
+	return o, err
+}
+
+// Rollback has a machine boot the image that it ran before.
+func (c *Client) Rollback(ctx context.Context, mac string) (o bootserver.Override, err error) {
+	err = c.ask(ctx, http.MethodPost, machinePath(mac)+"/rollback", nil, &o)
+	return o, err
+}
+
+// Release gives a machine back to the settings.
+func (c *Client) Release(ctx context.Context, mac string) error {
+	return c.ask(ctx, http.MethodDelete, machinePath(mac)+"/override", nil, nil)
+}
+
+func machinePath(mac string) string { return api.Prefix + "/machines/" + url.PathEscape(mac) }
 
 func tagPath(tag images.Ref) string {
 	return api.Prefix + "/images/" + url.PathEscape(tag.Name) + "/tags/" + url.PathEscape(tag.Version)

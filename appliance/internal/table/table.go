@@ -48,7 +48,22 @@ func machineRow(m bootserver.MachineStatus, now time.Time) []string {
 	if m.At != "" {
 		reason = fmt.Sprintf("at %s: %s", m.At, reason)
 	}
-	return []string{m.MAC, m.Name, m.Image, string(m.Stage), hot, total, atLogin, fromPeers, fromServer, since, reason}
+	return []string{m.MAC, m.Name, image(m), string(m.Stage), hot, total, atLogin, fromPeers, fromServer, since, reason}
+}
+
+// image is what a machine runs, and what it boots next if that is not the
+// settings' to say.
+func image(m bootserver.MachineStatus) string {
+	o := m.Override
+	switch {
+	case o == nil || o.Boot != 0 && o.Boot <= m.Boots: // none, or this boot is the one that it was for
+		return m.Image
+	case o.Stays && o.Image == m.Image:
+		return m.Image + " (stays)"
+	case o.Stays:
+		return m.Image + " (next: " + o.Image + ", stays)"
+	}
+	return m.Image + " (next: " + o.Image + ")"
 }
 
 // Swarms writes a line for each image: how often the server had to send it.

@@ -14,7 +14,7 @@ import (
 // Timeline writes one boot as a table with a bar for each stage, beside the
 // median of the last boots of its image; width is that of the screen.
 func Timeline(w io.Writer, d bootserver.MachineDetail, width int, now time.Time) error {
-	fmt.Fprintf(w, "%s  %s  %s  %s", cmp.Or(d.Name, d.MAC), d.MAC, cmp.Or(d.Image, "no image"), Standing(d.MachineStatus, now))
+	fmt.Fprintf(w, "%s  %s  %s  %s", cmp.Or(d.Name, d.MAC), d.MAC, cmp.Or(image(d.MachineStatus), "no image"), Standing(d.MachineStatus, now))
 	fmt.Fprintln(w)
 	if d.Why != "" {
 		fmt.Fprintf(w, "%s\n%s\n", d.Why, d.Remedy)

@@ -31,18 +31,25 @@ func (w Writes) layer(at string) (m mount, folder string) {
 	return mount{w.Device, at, w.Filesystem, unix.MS_NOATIME, ""}, path.Join(at, w.Folder)
 }
 
+// keptOptions keep out of writes on a disk what would bind them to this image alone,
+// as another version of it may lie below them in the next boot
+// (Documentation/filesystems/overlayfs.rst, changes to underlying filesystems).
+const keptOptions = ",redirect_dir=off,index=off,metacopy=off,xino=off"
+
 // mounts makes a root from an image: the image below, what takes the writes above,
 // and what every init expects to find. The image comes first, as it alone may have
-// to wait for the network. The last options of the overlay leave nothing in writes
-// that outlive the boot by which they would fit this image alone
-// (Documentation/filesystems/overlayfs.rst, changes to underlying filesystems).
+// to wait for the network.
 func mounts(device, fstype string, w Writes) []mount {
 	const root = dir + "/root"
 	layer, folder := w.layer(dir + "/writes")
+	overlay := "lowerdir=" + dir + "/image,upperdir=" + folder + "/upper,workdir=" + folder + "/work"
+	if w.Device != "" {
+		overlay += keptOptions
+	}
 	return []mount{
 		{device, dir + "/image", fstype, unix.MS_RDONLY, ""},
 		layer,
-		{"swarmboot", root, "overlay", 0, "lowerdir=" + dir + "/image,upperdir=" + folder + "/upper,workdir=" + folder + "/work,redirect_dir=off,index=off,metacopy=off,xino=off"},
+		{"swarmboot", root, "overlay", 0, overlay},
 		{"devtmpfs", root + "/dev", "devtmpfs", unix.MS_NOSUID, "mode=755"},
 		{"proc", root + "/proc", "proc", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV, ""},
 		{"sysfs", root + "/sys", "sysfs", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV, ""},

@@ -122,6 +122,30 @@ func (s *Server) Untag(_ context.Context, tag images.Ref) error {
 	return nil
 }
 
+// Override knows the machines of Known and the versions of Tag.
+func (s *Server) Override(mac string, to images.Ref, stays bool) (bootserver.Override, error) {
+	if _, ok := s.Machine(mac); !ok {
+		return bootserver.Override{}, fmt.Errorf("machine %s %w", mac, bootserver.ErrUnlisted)
+	}
+	if to.Name != "lab" || !slices.Contains(s.Versions, to.Version) {
+		return bootserver.Override{}, fmt.Errorf("image %s: %w", to, catalogue.ErrNotFound)
+	}
+	return bootserver.Override{Image: to.String(), Stays: stays}, nil
+}
+
+// Rollback finds the first of Versions, if there are two.
+func (s *Server) Rollback(mac string) (bootserver.Override, error) {
+	if len(s.Versions) < 2 {
+		return bootserver.Override{}, fmt.Errorf("machine %s %w", mac, bootserver.ErrNoRollback)
+	}
+	return s.Override(mac, images.Ref{Name: "lab", Version: s.Versions[0]}, true)
+}
+
+func (s *Server) Release(mac string) error {
+	_, err := s.Override(mac, images.Ref{Name: "lab", Version: s.Versions[0]}, false)
+	return err
+}
+
 // Tags are the tags and what they stand for.
 func (s *Server) Tags() map[images.Ref]images.Ref {
 	s.mu.Lock()
