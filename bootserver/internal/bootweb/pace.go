@@ -10,8 +10,8 @@ import (
 // A machine may be slow, but not stand still: each chunk of a response has the
 // patience as its time. 4 kB/s are enough.
 const (
-	chunk    = 256 << 10
-	patience = time.Minute
+	chunk    = 1 << 20
+	patience = 4 * time.Minute
 )
 
 // paced gives every response of next a deadline that moves with its progress.
