@@ -103,10 +103,13 @@ func (s *Server) rackOf(address netip.Addr) string {
 // Answered notes the first sign of a boot.
 func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
 	mac, now := c.MAC.String(), time.Now()
-	m, _, ok := s.machine(c.MAC.HardwareAddr())
-	if !ok || !c.Begins || c.Program == dhcp.System {
+	if !c.Begins || c.Program == dhcp.System {
 		s.registry.heard(mac, now)
 		return
+	}
+	m, _, ok := s.machine(c.MAC.HardwareAddr())
+	if !ok {
+		return // a reload has just taken it out
 	}
 	if s.registry.discovered(mac, m.Name, m.shown(), c.Program == dhcp.IPXE, now) {
 		s.identities.begin(mac)

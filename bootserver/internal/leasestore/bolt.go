@@ -57,7 +57,7 @@ type change struct {
 // rest is the time between two commits, in which changes gather: one commit for
 // all of them costs the disk and the processor little more than one for each. A
 // machine does not notice that its lease comes so much later.
-const rest = 5 * time.Millisecond
+const rest = 10 * time.Millisecond
 
 // queueLen changes wait for the disk; more machines than that are told to ask
 // again by silence.
