@@ -9,6 +9,7 @@ import (
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/bootserver/internal/dhcp"
 	"swarmboot/bootserver/loaders"
+	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/inventory"
 	"swarmboot/initramfs/stage"
@@ -258,6 +259,8 @@ func (s webSide) Image(digest string) (*catalogue.Image, bool) {
 	}
 	return o.Image, true
 }
+
+func (s webSide) Delta(digest string, from images.Ref) ([]byte, error) { return s.delta(digest, from) }
 
 func (s webSide) Sender(address netip.Addr) (net.HardwareAddr, bool) {
 	mac, ok := s.owner(address)

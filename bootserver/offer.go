@@ -169,6 +169,12 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 	}
 	site := s.site.Load()
 	base := site.base(n)
+	var deltas []string
+	if m.Cache != "" {
+		for _, path := range s.deltaPaths(mac, o.Image) {
+			deltas = append(deltas, base+path)
+		}
+	}
 	return bootargs.Description{
 		Machine:  mac.String(),
 		Name:     m.Name,
@@ -182,6 +188,7 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 		RootURL:  base + bootweb.PartPath(o.Image, catalogue.Root),
 		Cache:    m.Cache,
 		Writes:   m.writes(o.Image),
+		Deltas:   deltas,
 		Profile:  profile,
 	}.Seal(s.key)
 }

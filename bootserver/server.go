@@ -53,6 +53,7 @@ type Server struct {
 	strangers  *strangers
 	meter      *meter
 	profiles   *profiles
+	deltas     deltas
 	identities *identities
 	foreign    map[string]bool // loaders that are not the pinned ones
 	dhcp       *dhcp.Server

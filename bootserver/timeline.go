@@ -68,6 +68,23 @@ func (b Timeline) whole() bool {
 	return begun && ready
 }
 
+// earlier names the images, other than image, that a machine has booted, the last
+// first.
+func (r *registry) earlier(mac, image string) (names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.machines[mac]
+	if m == nil {
+		return nil
+	}
+	for _, b := range slices.Backward(m.past) {
+		if b.Image != image && b.Image != "" && !slices.Contains(names, b.Image) {
+			names = append(names, b.Image)
+		}
+	}
+	return names
+}
+
 // detail copies all that is known of mac.
 func (r *registry) detail(mac string) (MachineDetail, bool) {
 	r.mu.Lock()

@@ -3,15 +3,21 @@ package peerd
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"time"
 
 	"swarmboot/images"
+	"swarmboot/images/delta"
 	"swarmboot/initramfs/partition"
 	"swarmboot/peerd/internal/piececache"
 )
 
-const cacheEvery = time.Second // between looks at what has arrived
+const (
+	cacheEvery = time.Second      // between looks at what has arrived
+	deltaComes = 10 * time.Second // for the server to make a delta; a read that waits is answered meanwhile (demand.go)
+)
 
 // openCache takes the partition that the machine is to keep pieces on; nil if it
 // is to keep none.
@@ -27,8 +33,9 @@ func openCache(label string, pieces images.Pieces) (*piececache.Cache, error) {
 }
 
 // recall brings what an earlier boot has left in the cache: what reads wait for
-// first, then in the order of the profile, then the rest. Each piece is verified
-// as one from the network is.
+// first, then in the order of the profile, then the rest, and then what can be
+// made of pieces of another version. Each piece is verified as one from the
+// network is.
 func (s *rootServer) recall(ctx context.Context) {
 	begun, count := time.Now(), 0
 	rest := slices.Clone(s.cfg.Description.Profile)
@@ -44,7 +51,72 @@ func (s *rootServer) recall(ctx context.Context) {
 		}
 		count += s.recallPiece(piece)
 	}
-	s.log.Info("pieces from the cache", "pieces", count, "of", s.image.Pieces.Count(), "seconds", time.Since(begun).Seconds())
+	made := 0
+	for _, url := range s.cfg.Description.Deltas {
+		if count+made == s.image.Pieces.Count() || ctx.Err() != nil {
+			break
+		}
+		d, err := fetchDelta(ctx, url)
+		if err == nil && d.Size != s.image.Pieces.Size {
+			err = fmt.Errorf("it is for a root of %d bytes", d.Size)
+		}
+		if err != nil {
+			s.log.Warn("pieces of another version are of no use", "url", url, "err", err)
+			continue
+		}
+		for _, piece := range rest {
+			made += s.makePiece(piece, d)
+		}
+	}
+	s.log.Info("pieces from the cache", "pieces", count, "made", made, "of", s.image.Pieces.Count(), "seconds", time.Since(begun).Seconds())
+}
+
+// fetchDelta asks the boot server, which may have to make it first.
+func fetchDelta(ctx context.Context, url string) (delta.Delta, error) {
+	ctx, cancel := context.WithTimeout(ctx, deltaComes)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return delta.Delta{}, err
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req) // not by way of a proxy
+	if err != nil {
+		return delta.Delta{}, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return delta.Delta{}, fmt.Errorf("the server answered %s", resp.Status)
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, delta.MaxSize))
+	if err != nil {
+		return delta.Delta{}, err
+	}
+	return delta.Parse(data)
+}
+
+// makePiece puts a piece together from those of another version, if the cache has
+// all that it takes, and returns how many pieces that has brought.
+func (s *rootServer) makePiece(piece int, d delta.Delta) int {
+	if piece >= s.image.Pieces.Count() || s.store.Has(piece) {
+		return 0
+	}
+	var data []byte
+	for _, c := range d.Cover(s.image.Pieces.Offset(piece), int64(s.image.Pieces.Len(piece))) {
+		first, last := d.Old.Spanned(c.From, int(c.Length))
+		for old := first; old <= last; old++ {
+			part, err := s.cache.Get(d.Old.Sum(old))
+			if err != nil || len(part) != d.Old.Len(old) { // thrown out, or never kept
+				return 0
+			}
+			begin := max(0, c.From-d.Old.Offset(old))
+			end := min(int64(len(part)), c.From+c.Length-d.Old.Offset(old))
+			data = append(data, part[begin:end]...)
+		}
+	}
+	if len(data) == 0 || s.store.Put(piece, data) != nil { // verified there
+		return 0
+	}
+	return 1
 }
 
 // recallPiece returns how many pieces that has brought.

@@ -3,12 +3,16 @@ package peerd
 import (
 	"bytes"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/synctest"
 
 	"swarmboot/images"
+	"swarmboot/images/delta"
 	"swarmboot/images/metainfo"
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/peerd/internal/piececache"
@@ -79,5 +83,67 @@ func TestCacheOutlivesTheBoot(t *testing.T) {
 	}
 	if s.cache.Has(pieces.Sum(0)) {
 		t.Error("the bad piece would not be replaced")
+	}
+}
+
+// A machine that has kept one version makes most of the next one of it: what is
+// the same has only moved.
+func TestPiecesOfAnotherVersion(t *testing.T) {
+	const pieceLength = images.DefaultPieceLength
+	old, _ := swarmtest.Image(8*pieceLength, pieceLength)
+	next := append(append(bytes.Clone(old[:pieceLength+7]), "a change"...), old[pieceLength+7:]...)
+	piecesOf := func(root []byte) images.Pieces {
+		pieces, _, err := metainfo.Hash(bytes.NewReader(root), "root", int64(len(root)), pieceLength, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pieces
+	}
+	before, after := piecesOf(old), piecesOf(next)
+	lie := delta.Find(old, before, next, after)
+	lie.Copies = slices.Clone(lie.Copies)
+	lie.Copies[len(lie.Copies)-1].From -= 3
+
+	for _, c := range []struct {
+		what   string
+		answer []byte
+		want   int // pieces
+	}{
+		{"a delta", delta.Find(old, before, next, after).Marshal(), after.Count() - 1},
+		{"a delta that is wrong", lie.Marshal(), 1},
+		{"one for another root", delta.Find(old, before, old, before).Marshal(), 1},
+		{"nonsense", []byte("nonsense"), 1}, // the first piece is the same in both
+	} {
+		partition := filepath.Join(t.TempDir(), "partition")
+		if err := os.WriteFile(partition, make([]byte, 16<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cache, err := piececache.Open(partition, before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range before.Count() {
+			if _, err := cache.Put(before.Sum(i), old[before.Offset(i):][:before.Len(i)]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		store, err := piecestore.Create(filepath.Join(t.TempDir(), "root"), after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer store.Close()
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(c.answer) }))
+		s := &rootServer{
+			cfg: RootConfig{Description: bootargs.Description{Deltas: []string{server.URL}}}, image: images.Manifest{Pieces: after},
+			store: store, cache: cache, log: slog.New(slog.DiscardHandler),
+		}
+		s.recall(t.Context())
+		server.Close()
+		if err := cache.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := store.Counts().Have; got != c.want {
+			t.Errorf("%s: %d of %d pieces are here; want %d", c.what, got, after.Count(), c.want)
+		}
 	}
 }

@@ -32,6 +32,7 @@ type Description struct {
 	RootURL  string           `json:"root_url"`          // the root image for HTTP range requests, the fallback
 	Cache    string           `json:"cache,omitempty"`   // name of the disk partition that pieces are kept on; empty: memory alone
 	Writes   Writes           `json:"writes,omitzero"`   // where what the machine writes is kept; zero: in memory, until its next boot
+	Deltas   []string         `json:"deltas,omitempty"`  // URLs of what the root has in common with others that the cache may have pieces of
 	Profile  []int            `json:"profile,omitempty"` // pieces in the order in which a boot first reads them
 }
 

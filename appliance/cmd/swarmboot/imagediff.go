@@ -1,16 +1,14 @@
 package main
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"swarmboot/appliance/internal/state"
-	"swarmboot/images"
 	"swarmboot/images/builder"
 	"swarmboot/images/catalogue"
+	"swarmboot/images/delta"
 	"swarmboot/images/tree"
 
 	"github.com/dustin/go-humanize"
@@ -41,9 +39,12 @@ unpacked beside the catalogue, which takes root and their room on disk.`,
 			if a.KernelRelease != b.KernelRelease || a.Kernel != b.Kernel {
 				fmt.Fprintf(out, "kernel %s, was %s\n", b.KernelRelease, a.KernelRelease)
 			}
-			shared := sharedBytes(a.Pieces, b.Pieces)
-			fmt.Fprintf(out, "root %s, was %s; of its pieces the old one has %s (%d%%)\n",
-				humanize.IBytes(uint64(b.Root.Size)), humanize.IBytes(uint64(a.Root.Size)), humanize.IBytes(uint64(shared)), shared*100/b.Root.Size)
+			missing, err := missingBytes(before, after)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(out, "root %s, was %s; a machine with the old one in its cache fetches %s (%d%%)\n",
+				humanize.IBytes(uint64(b.Root.Size)), humanize.IBytes(uint64(a.Root.Size)), humanize.IBytes(uint64(missing)), missing*100/b.Root.Size)
 			work, err := os.MkdirTemp(filepath.Dir(c.Dir()), ".diff-")
 			if err != nil {
 				return err
@@ -72,18 +73,22 @@ unpacked beside the catalogue, which takes root and their room on disk.`,
 	}
 }
 
-// sharedBytes is how many bytes of b are in pieces that a has, anywhere.
-func sharedBytes(a, b images.Pieces) int64 {
-	have := map[string]bool{}
-	for piece := range slices.Chunk(a.SHA256, sha256.Size) {
-		have[string(piece)] = true
-	}
-	shared, n := int64(0), 0
-	for piece := range slices.Chunk(b.SHA256, sha256.Size) {
-		if have[string(piece)] {
-			shared += int64(b.Len(n))
+// missingBytes is how much is in pieces of the new root that cannot be made of the
+// old one's.
+func missingBytes(before, after *catalogue.Image) (missing int64, err error) {
+	var roots [2]*os.File
+	for i, image := range []*catalogue.Image{before, after} {
+		if roots[i], err = image.Open(catalogue.Root); err != nil {
+			return 0, err
 		}
-		n++
+		defer roots[i].Close()
 	}
-	return shared
+	pieces := after.Manifest.Pieces
+	d, err := delta.Files(roots[0], before.Manifest.Pieces, roots[1], pieces)
+	for i := range pieces.Count() {
+		if n := int64(pieces.Len(i)); d.Cover(pieces.Offset(i), n) == nil {
+			missing += n
+		}
+	}
+	return missing, err
 }

@@ -25,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/inventory"
@@ -48,6 +49,12 @@ func PartPath(image *catalogue.Image, part catalogue.Part) string {
 
 func partPath(digest string, part catalogue.Part) string {
 	return "/images/" + digest + "/" + string(part)
+}
+
+// DeltaPath is where a machine learns what image has in common with another that
+// it has pieces of.
+func DeltaPath(image *catalogue.Image, from images.Ref) string {
+	return "/images/" + image.Digest + "/delta/" + from.String()
 }
 
 // ErrUnknown says that a machine is none of ours.
@@ -96,6 +103,9 @@ type Server interface {
 	Seed(word, file string) (data string, mac net.HardwareAddr, ok bool)
 	// Image is the image with that digest, if it is on offer.
 	Image(digest string) (*catalogue.Image, bool)
+	// Delta is what the root of the image with that digest has in common with
+	// another's, for package delta: ErrUnknown, catalogue.ErrNotFound.
+	Delta(digest string, from images.Ref) ([]byte, error)
 	// Sender is the machine that has the address.
 	Sender(netip.Addr) (net.HardwareAddr, bool)
 	// Heard is told of each request of a machine.
@@ -136,6 +146,7 @@ func Handler(cfg Config, server Server) http.Handler {
 	mux.HandleFunc("GET "+failedPath, w.failed)
 	mux.HandleFunc("GET "+InitramfsPath+"{arch}", w.initramfs)
 	mux.HandleFunc("GET /images/{digest}/{part}", w.part)
+	mux.HandleFunc("GET /images/{digest}/delta/{from}", w.delta)
 	mux.HandleFunc("GET /describe/{mac}", w.describe)
 	mux.HandleFunc("POST /identity/{mac}", w.identity)
 	mux.HandleFunc("GET "+seedPath+"{word}/{file}", w.seed)
@@ -377,6 +388,27 @@ func (s *web) part(w http.ResponseWriter, r *http.Request) {
 	if part == catalogue.Root {
 		s.server.RootSent(digest, n)
 	}
+}
+
+func (s *web) delta(w http.ResponseWriter, r *http.Request) {
+	from, err := images.ParseRef(r.PathValue("from"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	data, err := s.server.Delta(r.PathValue("digest"), from)
+	switch {
+	case errors.Is(err, ErrUnknown), errors.Is(err, catalogue.ErrNotFound):
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	case err != nil:
+		s.Log.Error("no delta for a machine that has another image", "from", from, "err", err)
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
+	w.Write(data)
 }
 
 // send answers with a file or the ranges of it that were asked for, and returns
