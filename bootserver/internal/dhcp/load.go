@@ -32,6 +32,7 @@ const (
 // have begun an exchange end it, and the others ask again.
 func (s *Server) take(ctx context.Context, p inbound) {
 	const chaddr = 28
+	age := time.Since(p.at)
 	switch {
 	case len(p.data) < chaddr+6:
 		s.counters.ignored.Add(1)
@@ -46,8 +47,10 @@ func (s *Server) take(ctx context.Context, p inbound) {
 			})
 		case <-ctx.Done():
 		}
-	case time.Since(p.at) < behind:
+	case age < behind:
 		s.answerOne(ctx, p) // to wake a worker costs as much again
+	case age > patience:
+		s.drop(1)
 	default:
 		s.wait(p)
 	}
