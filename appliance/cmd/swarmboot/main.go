@@ -8,6 +8,7 @@
 //	swarmboot diff FILE
 //	swarmboot explain MAC --config FILE [--arch N] [--http]
 //	swarmboot schema
+//	swarmboot setup
 //	swarmboot serve --config FILE [--log-format text|json] [--verbose]
 //	swarmboot status [-o json]
 //	swarmboot machine list [-o json] [--watch] [NAME|MAC|RANGE]...
@@ -98,7 +99,7 @@ Four commands are all it takes:
 		return usage(fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath()))
 	})
 	root.CompletionOptions.DisableDefaultCmd = true // ours has a manual
-	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), diffCommand(), explainCommand(), schemaCommand(), serveCommand(), statusCommand(), machineCommand(), loadersCommand(), tokenCommand(), auditCommand(), completionCommand(), manualCommand(), versionCommand())
+	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), diffCommand(), explainCommand(), schemaCommand(), setupCommand(), serveCommand(), statusCommand(), machineCommand(), loadersCommand(), tokenCommand(), auditCommand(), completionCommand(), manualCommand(), versionCommand())
 	markUsage(root)
 	return root
 }

@@ -6,7 +6,8 @@
 // a File (file.go), scalars.go and ranges.go its single values; networks.go and
 // machines.go compare them with each other and with the catalogue, webhooks.go
 // looks at who is told what; inherit.go finds what each machine has from its
-// network, rack and group, and identity.go the files that it gets.
+// network, rack and group, and identity.go the files that it gets. adopt.go and
+// begin.go write the file, for machine adopt and setup.
 package settings
 
 import (
