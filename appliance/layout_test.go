@@ -36,7 +36,7 @@ var homes = map[string][]string{
 	"github.com/diskfs/go-diskfs":           {"initramfs/internal/writes"},
 	"github.com/dustin/go-humanize":         {"appliance/cmd/...", "appliance/internal/table"},
 	"github.com/foxboron/go-uefi":           {"bootserver/loaders"},
-	"github.com/google":                     {"images/importer", "appliance/e2e"}, // go-containerregistry
+	"github.com/google":                     {"images/importer", "appliance/cmd/mkoci", "appliance/e2e"}, // go-containerregistry
 	"github.com/hanwen/go-fuse":             {"peerd/internal/rootfs/..."},
 	"github.com/insomniacslk/dhcp":          {"bootserver/internal/dhcp", "bootserver/internal/dhcp6", "initramfs/internal/netup"},
 	"github.com/invopop/jsonschema":         {"appliance/internal/settings"}, // its test alone

@@ -4,31 +4,40 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"swarmboot/appliance/e2e/vm"
-	"swarmboot/appliance/internal/state"
+	"swarmboot/initramfs/stage"
 )
 
-// TestPackage installs the Debian package in a Debian system, boots that in QEMU
-// by our own means, and does what an admin does then: settings, an image, the
-// service. The service must work as its unit lets it, which is not as root.
-func TestPackage(t *testing.T) {
+// packaged is the one file of build/package with such a name. It skips a test of
+// packages that was not asked for.
+func packaged(t *testing.T, pattern string) string {
+	t.Helper()
 	needs(t)
 	if os.Getenv("SWARMBOOT_PACKAGE") != "1" {
 		t.Skip("takes minutes; run it by make e2e-package, which sets SWARMBOOT_PACKAGE=1")
 	}
-	packages, _ := filepath.Glob(built(t, "package/*.deb"))
-	if len(packages) != 1 {
-		t.Fatalf("packages in build/package: %v; want one, which make package makes", packages)
+	files, _ := filepath.Glob(built(t, "package/"+pattern))
+	if len(files) != 1 {
+		t.Fatalf("%s in build/package: %v; want one, which make package makes", pattern, files)
 	}
+	return files[0]
+}
+
+// TestPackage installs the Debian package in a Debian system, boots that in QEMU
+// by our own means, and does what an admin does then: settings, an image, the
+// service, and a machine that boots from it. The service must work as its unit
+// lets it, which is not as root.
+func TestPackage(t *testing.T) {
+	deb := packaged(t, "*.deb")
 	folder := newStateWithLab(t)
-	theirs := filepath.Join(t.TempDir(), "state") // what the server on the machine is to have
-	addImage(t, state.Folder(theirs), "1", 4)
+	theirs := newStateWithLab(t) // what the server on the machine is to have
 	customize := filepath.Join(t.TempDir(), "install")
 	write(t, customize, strings.Join([]string{
 		"#!/bin/sh", "set -eu",
-		"cp " + packages[0] + " $1/package.deb",
+		"cp " + deb + " $1/package.deb",
 		"chroot $1 dpkg --install /package.deb",
 		"rm $1/package.deb",
 		"cp -r " + theirs + "/. $1/var/lib/swarmboot",
@@ -90,6 +99,21 @@ func TestPackage(t *testing.T) {
 	promise(t, "a reload is taken up, and a killed server comes back", func(t *testing.T) {
 		do("sed -i 's/name: two/name: three/' /etc/swarmboot/swarmboot.yaml && systemctl reload swarmboot && for i in $(seq 30); do swarmboot machine list three && exit 0; sleep 1; done; exit 1")
 		do("kill -9 $(pidof swarmboot) && for i in $(seq 60); do sleep 1; swarmboot machine list three && exit 0; done; systemctl status --no-pager swarmboot; exit 1")
+	})
+	promise(t, "a machine boots from it", func(t *testing.T) {
+		rack.server.wait(t, want.MAC, stage.Seeding) // and needs the first server no more
+		if _, err := rack.server.stop(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		const mac = "52:54:00:77:06:02"
+		do(`set -- $(ip -o -4 address show to 10.77.0.0/24) && printf '%s\n' 'unknown: deny' 'networks:' "  lab: {interface: $2, address: $4, pool: 10.77.0.210-10.77.0.219}" \
+			'machines:' '  - {mac: "` + mac + `", name: second, image: lab@1, kernel_args: console=ttyS0 loglevel=4}' >/etc/swarmboot/swarmboot.yaml &&
+			swarmboot check /etc/swarmboot/swarmboot.yaml && systemctl restart swarmboot`)
+		second := rack.powerOn(vm.MachineConfig{Name: "second", MAC: mac, Firmware: vm.UEFI})
+		login(t, second)
+		if got := run(t, second.Console, "hostname"); got != "second" {
+			t.Errorf("it is %q; want second", got)
+		}
 	})
 	promise(t, "it can be removed, and leaves what is the admin's", func(t *testing.T) {
 		do("dpkg --remove swarmboot && test -e /etc/swarmboot/swarmboot.yaml && test -e /var/lib/swarmboot/keys/swarmboot.key && ! pidof swarmboot")
