@@ -18,7 +18,7 @@ INITRAMFS_SOURCES := go.mod go.sum $(shell find initramfs peerd images -name '*.
 PAGE := appliance/webui/dist/index.html
 PAGE_SOURCES := docs/openapi.json $(shell find appliance/webui/page -type f -not -path '*/node_modules/*' -not -name openapi.d.ts)
 
-.PHONY: help page build programs loaders deps lab lab-add lab-down test check fuzz e2e e2e-web e2e-firmware e2e-images package e2e-package bench-boot bench-images bench-bootserver bench-sim bench-storm clean
+.PHONY: help page build programs loaders deps lab lab-add lab-down test check fuzz e2e e2e-web e2e-firmware e2e-images package e2e-package release appliance-disk e2e-disk bench-boot bench-images bench-bootserver bench-sim bench-storm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -103,14 +103,26 @@ e2e-images: build loaders ## images from containers, archives, folders and disks
 	PATH=$(CACHE)/bin:$$PATH SWARMBOOT_E2E=1 go test -count=1 -v -run TestBucket ./images/origin
 	SWARMBOOT_E2E=1 SWARMBOOT_IMAGES=1 go test -count=1 -timeout 60m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestImages|TestTrain|TestIdentity|TestCloudInit|TestCache|TestPersistent' ./appliance/e2e
 
-package: build ## make a Debian package, the list of what is in it and checksums: build/package
+package: build ## make a Debian package, a container image, the list of what is in them and checksums: build/package
 	scripts/package $(shell go env GOARCH)
 
 # -timeout: as above.
-e2e-package: package loaders ## install the package in a Debian system, boot it in QEMU and have its service give out an address
+e2e-package: package loaders ## install the package in a Debian system, run the container image, and boot a machine from each
 	scripts/lab-images $(STATE) lab
 	@mkdir -p build/e2e
-	SWARMBOOT_E2E=1 SWARMBOOT_PACKAGE=1 go test -count=1 -timeout 30m -v -artifacts -outputdir $(CURDIR)/build/e2e -run TestPackage ./appliance/e2e
+	SWARMBOOT_E2E=1 SWARMBOOT_PACKAGE=1 go test -count=1 -timeout 30m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestPackage|TestContainer' ./appliance/e2e
+
+release: ## make package twice from the last commit, and keep it in build/release if both are the same
+	scripts/release
+
+appliance-disk: package loaders ## make the disk of a server that asks for its network on its console: build/package
+	scripts/appliance-disk build/package/*.deb $(LOADERS) build/package/swarmboot-appliance.qcow2
+
+# -timeout: as above.
+e2e-disk: appliance-disk ## start a server from the appliance disk, set it up on its console and boot a machine from it
+	scripts/lab-images $(STATE) lab
+	@mkdir -p build/e2e
+	SWARMBOOT_E2E=1 SWARMBOOT_DISK=1 go test -count=1 -timeout 30m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestApplianceDisk' ./appliance/e2e
 
 # -timeout: as above.
 bench-boot: build loaders ## measure boots against their budgets, and write docs/bench/boot.md

@@ -33,6 +33,7 @@ type MachineConfig struct {
 	Rate     string   // of the cable, such as 100mbit; empty: no limit
 	Second   bool     // has a second serial port
 	Disk     string   // file of an NVMe disk, raw; empty: the machine has none
+	FromDisk bool     // starts from that disk, not over the network
 }
 
 // A Machine is a running computer.
@@ -95,7 +96,11 @@ func (m *Machine) start(tap string) error {
 		"-S", // wait, until the console is being read
 	}, append(m.Config.Firmware.board(), firmware...)...)
 	if m.Config.Disk != "" {
-		args = append(args, "-drive", "if=none,id=disk,format=raw,file="+m.Config.Disk, "-device", "nvme,drive=disk,serial=swarmboot")
+		device := "nvme,drive=disk,serial=swarmboot"
+		if m.Config.FromDisk {
+			device += ",bootindex=0" // before the network card
+		}
+		args = append(args, "-drive", "if=none,id=disk,format=raw,file="+m.Config.Disk, "-device", device)
 	}
 	args = append(args, m.serial("console")...)
 	if m.Config.Second {
