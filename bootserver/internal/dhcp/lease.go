@@ -247,8 +247,21 @@ func (l *leases) claim(ctx context.Context, mac MAC, address netip.Addr, now tim
 		// Nobody else can get the address. A full disk must not stop machines
 		// that are known; the store says in the log what is wrong with it.
 		return true, nil
+	case err != nil:
+		l.unclaim(address, entry, now)
+		return false, err
 	}
-	return true, err
+	return true, nil
+}
+
+// unclaim makes a lease that is not on disk the offer that it was before, lest the
+// machine count as known when it asks again.
+func (l *leases) unclaim(address netip.Addr, entry lease, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byAddress[address] == entry {
+		l.byAddress[address] = lease{MAC: entry.MAC, held: now.Add(holdTime)}
+	}
 }
 
 // stored is the entry as the store keeps it.

@@ -217,10 +217,7 @@ func (w *wire) listen(port uint16) (*net.UDPConn, error) {
 				unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1),
 				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
 				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1))
-			// A hall that is powered on sends thousands of packets at once.
-			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) != nil {
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20)
-			}
+			MakeRoom(fd)
 		})
 		return errors.Join(err, errSet)
 	}}
@@ -231,6 +228,14 @@ func (w *wire) listen(port uint16) (*net.UDPConn, error) {
 	}
 	w.open = append(w.open, conn)
 	return conn.(*net.UDPConn), nil
+}
+
+// MakeRoom lets more packets wait in a socket: a hall that is powered on sends
+// thousands at once. Where it may not, the socket stays as it is.
+func MakeRoom(fd uintptr) {
+	if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) != nil {
+		unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20)
+	}
 }
 
 func (w *wire) close() {
