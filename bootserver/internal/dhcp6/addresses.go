@@ -74,10 +74,15 @@ func (h *held) note(l leasestore.Lease) {
 	h.byAddress[l.Address] = l
 }
 
-// choose finds the address for mac. It promises nothing: claim does.
-func (a *addresses) choose(mac dhcp.MAC, now time.Time) (netip.Addr, error) {
+// offer finds the address for mac. It promises nothing: claim does.
+func (a *addresses) offer(mac dhcp.MAC, now time.Time) (netip.Addr, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.choose(mac, now)
+}
+
+// choose does so. a.mu is held.
+func (a *addresses) choose(mac dhcp.MAC, now time.Time) (netip.Addr, error) {
 	if address, ok := a.network.Reserved[mac]; ok {
 		return address, nil
 	}
@@ -122,26 +127,50 @@ func (a *addresses) usable(mac dhcp.MAC, address netip.Addr, now time.Time) bool
 // machine: a tenth of the lease time ago, since clocks differ.
 func (a *addresses) free(now time.Time) time.Time { return now.Add(-a.network.Lease / 10) }
 
-// claim gives address to mac for the lease time. When it returns nil the lease is
-// on disk.
-func (a *addresses) claim(ctx context.Context, mac dhcp.MAC, address netip.Addr, now time.Time) error {
+// claim gives mac its address for the lease time. When it returns one without an
+// error, the lease is on disk, or the machine had the address before and the disk
+// cannot be written, which must not stop a machine that is known.
+func (a *addresses) claim(ctx context.Context, mac dhcp.MAC, now time.Time) (netip.Addr, error) {
+	a.mu.Lock()
+	address, err := a.choose(mac, now)
+	if err != nil {
+		a.mu.Unlock()
+		return netip.Addr{}, err
+	}
+	before := a.byAddress[address]
 	l := leasestore.Lease{Pool: a.pool, Address: address, MAC: mac, Expires: now.Add(a.network.Lease)}
+	a.note(l) // nobody else is to choose it meanwhile
+	a.mu.Unlock()
+
+	known, free := before.MAC == mac && before.Expires.After(now), a.free(now)
+	if _, reserved := a.network.Reserved[mac]; reserved {
+		known, free = true, l.Expires.AddDate(100, 0, 0) // the admin has decided
+	}
 	ctx, cancel := context.WithTimeout(ctx, writeWait)
 	defer cancel()
-	free := a.free(now)
-	if _, reserved := a.network.Reserved[mac]; reserved {
-		free = l.Expires.AddDate(100, 0, 0) // the admin has decided
+	err = a.store.Claim(ctx, l, free)
+	switch {
+	case err == nil, known && !errors.Is(err, leasestore.ErrTaken):
+		return address, nil
+	case errors.Is(err, leasestore.ErrTaken):
+		a.decline(mac, address, now) // another server's, perhaps: the machine is to have another one
+	default:
+		a.unclaim(l)
 	}
-	if err := a.store.Claim(ctx, l, free); err != nil {
-		return fmt.Errorf("%s: %w", address, err)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.note(l)
-	return nil
+	return netip.Addr{}, fmt.Errorf("%s: %w", address, err)
 }
 
-// decline sets an address aside that its machine has found in use.
+// unclaim forgets a lease that is not on disk.
+func (a *addresses) unclaim(l leasestore.Lease) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.byAddress[l.Address] == l {
+		delete(a.byAddress, l.Address)
+		delete(a.byMAC, l.MAC)
+	}
+}
+
+// decline sets an address aside that its machine, or the store, has found in use.
 func (a *addresses) decline(mac dhcp.MAC, address netip.Addr, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -1,6 +1,7 @@
 package dhcp6
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -222,6 +223,64 @@ func TestDecline(t *testing.T) {
 	ask(t, s, m1, bad)
 	if got := given(ask(t, s, m1, message(t, dhcpv6.MessageTypeSolicit))); got == a || !got.IsValid() {
 		t.Errorf("after its DECLINE the machine gets %s; want another than %s", got, a)
+	}
+}
+
+// brokenStore cannot write.
+type brokenStore struct {
+	leasestore.Store
+	err error
+}
+
+func (s brokenStore) Claim(context.Context, leasestore.Lease, time.Time) error { return s.err }
+
+// TestFullDisk: machines that are known boot although nothing can be written, and
+// no other is told an address.
+func TestFullDisk(t *testing.T) {
+	s := newServer(t)
+	request := message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(hall().duid()))
+	before := given(ask(t, s, m1, request))
+	store := s.store
+	s.store = brokenStore{store, leasestore.ErrUnavailable}
+	if err := s.Reload([]Network{hall()}); err != nil {
+		t.Fatal(err)
+	}
+	for mac, want := range map[dhcp.MAC]netip.Addr{m1: before, m2: own} {
+		if got := given(ask(t, s, mac, request)); got != want {
+			t.Errorf("%s, which is known, gets %v; want %s", mac, got, want)
+		}
+	}
+	stranger := dhcp.MAC{0x52, 9, 9, 9, 9, 9}
+	for range 2 { // it tries again, and is not known by that
+		reply := ask(t, s, stranger, request)
+		if got := given(reply); got.IsValid() || reply.Options.OneIANA().Options.Status() == nil {
+			t.Errorf("a machine whose lease cannot be stored gets %v: %v; want NoAddrsAvail", got, reply)
+		}
+	}
+	s.store = store
+	if err := s.Reload([]Network{hall()}); err != nil {
+		t.Fatal(err)
+	}
+	if got := given(ask(t, s, stranger, request)); !got.IsValid() {
+		t.Error("a machine gets no address once there is room again")
+	}
+}
+
+// TestTheStoreKnowsBetter: an address that is stored for another machine is not
+// given away, and the machine gets another one.
+func TestTheStoreKnowsBetter(t *testing.T) {
+	s := newServer(t)
+	offered := given(ask(t, s, m1, message(t, dhcpv6.MessageTypeSolicit)))
+	other := leasestore.Lease{Pool: "hall IPv6", Address: offered, MAC: dhcp.MAC{0x52, 8}, Expires: time.Now().Add(time.Hour)}
+	if err := s.store.Claim(t.Context(), other, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	request := message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(hall().duid()))
+	if got := given(ask(t, s, m1, request)); got == offered {
+		t.Errorf("m1 gets %s, which is another machine's", got)
+	}
+	if got := given(ask(t, s, m1, request)); !got.IsValid() || got == offered {
+		t.Errorf("m1 gets %v when it asks again; want another address than %s", got, offered)
 	}
 }
 

@@ -5,7 +5,7 @@
 // bootserver.Server is the only caller. That machines ask at all is the work of
 // package ra, and behind a relay that of the router there.
 //
-// A packet travels Serve (below), read (client.go), which says who asks, relays
+// A packet travels Serve and answerOne (below), read (client.go), which says who asks, relays
 // (relay.go), which say where, handle (below), addresses (addresses.go), which
 // remember who has which, and answer (answer.go).
 package dhcp6
@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -29,7 +30,10 @@ import (
 	"swarmboot/bootserver/internal/leasestore"
 )
 
-const serverPort = 547
+const (
+	serverPort = 547
+	maxAtWork  = 256 // packets; what comes meanwhile waits in the socket
+)
 
 // Groups that machines and relays send to: on one wire, and at one site (RFC 8415
 // section 7.1).
@@ -68,7 +72,7 @@ type Server struct {
 
 	mu     sync.Mutex
 	links  []*link   // guarded by mu; what is in a link never changes
-	warned time.Time // guarded by mu; when the log has last named a relay
+	warned time.Time // guarded by mu; see mayWarn
 }
 
 // A link is a network in force, and who has which address there.
@@ -126,18 +130,24 @@ func (s *Server) link(ifname string, relayed netip.Addr) (*link, error) {
 var errRelay = errors.New("a relay serves a network that is not in the config")
 
 // ignored tells why a packet gets no answer: of a relay it is a mistake of the
-// admin's, which the log names, but not for each packet.
+// admin's, which the log names.
 func (s *Server) ignored(from netip.AddrPort, err error) {
-	const pause = time.Minute
 	level := slog.LevelDebug
-	if errors.Is(err, errRelay) {
-		s.mu.Lock()
-		if time.Since(s.warned) > pause {
-			s.warned, level = time.Now(), slog.LevelWarn
-		}
-		s.mu.Unlock()
+	if errors.Is(err, errRelay) && s.mayWarn() {
+		level = slog.LevelWarn
 	}
 	s.log.Log(context.Background(), level, "packet ignored", "peer", from, "err", err)
+}
+
+// mayWarn is true once in a minute: who gets no answer asks again and again.
+func (s *Server) mayWarn() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.warned) < time.Minute {
+		return false
+	}
+	s.warned = time.Now()
+	return true
 }
 
 // Owner is the machine that has been given address.
@@ -162,6 +172,7 @@ func Listen(ctx context.Context, ifname string) (*net.UDPConn, error) {
 		var errSet error
 		err := raw.Control(func(fd uintptr) {
 			errSet = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, ifi.Name)
+			dhcp.MakeRoom(fd)
 		})
 		return errors.Join(err, errSet)
 	}}
@@ -183,6 +194,9 @@ func Listen(ctx context.Context, ifname string) (*net.UDPConn, error) {
 func (s *Server) Serve(ctx context.Context, conn *net.UDPConn, ifname string) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	atWork := make(chan struct{}, maxAtWork)
 	buf := make([]byte, 4096)
 	for {
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
@@ -192,16 +206,27 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn, ifname string) er
 		if err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
-		reply := s.handle(ctx, buf[:n], from, ifname)
-		if reply.packet == nil {
-			continue
-		}
-		if _, err := conn.WriteToUDPAddrPort(reply.packet.ToBytes(), reply.to); err != nil {
-			s.log.Warn("answer was not sent", "peer", reply.to, "err", err)
-			continue
-		}
-		reply.sent()
+		data := slices.Clone(buf[:n])
+		atWork <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-atWork }()
+			s.answerOne(ctx, conn, data, from, ifname)
+		})
 	}
+}
+
+// answerOne answers a packet. It may have to wait until a lease is on disk; all
+// that wait at the same time are written at once.
+func (s *Server) answerOne(ctx context.Context, conn *net.UDPConn, data []byte, from netip.AddrPort, ifname string) {
+	reply := s.handle(ctx, data, from, ifname)
+	if reply.packet == nil {
+		return
+	}
+	if _, err := conn.WriteToUDPAddrPort(reply.packet.ToBytes(), reply.to); err != nil {
+		s.log.Warn("answer was not sent", "peer", reply.to, "err", err)
+		return
+	}
+	reply.sent()
 }
 
 // A reply is what handle has decided to say.
@@ -244,11 +269,9 @@ func (s *Server) handle(ctx context.Context, data []byte, from netip.AddrPort, i
 	now := time.Now()
 	switch req.MessageType {
 	case dhcpv6.MessageTypeSolicit:
-		address, err = n.addresses.choose(client.MAC, now)
+		address, err = n.addresses.offer(client.MAC, now)
 	case dhcpv6.MessageTypeRequest, dhcpv6.MessageTypeRenew, dhcpv6.MessageTypeRebind:
-		if address, err = n.addresses.choose(client.MAC, now); err == nil {
-			err = n.addresses.claim(ctx, client.MAC, address, now)
-		}
+		address, err = n.addresses.claim(ctx, client.MAC, now)
 	case dhcpv6.MessageTypeDecline:
 		if ia := req.Options.OneIANA(); ia != nil {
 			for _, a := range ia.Options.Addresses() {
@@ -262,8 +285,8 @@ func (s *Server) handle(ctx context.Context, data []byte, from netip.AddrPort, i
 	default:
 		return reply{}
 	}
-	if err != nil {
-		log.Error("machine gets no address", "err", err)
+	if err != nil && s.mayWarn() {
+		log.Error("machine gets no address", "network", n.Name, "err", err)
 	}
 	message := answer(req, client, n.Network, address, boot)
 	return reply{via.wrap(message), via.back(from), func() {
