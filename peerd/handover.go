@@ -9,7 +9,6 @@ import (
 	"swarmboot/initramfs/stage"
 	"swarmboot/peerd/internal/piecestore"
 	"swarmboot/peerd/internal/rootfs"
-	"swarmboot/peerd/swarm"
 )
 
 const (
@@ -49,23 +48,6 @@ func (s *rootServer) handOver(ctx context.Context, root *attachment) {
 		s.log.Warn("the FUSE mount stays", "err", err)
 	}
 	s.reporter.reached(stage.Seeding)
-}
-
-// prefetch waits for the last piece and tells every few seconds how far it is.
-func (s *rootServer) prefetch(ctx context.Context, tell func(waiting string)) {
-	s.engine.SetPace(swarm.Full)
-	tick := time.NewTicker(5 * time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.store.Complete():
-			return
-		case <-tick.C:
-			tell(fmt.Sprintf("%d of %d pieces of the image are here", s.store.Counts().Have, s.image.Pieces.Count()))
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 // detach undoes attach.

@@ -36,6 +36,7 @@ import (
 	"swarmboot/peerd/internal/piececache"
 	"swarmboot/peerd/internal/piecestore"
 	"swarmboot/peerd/internal/rootfs"
+	"swarmboot/peerd/swarm"
 )
 
 // RootConfig is what the root server has to know.
@@ -51,6 +52,10 @@ type RootConfig struct {
 	ReadyFile    string               // appears when the system has reached its login
 	StatusSocket string               // abstract unix socket of the status, with its '@'
 	Log          *slog.Logger
+
+	// Progress is told once a second how much of the image has come, until it
+	// returns an error: then nobody listens any more.
+	Progress func(stage.Progress) error
 }
 
 // rootServer is the root server while it runs.
@@ -66,10 +71,9 @@ type rootServer struct {
 }
 
 // RunRoot serves the machine's root and keeps it served until ctx is done. It
-// calls tell with an empty text as soon as the loop device can be mounted, and
-// before that with what it waits for. An error means that the loop device could
-// not be set up; later faults are logged and lived with.
-func RunRoot(ctx context.Context, cfg RootConfig, tell func(waiting string)) error {
+// calls ready as soon as the loop device can be mounted. An error means that the
+// loop device could not be set up; later faults are logged and lived with.
+func RunRoot(ctx context.Context, cfg RootConfig, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s, err := newRootServer(cfg)
@@ -98,11 +102,12 @@ func RunRoot(ctx context.Context, cfg RootConfig, tell func(waiting string)) err
 	if err != nil {
 		return err
 	}
+	wg.Go(func() { s.tellProgress(ctx) })
 	if cfg.Prefetch {
-		s.prefetch(ctx, tell)
+		s.engine.SetPace(swarm.Full)
 		s.handOver(ctx, root)
 	}
-	tell("")
+	ready()
 	wg.Go(func() { s.watchSystem(ctx) })
 	if !cfg.Prefetch {
 		s.handOver(ctx, root)

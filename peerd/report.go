@@ -96,6 +96,12 @@ func (r *reporter) run(ctx context.Context) {
 	}
 }
 
+// tellProgress tells whoever has started peerd how much of the image has come.
+func (s *rootServer) tellProgress(ctx context.Context) {
+	for sleep(ctx, reportOften) && s.cfg.Progress(*s.progress()) == nil {
+	}
+}
+
 // sendAll sends the stages not yet heard of or, if there are none, the progress.
 func (r *reporter) sendAll(ctx context.Context) error {
 	r.mu.Lock()

@@ -75,7 +75,7 @@ func TestUntrustedDescriptionsAreRefused(t *testing.T) {
 	} {
 		cfg := testConfig(t)
 		c.spoil(&cfg)
-		err := RunRoot(t.Context(), cfg, func(string) { t.Errorf("%s: ready", name) })
+		err := RunRoot(t.Context(), cfg, func() { t.Errorf("%s: ready", name) })
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "image lab@") {
 			t.Errorf("%s: RunRoot = %v; want an error about %q", name, err, c.want)
 		}

@@ -57,9 +57,9 @@ func (f Firmware) accel() string {
 	return accel
 }
 
-// board are QEMU's arguments for the computer around the firmware. None has a
-// screen: the firmware talks on the serial port.
-func (f Firmware) board() []string {
+// board are QEMU's arguments for the computer around the firmware. Without a
+// screen the firmware talks on the serial port.
+func (f Firmware) board(screen bool) []string {
 	switch f {
 	case SecureBoot:
 		// The keys are safe from the system only in memory that system management
@@ -67,6 +67,9 @@ func (f Firmware) board() []string {
 		return []string{"-M", "q35,graphics=off,smm=on", "-global", "driver=cfi.pflash01,property=secure,value=on"}
 	case ARM64:
 		return []string{"-M", "virt,gic-version=2", "-cpu", "cortex-a57"}
+	}
+	if screen {
+		return []string{"-M", "q35", "-device", "VGA"}
 	}
 	return []string{"-M", "q35,graphics=off"}
 }

@@ -32,6 +32,7 @@ type MachineConfig struct {
 	Memory   int      // MiB; 0: DefaultMemory
 	Rate     string   // of the cable, such as 100mbit; empty: no limit
 	Second   bool     // has a second serial port
+	Screen   bool     // has a screen, on which its firmware talks
 	Disk     string   // file of an NVMe disk, raw; empty: the machine has none
 	FromDisk bool     // starts from that disk, not over the network
 }
@@ -94,7 +95,7 @@ func (m *Machine) start(tap string) error {
 		"-device", "virtio-rng-pci", // else key generation waits for entropy
 		"-netdev", "tap,id=lan,ifname=" + tap + ",script=no,downscript=no",
 		"-S", // wait, until the console is being read
-	}, append(m.Config.Firmware.board(), firmware...)...)
+	}, append(m.Config.Firmware.board(m.Config.Screen), firmware...)...)
 	if m.Config.Disk != "" {
 		device := "nvme,drive=disk,serial=swarmboot"
 		if m.Config.FromDisk {
@@ -135,7 +136,7 @@ func (m *Machine) start(tap string) error {
 			return err
 		}
 	}
-	return m.monitor.execute("cont")
+	return m.monitor.execute("cont", map[string]string{})
 }
 
 // serial are QEMU's arguments for one more serial port. Its words are kept in
@@ -168,7 +169,12 @@ func (m *Machine) connect() (err error) {
 }
 
 // Reset presses the reset button.
-func (m *Machine) Reset() error { return m.monitor.execute("system_reset") }
+func (m *Machine) Reset() error { return m.monitor.execute("system_reset", map[string]string{}) }
+
+// Screenshot writes what is on the machine's screen into a PNG file.
+func (m *Machine) Screenshot(file string) error {
+	return m.monitor.execute("screendump", map[string]string{"filename": file, "format": "png"})
+}
 
 // WaitReset returns when the machine has restarted by itself.
 func (m *Machine) WaitReset(ctx context.Context) error { return m.monitor.wait(ctx, "RESET") }

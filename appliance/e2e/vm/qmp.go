@@ -25,7 +25,7 @@ func dialMonitor(path string) (*monitor, error) {
 	}
 	m := &monitor{conn: conn, events: make(chan string, 64), replies: make(chan json.RawMessage, 1), done: make(chan struct{})}
 	go m.read()
-	if err := m.execute("qmp_capabilities"); err != nil {
+	if err := m.execute("qmp_capabilities", map[string]string{}); err != nil {
 		m.close()
 		return nil, err
 	}
@@ -59,11 +59,11 @@ func (m *monitor) read() {
 	}
 }
 
-// execute gives a command without arguments. QEMU answers at once.
-func (m *monitor) execute(command string) error {
+// execute gives a command. QEMU answers at once.
+func (m *monitor) execute(command string, arguments map[string]string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, err := fmt.Fprintf(m.conn, "{%q: %q}\n", "execute", command); err != nil {
+	if err := json.NewEncoder(m.conn).Encode(map[string]any{"execute": command, "arguments": arguments}); err != nil {
 		return fmt.Errorf("machine control: %s: %w", command, err)
 	}
 	select {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,7 +45,8 @@ type boot struct {
 // attempt goes through the whole boot. It returns only with an error, and then
 // what it mounted is unmounted, what it started has ended.
 func (b *boot) attempt(ctx context.Context) error {
-	b.next, b.image = firstStage, ""
+	b.image = ""
+	b.enter(firstStage)
 	keys, err := b.prepare()
 	if err != nil {
 		return err
@@ -57,12 +59,13 @@ func (b *boot) attempt(ctx context.Context) error {
 		return err
 	}
 
-	b.next = stage.Network
+	b.enter(stage.Network)
 	lease, err := netup.Up(ctx, netup.Setup{MAC: b.args.MAC, Coldplug: drivers.Coldplug, Say: b.console.Say})
 	if err != nil {
 		return err
 	}
 	b.console.Say("network: %s %s from %s", lease.Interface, lease.Address, lease.Server)
+	b.console.Show(func(p *panel) { p.network = lease.Interface + " " + lease.Address.String() })
 	b.server = stage.NewClient(b.args.Server)
 	b.reached(ctx, stage.Init)
 	b.reached(ctx, stage.Network)
@@ -72,13 +75,17 @@ func (b *boot) attempt(ctx context.Context) error {
 		}
 	}
 
-	b.next = stage.Swarm // peerd reports it
+	b.enter(stage.Swarm) // peerd reports it
 	description, err := b.describe(ctx, keys)
 	if err != nil {
 		return err
 	}
 	b.image = description.Image
 	b.console.Say("image: %s for machine %s", b.image, description.Name)
+	b.console.Show(func(p *panel) {
+		p.machine = strings.TrimSpace(description.Name + " " + b.args.MAC.String())
+		p.image = b.image + " from " + b.args.Server
+	})
 	identity, err := b.identify(ctx, keys)
 	if err != nil {
 		return err
@@ -95,11 +102,11 @@ func (b *boot) attempt(ctx context.Context) error {
 		return err
 	}
 	defer peerd.Stop()
-	if err := peerd.WaitReady(b.console.Say); err != nil {
+	if err := peerd.WaitReady(b.console.Progress); err != nil {
 		return err
 	}
 
-	b.next = stage.Root
+	b.enter(stage.Root)
 	b.console.Say("peerd serves the image")
 	layer, err := b.openWrites(drivers, description.Writes)
 	if err != nil {
@@ -111,7 +118,7 @@ func (b *boot) attempt(ctx context.Context) error {
 	}
 	b.reached(ctx, stage.Root)
 
-	b.next = stage.SwitchRoot
+	b.enter(stage.SwitchRoot)
 	b.console.Say("root mounted; starting the init of %s", b.image)
 	b.reached(ctx, stage.SwitchRoot)
 	if b.args.Trace {
@@ -122,6 +129,7 @@ func (b *boot) attempt(ctx context.Context) error {
 	if err := peerd.Ended(); err != nil {
 		return errors.Join(err, root.Unmount())
 	}
+	b.console.HandOver()
 	return root.Switch()
 }
 
@@ -139,6 +147,7 @@ func (b *boot) prepare() ([]envelope.PublicKey, error) {
 		return nil, err
 	}
 	b.console.Say("machine %s boots from %s", b.args.MAC, b.args.Server)
+	b.console.Show(func(p *panel) { p.machine, p.image = b.args.MAC.String(), "from "+b.args.Server })
 	return keys, nil
 }
 
@@ -198,6 +207,12 @@ func exchange(ctx context.Context, method, url string, body io.Reader, max int64
 		return nil, 0, fmt.Errorf("%s %s: more than %d bytes", method, url, max)
 	}
 	return data, resp.StatusCode, nil
+}
+
+// enter begins the way to a stage.
+func (b *boot) enter(s stage.Stage) {
+	b.next = s
+	b.console.Show(func(p *panel) { p.at, p.next = s, "" })
 }
 
 // reached tells the server. A report that does not arrive is no reason to stop.

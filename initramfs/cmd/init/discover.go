@@ -16,7 +16,7 @@ import (
 // discover tells the boot server what the machine is until somebody has adopted
 // it there. It returns nil when the boot is to go on.
 func (b *boot) discover(ctx context.Context, card string) error {
-	b.next = stage.Discovered
+	b.enter(stage.Discovered)
 	found := probe.Machine(os.DirFS("/"))
 	found.Machine = b.args.MAC.String()
 

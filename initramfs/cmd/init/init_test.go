@@ -114,9 +114,14 @@ func startShell(t *testing.T, script string) *peerd {
 }
 
 func TestWaitReady(t *testing.T) {
-	p := startShell(t, "echo waiting: 1 of 9 >&3; echo ready >&3; exec sleep 60")
-	if err := p.WaitReady(t.Logf); err != nil {
+	p := startShell(t, `tell() { echo "progress: {\"have\":$1,\"pieces\":9}" >&3; }; tell 1; echo ready >&3; tell 2; exec sleep 60`)
+	shown := make(chan int, 2)
+	show := func(p stage.Progress, _ time.Time) { shown <- p.Have }
+	if err := p.WaitReady(show); err != nil {
 		t.Errorf("WaitReady = %v; want nil", err)
+	}
+	if before, after := <-shown, <-shown; before != 1 || after != 2 {
+		t.Errorf("shown are %d and %d pieces; want 1, and after ready 2", before, after)
 	}
 	if err := p.Ended(); err != nil {
 		t.Errorf("Ended() of a living process = %v; want nil", err)
@@ -127,7 +132,7 @@ func TestWaitReady(t *testing.T) {
 		"kill -9 $$":               "signal: killed",
 		"printf ready >&3; exit 0": "", // a last line without its end is still a line
 	} {
-		err := startShell(t, script).WaitReady(t.Logf)
+		err := startShell(t, script).WaitReady(show)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("WaitReady after %q = %v; want %q", script, err, want)
 		}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"swarmboot/initramfs/bootargs"
+	"swarmboot/initramfs/stage"
 )
 
 const (
@@ -22,8 +23,8 @@ const (
 	peerdDir   = "/run/swarmboot"
 
 	// Until its next word peerd reads the description and sets up FUSE and the
-	// loop device: a second, or several on a busy emulated machine. With prefetch
-	// it tells every few seconds how far it is.
+	// loop device: a second, or several on a busy emulated machine. From then on it
+	// tells once a second how much of the image has come.
 	readyTimeout = 90 * time.Second
 )
 
@@ -89,21 +90,40 @@ func asIOFlusher(start func() error) error {
 	return errors.Join(start(), unix.Prctl(unix.PR_SET_IO_FLUSHER, 0, 0, 0, 0))
 }
 
-// WaitReady returns when the image can be mounted. What peerd has to say until
-// then it passes on.
-func (p *peerd) WaitReady(say func(format string, args ...any)) error {
-	defer p.ready.Close()
+// WaitReady returns when the image can be mounted. How much of the image has
+// come it shows until then, and afterwards until init becomes the image's own.
+func (p *peerd) WaitReady(show func(stage.Progress, time.Time)) error {
 	lines := bufio.NewReaderSize(p.ready, 4<<10)
 	for {
 		line, err := p.nextLine(lines)
 		if err != nil {
 			return err
 		}
-		waiting, ok := strings.CutPrefix(line, "waiting: ")
-		if !ok {
-			return readyLine(line)
+		if got, ok := stage.ParseProgressLine(line); ok {
+			show(got, time.Now())
+			continue
 		}
-		say("peerd: %s", waiting)
+		if err := readyLine(line); err != nil {
+			return err
+		}
+		go p.follow(lines, show)
+		return nil
+	}
+}
+
+// follow ends when peerd does, or is stopped.
+func (p *peerd) follow(lines *bufio.Reader, show func(stage.Progress, time.Time)) {
+	if p.ready.SetReadDeadline(time.Time{}) != nil {
+		return
+	}
+	for {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			return
+		}
+		if got, ok := stage.ParseProgressLine(strings.TrimSpace(line)); ok {
+			show(got, time.Now())
+		}
 	}
 }
 
@@ -157,6 +177,7 @@ func (p *peerd) Ended() error {
 // Stop ends it with all its children, and frees the loop device, which would
 // outlive them.
 func (p *peerd) Stop() {
+	p.ready.Close()
 	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // its session is its group; gone is fine
 	<-p.ended
 	if fd, err := unix.Open(loopDevice, unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {

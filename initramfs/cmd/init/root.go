@@ -82,7 +82,9 @@ func (b *boot) mountRoot(p *peerd, layer handover.Writes, with handover.Furnitur
 				p.Stop()
 				return abandon(fmt.Errorf("no piece of the image has arrived for %v", silent))
 			}
-			b.console.Say("waiting for the image: %d reads answered, the last %v ago", answered, silent)
+			if silent >= rootCheck {
+				b.console.Say("waiting for the image: %d reads answered, the last %v ago", answered, silent)
+			}
 		}
 	}
 }

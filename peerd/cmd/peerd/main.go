@@ -18,8 +18,8 @@
 //	--dir DIR           folder in memory for the image file and the FUSE mount
 //	--loop DEVICE       loop device to configure, such as /dev/loop0
 //	--server URL        boot server that takes stage reports
-//	--ready-fd N        file descriptor for the line "ready" or "failed: REASON", and for lines
-//	                    "waiting: HOW FAR" before it (default 3)
+//	--ready-fd N        file descriptor for the line "ready" or "failed: REASON", and once a second
+//	                    for one about how much of the image has come (default 3)
 //	--prefetch          be ready only when the image is complete and handed over
 //	--listen ADDR:PORT  where peers connect (default 0.0.0.0:6881)
 //	--log WHERE         kmsg (warnings, to the kernel's log; default) or stderr (everything)
@@ -144,14 +144,11 @@ func runRoot(ctx context.Context, args []string) error {
 		if err := peerd.RootRole.Harden(); err != nil {
 			log.Warn("the root server is not as safe as it should be", "err", err)
 		}
-		return peerd.RunRoot(ctx, cfg, func(waiting string) {
-			if waiting != "" {
-				fmt.Fprintln(parent, "waiting:", waiting)
-				return
-			}
-			fmt.Fprintln(parent, "ready")
-			parent.Close()
-		})
+		cfg.Progress = func(p stage.Progress) error {
+			_, err := fmt.Fprintln(parent, p.Line())
+			return err
+		}
+		return peerd.RunRoot(ctx, cfg, func() { fmt.Fprintln(parent, "ready") })
 	}()
 	if err != nil {
 		fmt.Fprintln(parent, "failed:", strings.Join(strings.Fields(err.Error()), " "))
