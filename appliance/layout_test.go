@@ -57,6 +57,8 @@ var homes = map[string][]string{
 	"github.com/vbauerster/mpb":             {"appliance/cmd/swarmboot"},
 	"github.com/vishvananda/netlink":        {"initramfs/internal/netup"},
 	"go.etcd.io/bbolt":                      {"bootserver/internal/leasestore"},
+	"go.opentelemetry.io":                   {"appliance/internal/traces", "appliance/e2e"},
+	"google.golang.org/protobuf":            {"appliance/internal/traces", "appliance/e2e"}, // tests alone
 	"go.yaml.in/yaml":                       {"appliance/internal/settings"},
 }
 

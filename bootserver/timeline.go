@@ -28,8 +28,8 @@ type MachineDetail struct {
 	Sample  int        `json:"sample"`            // how many boots Typical is made of
 }
 
-// boot is the boot that m is in; nil before the first.
-func (m *machineState) boot() *Timeline {
+// Timeline is the boot that m is in; nil before the first.
+func (m MachineStatus) Timeline() *Timeline {
 	if len(m.Times) == 0 {
 		return nil
 	}
@@ -51,7 +51,7 @@ func (m *machineState) boot() *Timeline {
 
 // archive puts the boot that ends now among the past ones.
 func (m *machineState) archive() {
-	b := m.boot()
+	b := m.Timeline()
 	if b == nil {
 		return
 	}
@@ -93,7 +93,7 @@ func (r *registry) detail(mac string) (MachineDetail, bool) {
 	if m == nil {
 		return MachineDetail{}, false
 	}
-	d := MachineDetail{MachineStatus: m.copy(), Boot: m.boot(), Past: slices.Clone(m.past)}
+	d := MachineDetail{MachineStatus: m.copy(), Boot: m.Timeline(), Past: slices.Clone(m.past)}
 	slices.Reverse(d.Past)
 	if d.Past == nil {
 		d.Past = []Timeline{}
@@ -105,7 +105,7 @@ func (r *registry) detail(mac string) (MachineDetail, bool) {
 				others = append(others, b)
 			}
 		}
-		if b := other.boot(); b != nil && other != m && b.Image == m.Image {
+		if b := other.Timeline(); b != nil && other != m && b.Image == m.Image {
 			others = append(others, *b)
 		}
 	}

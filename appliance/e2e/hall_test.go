@@ -28,8 +28,9 @@ type hall struct {
 
 var hallNetwork = netip.MustParsePrefix("10.77.0.1/16")
 
-// newHall starts a boot server with machines in racks of forty.
-func newHall(t *testing.T, machines int) *hall {
+// newHall starts a boot server with machines in racks of forty, and with more
+// settings.
+func newHall(t *testing.T, machines int, more ...string) *hall {
 	t.Helper()
 	h := &hall{t: t, dir: t.TempDir()}
 	lan, err := vm.NewLAN(vm.TempName(lanPrefix, int(racks.Add(1))), hallNetwork, filepath.Join(h.dir, "lan"))
@@ -53,7 +54,7 @@ func newHall(t *testing.T, machines int) *hall {
 	for _, version := range []string{"1", "2"} {
 		addImage(t, state.Folder(filepath.Join(h.dir, "state")), version, 389)
 	}
-	h.serve(machines)
+	h.serve(machines, more)
 	return h
 }
 
@@ -115,7 +116,7 @@ func mac(n int) string { return fmt.Sprintf("52:54:00:%02x:%02x:%02x", n>>16, n>
 const adminURL = "http://127.0.0.1:8470"
 
 // serve starts the boot server and waits until its pages answer.
-func (h *hall) serve(machines int) {
+func (h *hall) serve(machines int, more []string) {
 	h.t.Helper()
 	var text strings.Builder
 	fmt.Fprintf(&text, "server: {state: state, loaders: %s, initramfs: initramfs}\n", filepath.Join(cache(h.t), "loaders"))
@@ -129,6 +130,7 @@ func (h *hall) serve(machines int) {
 		first, last := r*40, min(machines, r*40+40)-1
 		fmt.Fprintf(&text, "  - {name: 'r%02d-n[01-%02d]', rack: r%02d, mac: '%s-%s'}\n", r+1, last-first+1, r+1, mac(first), mac(last))
 	}
+	text.WriteString(strings.Join(more, ""))
 	for name, data := range map[string]string{"swarmboot.yaml": text.String(), "initramfs": "initramfs"} {
 		if err := os.WriteFile(filepath.Join(h.dir, name), []byte(data), 0o644); err != nil {
 			h.t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"swarmboot/appliance/internal/journal"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/appliance/internal/traces"
 	"swarmboot/appliance/internal/webhook"
 	"swarmboot/bootserver"
 
@@ -134,6 +135,7 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 		func(ctx context.Context) error { return control.Serve(ctx, socket, handler, server.InForce) },
 		func(ctx context.Context) error { return daemon.follow(ctx, hup) },
 		func(ctx context.Context) error { return webhook.Run(ctx, server, hooks, log) },
+		func(ctx context.Context) error { return traces.Run(ctx, server, cfg.Traces.URL, version(), log) },
 		func(ctx context.Context) error { return tellSystemd(ctx, server, log) },
 		func(ctx context.Context) error { return serveAdmin(ctx, cfg.Admin, folder, handler, server, log) },
 	} {

@@ -25,6 +25,7 @@ type File struct {
 	Unknown  bootserver.Policy  `yaml:"unknown"`  // what machines get that are not listed; default: deny
 	Origin   Origin             `yaml:"origin"`   // store elsewhere that images come from which the state folder lacks
 	Webhooks map[string]Webhook `yaml:"webhooks"` // programs that are told how machines come along, by name
+	Traces   Traces             `yaml:"traces"`   // OpenTelemetry collector that is told of boots
 }
 
 // Server is the boot server itself.
@@ -57,6 +58,11 @@ type Webhook struct {
 	URL    string   `yaml:"url"`    // where it listens, http or https
 	Secret string   `yaml:"secret"` // file of the secret that signs what it is told, in base64
 	Stages []string `yaml:"stages"` // stages that it is told of; default: ready failed
+}
+
+// Traces says where an OpenTelemetry collector is, which gets a trace of each boot.
+type Traces struct {
+	URL string `yaml:"url"` // where it takes OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces
 }
 
 // Network is one network of machines. It has either a card of this server, with

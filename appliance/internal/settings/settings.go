@@ -41,6 +41,7 @@ type Settings struct {
 	bootserver.Config
 	Admin   Admin
 	Hooks   []Hook // in the order of their names
+	Traces  Traces
 	file    File
 	decoder *decoder
 	places  map[string]place      // of listed machines, by MAC
@@ -65,7 +66,7 @@ func parse(path string, data []byte, offered Offered) (*Settings, error) {
 		State: server.State, Loaders: server.Loaders, Initramfs: server.Initramfs,
 		Origin: origin.Config(s.file.Origin),
 	}
-	s.Admin = s.file.Admin
+	s.Admin, s.Traces = s.file.Admin, s.file.Traces
 	for _, name := range []*string{&s.Admin.Certificate, &s.Admin.Key} {
 		if *name != "" && !filepath.IsAbs(*name) {
 			*name = filepath.Join(dir, *name)
@@ -114,6 +115,7 @@ func (c *checker) check(offered Offered) {
 	c.checkRacks()
 	c.checkMachines()
 	c.checkWebhooks()
+	c.checkURL("traces.url", c.file.Traces.URL, "http://127.0.0.1:4318/v1/traces")
 }
 
 func newDecoder(source string) *decoder {

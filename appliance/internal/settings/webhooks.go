@@ -18,11 +18,10 @@ type Hook struct {
 func (c *checker) checkWebhooks() {
 	for _, name := range slices.Sorted(maps.Keys(c.file.Webhooks)) {
 		w, path := c.file.Webhooks[name], "webhooks."+name
-		if u, err := url.Parse(w.URL); w.URL == "" {
+		if w.URL == "" {
 			c.fail(path+".url", "is missing; say where the program listens")
-		} else if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			c.fail(path+".url", "%q is no URL; want one such as https://chat.example.org/hooks/boot", w.URL)
 		}
+		c.checkURL(path+".url", w.URL, "https://chat.example.org/hooks/boot")
 		if w.Secret == "" {
 			c.fail(path+".secret", "is missing; name a file with what 'openssl rand -base64 32' prints, and give the program the same")
 		}
@@ -38,5 +37,12 @@ func (c *checker) checkWebhooks() {
 			hook.Stages = append(hook.Stages, s)
 		}
 		c.settings.Hooks = append(c.settings.Hooks, hook)
+	}
+}
+
+// checkURL looks at a URL of HTTP, if there is one.
+func (c *checker) checkURL(path, text, example string) {
+	if u, err := url.Parse(text); text != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		c.fail(path, "%q is no URL; want one such as %s", text, example)
 	}
 }

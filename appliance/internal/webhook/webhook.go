@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"swarmboot/appliance/internal/follow"
 	"swarmboot/bootserver"
 	"swarmboot/initramfs/stage"
 )
@@ -72,11 +73,6 @@ type Machine struct {
 	Reason string      `json:"reason,omitempty"` // with stage failed: why
 }
 
-// A Source tells of machines that have changed; bootserver.Server is one.
-type Source interface {
-	MachinesSince(last uint64) ([]bootserver.MachineStatus, uint64)
-}
-
 const (
 	lookEvery = 250 * time.Millisecond
 	// queued bounds what waits for one hook: a hall of thousands that boots while
@@ -85,7 +81,7 @@ const (
 )
 
 // Run tells hooks what source has to tell from now on, until ctx is done.
-func Run(ctx context.Context, source Source, hooks []Hook, log *slog.Logger) error {
+func Run(ctx context.Context, source follow.Source, hooks []Hook, log *slog.Logger) error {
 	if len(hooks) == 0 {
 		return nil
 	}
@@ -98,20 +94,11 @@ func Run(ctx context.Context, source Source, hooks []Hook, log *slog.Logger) err
 		wg.Go(func() { deliver(ctx, client, hook, queues[i], log.With("webhook", hook.Name)) })
 	}
 	known := map[string]seen{}
-	changed, last := source.MachinesSince(0)
-	news(known, changed) // what was before is no news
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		changed, last = source.MachinesSince(last)
+	first := true // what was before is no news
+	follow.Machines(ctx, source, lookEvery, func(changed []bootserver.MachineStatus) {
 		for _, event := range news(known, changed) {
 			for i, hook := range hooks {
-				if !slices.Contains(hook.Stages, event.stage) {
+				if first || !slices.Contains(hook.Stages, event.stage) {
 					continue
 				}
 				select {
@@ -121,5 +108,7 @@ func Run(ctx context.Context, source Source, hooks []Hook, log *slog.Logger) err
 				}
 			}
 		}
-	}
+		first = false
+	})
+	return nil
 }

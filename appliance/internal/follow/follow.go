@@ -1,0 +1,32 @@
+// Package follow looks at intervals for machines that have changed. Whoever tells
+// others of machines (webhook, traces) calls it.
+package follow
+
+import (
+	"context"
+	"time"
+
+	"swarmboot/bootserver"
+)
+
+// A Source tells of machines that have changed; bootserver.Server is one.
+type Source interface {
+	MachinesSince(last uint64) ([]bootserver.MachineStatus, uint64)
+}
+
+// Machines calls look with all machines, and then, so often, with those that have
+// changed, until ctx is done.
+func Machines(ctx context.Context, source Source, every time.Duration, look func([]bootserver.MachineStatus)) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for last := uint64(0); ; {
+		var changed []bootserver.MachineStatus
+		changed, last = source.MachinesSince(last)
+		look(changed)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
