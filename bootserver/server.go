@@ -237,7 +237,7 @@ func (s *Server) open(ctx context.Context) ([]service, error) {
 	}
 	services = append(services, service{"dhcp", s.dhcp.Serve})
 	for _, n := range site.Networks {
-		if n.Interface != "" && n.Mode != Off {
+		if n.Interface != "" {
 			services = append(services, service{"router advertisements", s.advertiser(n).Run})
 		}
 	}
@@ -293,14 +293,25 @@ func (s *Server) open(ctx context.Context) ([]service, error) {
 	return services, nil
 }
 
-// advertiser answers the machines of n that look for an IPv6 router.
+// advertiser answers the machines of n that look for an IPv6 router, as the config
+// in force has n then.
 func (s *Server) advertiser(n Network) *ra.Server {
+	network := func() (now Network, ok bool) {
+		now, ok = s.site.Load().network(n.Name)
+		return now, ok && now.Interface == n.Interface && now.Mode != Off
+	}
 	return ra.New(ra.Config{
 		Interface: n.Interface,
-		Prefix:    n.Subnet6,
+		Prefix: func() netip.Prefix {
+			if now, ok := network(); ok {
+				return now.Subnet6
+			}
+			return netip.Prefix{}
+		},
 		Known: func(mac net.HardwareAddr) bool {
+			now, ok := network()
 			_, listed := s.site.Load().machines[mac.String()]
-			return listed || n.Unknown != Deny
+			return ok && (listed || now.Unknown != Deny)
 		},
 		Log: s.log,
 	})

@@ -27,10 +27,11 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// Config says where the server answers, and what.
+// Config says where the server answers, and what. Prefix and Known are asked each
+// time, as a reload may change what they say.
 type Config struct {
 	Interface string
-	Prefix    netip.Prefix                    // of the addresses that DHCPv6 gives out here; invalid: none, answers are empty
+	Prefix    func() netip.Prefix             // of the addresses that DHCPv6 gives out here; invalid: none, answers are empty
 	Known     func(mac net.HardwareAddr) bool // whether a machine is one of ours; others get no empty answer
 	Log       *slog.Logger
 }
@@ -43,6 +44,9 @@ const (
 	// The prefix is told to everybody so often, and remembered for so long.
 	interval = 10 * time.Minute
 	lifetime = 24 * time.Hour
+
+	// So soon after a reload everybody is told of another prefix.
+	look = 10 * time.Second
 
 	// RFC 4861 section 10, MIN_DELAY_BETWEEN_RAS: between answers to everybody.
 	pause = 3 * time.Second
@@ -60,7 +64,8 @@ type Server struct {
 	// Run alone uses these.
 	router    netip.Addr // another router that was heard, and when
 	heard     time.Time
-	broadcast time.Time // when everybody was last told
+	told      netip.Prefix // which everybody was last told, and when
+	broadcast time.Time
 }
 
 // New makes a server; it opens nothing.
@@ -100,17 +105,14 @@ func (s *Server) serve(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	s.cfg.Log.Debug("answering router solicitations", "interface", ifi.Name, "address", own)
 	for {
-		if s.cfg.Prefix.IsValid() {
-			if since := time.Since(s.broadcast); since >= interval {
-				s.broadcast = time.Now()
-				if err := conn.WriteTo(s.advertisement(ifi), nil, allNodes); err != nil {
-					return fmt.Errorf("advertise on %s: %w", ifi.Name, err)
-				}
+		if s.due(time.Now()) {
+			if err := conn.WriteTo(s.advertisement(ifi), nil, allNodes); err != nil {
+				return fmt.Errorf("advertise on %s: %w", ifi.Name, err)
 			}
-			// A little earlier or later each time, lest all servers talk at once.
-			if err := conn.SetReadDeadline(s.broadcast.Add(interval + rand.N(pause))); err != nil {
-				return err
-			}
+		}
+		// A little earlier or later each time, lest all servers talk at once.
+		if err := conn.SetReadDeadline(time.Now().Add(look + rand.N(pause))); err != nil {
+			return err
 		}
 		message, control, from, err := conn.ReadFrom()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -131,6 +133,17 @@ func (s *Server) serve(ctx context.Context) error {
 			s.cfg.Log.Debug("router solicitation was not answered", "from", from, "err", err)
 		}
 	}
+}
+
+// due tells whether everybody is to be told now, as is done then: of a prefix
+// every few minutes, and at once that it is another one or none any more.
+func (s *Server) due(now time.Time) bool {
+	prefix := s.cfg.Prefix()
+	if prefix == s.told && (!prefix.IsValid() || now.Sub(s.broadcast) < interval) {
+		return false
+	}
+	s.broadcast, s.told = now, prefix
+	return true
 }
 
 func listen(ifi *net.Interface) (*ndp.Conn, netip.Addr, error) {
@@ -163,7 +176,7 @@ func (s *Server) reply(message ndp.Message, from netip.Addr, routes bool, now ti
 		return netip.Addr{}
 
 	case *ndp.RouterSolicitation:
-		if s.cfg.Prefix.IsValid() {
+		if s.cfg.Prefix().IsValid() {
 			if !from.IsUnspecified() {
 				return from
 			}
@@ -201,7 +214,7 @@ func (s *Server) hear(m *ndp.RouterAdvertisement, from netip.Addr, now time.Time
 	}
 	if from != s.router || now.Sub(s.heard) >= silence {
 		log := s.cfg.Log.With("router", from, "interface", s.cfg.Interface)
-		if s.cfg.Prefix.IsValid() && !m.ManagedConfiguration {
+		if s.cfg.Prefix().IsValid() && !m.ManagedConfiguration {
 			log.Warn("another IPv6 router is on the wire and tells machines not to ask DHCPv6; set its M flag")
 		} else {
 			log.Info("another IPv6 router is on the wire")
@@ -214,12 +227,12 @@ func (s *Server) hear(m *ndp.RouterAdvertisement, from netip.Addr, now time.Time
 // no default router.
 func (s *Server) advertisement(ifi *net.Interface) *ndp.RouterAdvertisement {
 	m := &ndp.RouterAdvertisement{Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: ifi.HardwareAddr}}}
-	if s.cfg.Prefix.IsValid() {
+	if prefix := s.cfg.Prefix(); prefix.IsValid() {
 		m.ManagedConfiguration, m.OtherConfiguration = true, true
 		// Not for addresses of a machine's own making: by its address the server
 		// knows the machine.
 		m.Options = append(m.Options, &ndp.PrefixInformation{
-			Prefix: s.cfg.Prefix.Masked().Addr(), PrefixLength: uint8(s.cfg.Prefix.Bits()),
+			Prefix: prefix.Masked().Addr(), PrefixLength: uint8(prefix.Bits()),
 			OnLink: true, ValidLifetime: lifetime, PreferredLifetime: lifetime,
 		})
 	}

@@ -23,7 +23,7 @@ var (
 )
 
 func server(prefix netip.Prefix) *Server {
-	return New(Config{Interface: "eth1", Prefix: prefix, Log: slog.New(slog.DiscardHandler),
+	return New(Config{Interface: "eth1", Prefix: func() netip.Prefix { return prefix }, Log: slog.New(slog.DiscardHandler),
 		Known: func(mac net.HardwareAddr) bool { return mac.String() == card.String() }})
 }
 
@@ -74,6 +74,30 @@ func TestAnswersToAllAreRare(t *testing.T) {
 	}
 	if got := ask(pause); got != allNodes {
 		t.Errorf("after a pause: reply to %v; want %v", got, allNodes)
+	}
+}
+
+// TestAReloadIsTold: everybody hears of another prefix, and of none, at once.
+func TestAReloadIsTold(t *testing.T) {
+	s, now := server(netip.Prefix{}), time.Now()
+	for _, step := range []struct {
+		after  time.Duration
+		prefix netip.Prefix
+		want   bool
+	}{
+		{0, netip.Prefix{}, false},
+		{time.Second, prefix, true},
+		{2 * time.Second, prefix, false},
+		{interval, prefix, false},
+		{time.Second + interval, prefix, true},
+		{2*time.Second + interval, netip.MustParsePrefix("fd78::/64"), true},
+		{3*time.Second + interval, netip.Prefix{}, true},
+		{9 * interval, netip.Prefix{}, false},
+	} {
+		s.cfg.Prefix = func() netip.Prefix { return step.prefix }
+		if got := s.due(now.Add(step.after)); got != step.want {
+			t.Errorf("after %v, with %v: everybody is told: %v; want %v", step.after, step.prefix, got, step.want)
+		}
 	}
 }
 
