@@ -23,6 +23,10 @@ const (
 	// the processor then wakes for all, and their REQUESTs come together too, and are
 	// written together.
 	probeRound = 20 * time.Millisecond
+	// Offers of one round go out at 4,000 in a second: each brings a REQUEST, and more
+	// of those than can be answered would only be lost, in switches and here.
+	paceBurst = 8
+	pacePause = 2 * time.Millisecond
 	// maxProbes bounds what a flood of new machines costs. Beyond it addresses
 	// are offered unseen.
 	maxProbes = 1024
@@ -84,7 +88,10 @@ func (p *prober) ask(v verdict, in inbound) (wait bool) {
 // silent ends a round: of the addresses that still wait nobody has shown himself
 // at.
 func (p *prober) silent(r *round) {
-	for _, q := range r.probes {
+	for i, q := range r.probes {
+		if i > 0 && i%paceBurst == 0 {
+			time.Sleep(pacePause)
+		}
 		if p.take(q) {
 			q.network.leases.prove(q.suspect)
 			p.unused(q.verdict, q.inbound)
