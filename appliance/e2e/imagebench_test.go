@@ -48,8 +48,11 @@ func TestImageBenchmark(t *testing.T) {
 	b.share("pieces read until ready, of all", before, pieces, 0)
 	b.share("the same, built with --optimize", after, pieces, 0)
 	b.share("with --optimize against without", after, before, 60)
-	b.write(folder, "images", "# How images are made, and what their order is worth\n\nWritten by `make bench-images` on "+time.Now().Format(time.DateOnly)+
-		"; raw results in images.json. A piece has 256 KiB; the boots are those of `image train`.")
+	measureUpdate(b, at, "lab@1", false)
+	measureUpdate(b, at, "lab@2", true)
+	b.write(folder, "images", "# How images are made, what their order is worth, and what an update moves\n\nWritten by `make bench-images` on "+time.Now().Format(time.DateOnly)+
+		"; raw results in images.json. A piece has 256 KiB; the boots are those of `image train`.\n"+
+		"What casync moves are the compressed chunks that the old version has not, and the index; what ours moves are whole pieces and the delta.")
 }
 
 // needsImages is needs, for what is not in make test.

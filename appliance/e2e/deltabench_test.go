@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"swarmboot/images/builder"
+	"swarmboot/images/catalogue"
+	"swarmboot/images/delta"
+)
+
+// upgrade is a customize program: what Debian has mended since the release.
+const upgrade = `#!/bin/sh
+set -e
+root=$1
+cp --remove-destination /etc/resolv.conf "$root/etc/resolv.conf"
+echo 'deb http://deb.debian.org/debian-security trixie-security main' >"$root/etc/apt/sources.list.d/security.list"
+printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+chmod +x "$root/usr/sbin/policy-rc.d"
+export DEBIAN_FRONTEND=noninteractive
+chroot "$root" apt-get -qq update
+chroot "$root" apt-get -qq -y upgrade
+chroot "$root" apt-get -qq clean
+rm -rf "$root"/var/lib/apt/lists/* "$root/usr/sbin/policy-rc.d" "$root/etc/resolv.conf"
+`
+
+// measureUpdate upgrades an image and measures what of the new one a machine
+// fetches that has the old one, beside casync.
+func measureUpdate(b *benchmark, at, old string, optimized bool) {
+	t := b.t
+	program := filepath.Join(t.TempDir(), "upgrade")
+	if err := os.WriteFile(program, []byte(upgrade), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	next := "upgraded@" + imageIn(t, at, old).Manifest.Version
+	args := []string{"image", "build", next, "--from", "image:" + old, "--customize", program, "--state", at}
+	what := "security upgrade of " + old
+	if optimized {
+		args = append(args, "--optimize", "lab@1")
+		what += " (both laid out with --optimize)"
+	}
+	shell(t, "", swarmbootProgram(t), args...)
+
+	before, after := imageIn(t, at, old), imageIn(t, at, next)
+	var roots [2]string
+	for i, image := range []*catalogue.Image{before, after} {
+		roots[i] = filepath.Join(t.TempDir(), "root")
+		if err := builder.Unpack(t.Context(), image, roots[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mib := func(n int64) float64 { return float64(n) / (1 << 20) }
+	changed := changedBytes(t, roots[0], roots[1])
+	b.row(what+": bytes in files that are new or not the same", mib(changed), 0, "MiB")
+	b.row(what+": root file", mib(after.Manifest.Root.Size), 0, "MiB")
+	moved := func(how string, n int64) {
+		b.row(what+": moved by "+how, mib(n), 0, "MiB")
+		b.row(what+": the same, for each byte of those files", float64(n)/float64(changed), 0, "")
+	}
+	byHash, byDelta := missing(t, before, after)
+	moved("pieces alone", byHash)
+	moved("pieces and delta (what a machine with a cache does)", byDelta)
+	moved("casync of the root file", chunks(t, "caibx", before.Path(catalogue.Root), after.Path(catalogue.Root)))
+	moved("casync of the tree", chunks(t, "caidx", roots[0], roots[1]))
+}
+
+// missing is how many bytes a machine fetches that has the pieces of before: if
+// pieces are only known by their hash, and with a delta, which it fetches too.
+func missing(t *testing.T, before, after *catalogue.Image) (byHash, byDelta int64) {
+	t.Helper()
+	var roots [2]*os.File
+	for i, image := range []*catalogue.Image{before, after} {
+		var err error
+		if roots[i], err = image.Open(catalogue.Root); err != nil {
+			t.Fatal(err)
+		}
+		defer roots[i].Close()
+	}
+	p := after.Manifest.Pieces
+	d, err := delta.Files(roots[0], before.Manifest.Pieces, roots[1], p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := map[[32]byte]bool{}
+	for i := range before.Manifest.Pieces.Count() {
+		have[before.Manifest.Pieces.Sum(i)] = true
+	}
+	byDelta = int64(len(d.Marshal()))
+	for i := range p.Count() {
+		if have[p.Sum(i)] {
+			continue
+		}
+		byHash += int64(p.Len(i))
+		if d.Cover(p.Offset(i), int64(p.Len(i))) == nil {
+			byDelta += int64(p.Len(i))
+		}
+	}
+	return byHash, byDelta
+}
+
+// chunks is how many bytes somebody fetches who has casync's chunks of before:
+// those of after that are new, compressed, and the index of that kind.
+func chunks(t *testing.T, index, before, after string) int64 {
+	t.Helper()
+	dir := t.TempDir()
+	store := filepath.Join(dir, "store")
+	if err := os.Mkdir(store, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	stored := func(name, source string) int64 {
+		shell(t, dir, "casync", "make", "--store", store, name+"."+index, source)
+		var size int64
+		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.Type().IsRegular() {
+				var info fs.FileInfo
+				if info, err = entry.Info(); err == nil {
+					size += info.Size()
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return size
+	}
+	first := stored("before", before)
+	return stored("after", after) - first
+}
+
+// changedBytes is the size of the files of after that before has not, or has with
+// other contents.
+func changedBytes(t *testing.T, before, after string) (changed int64) {
+	t.Helper()
+	err := filepath.WalkDir(after, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		now, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(after, path)
+		if err != nil {
+			return err
+		}
+		name := filepath.Join(before, rel)
+		if info, err := os.Lstat(name); err == nil && info.Mode().IsRegular() {
+			then, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			if bytes.Equal(then, now) {
+				return nil
+			}
+		}
+		changed += int64(len(now))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return changed
+}
