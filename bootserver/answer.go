@@ -114,6 +114,7 @@ func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
 	}
 	if s.registry.discovered(mac, m.Name, m.shown(), c.Program == dhcp.IPXE, now) {
 		s.identities.begin(mac)
+		s.mates.forget(mac)
 		s.log.Info("boot begins", "machine", mac, "stage", stage.DHCP, "image", m.shown(), "platform", platform(c), "uuid", c.UUID)
 	}
 }
@@ -163,6 +164,9 @@ func (s *Server) report(r stage.Report) {
 		} else {
 			log.Info("machine reached a stage")
 		}
+	}
+	if r.Progress != nil {
+		s.registry.countBoot(r.Image, s.mates.heard(r.Machine, r.Progress.Serving, time.Now()))
 	}
 	if r.Stage == stage.Ready {
 		s.identities.ready(r.Machine)

@@ -106,6 +106,10 @@ type Boot struct {
 	Loader     loaders.Policy // empty: loaders.GRUB
 	Rescue     bool           // open a shell on the console if the boot fails
 
+	// BootFromPeers has kernel and initramfs come from a machine of the same rack
+	// where one is ready, and the machine be one for others.
+	BootFromPeers bool
+
 	Cache          string       // name of the partition that pieces are kept on; empty: none
 	Persistent     string       // name of the partition that keeps what the machine writes; empty: none
 	PersistentOver Over         // OverVersion
@@ -327,6 +331,9 @@ func (n Network) validate(bad func(string, ...any)) {
 func (b Boot) validate(bad func(string, ...any)) {
 	if b.Loader != "" && !slices.Contains(loaders.Policies, b.Loader) {
 		bad("loader %q: want one of %v", b.Loader, loaders.Policies)
+	}
+	if b.BootFromPeers && b.Loader == loaders.SecureBoot {
+		bad("boot_from_peers with loader %s: nobody would verify the initramfs that another machine serves; choose one of the two", b.Loader)
 	}
 	if b.Persistent != "" && b.Persistent == b.Cache {
 		bad("partition %q: want one for persistent and another for cache", b.Cache)

@@ -36,12 +36,13 @@ type MachineStatus struct {
 // back: reports may overtake each other, and init repeats stages after a
 // failure.
 type registry struct {
-	mu        sync.Mutex
-	machines  map[string]*machineState // guarded by mu; by MAC
-	changes   uint64                   // guarded by mu; counts the changes of all machines
-	fromPeers map[string]int64         // guarded by mu; bytes that machines had from each other, by image
-	stays     map[stage.Stage]*Stays   // guarded by mu
-	recalled  time.Time                // guarded by mu; when a restarted server took up what it knew
+	mu            sync.Mutex
+	machines      map[string]*machineState // guarded by mu; by MAC
+	changes       uint64                   // guarded by mu; counts the changes of all machines
+	fromPeers     map[string]int64         // guarded by mu; bytes that machines had from each other, by image
+	bootFromPeers map[string]int64         // guarded by mu; likewise, of kernel and initramfs
+	stays         map[stage.Stage]*Stays   // guarded by mu
+	recalled      time.Time                // guarded by mu; when a restarted server took up what it knew
 }
 
 type machineState struct {
@@ -53,7 +54,7 @@ type machineState struct {
 }
 
 func newRegistry() *registry {
-	return &registry{machines: map[string]*machineState{}, fromPeers: map[string]int64{}, stays: map[stage.Stage]*Stays{}}
+	return &registry{machines: map[string]*machineState{}, fromPeers: map[string]int64{}, bootFromPeers: map[string]int64{}, stays: map[stage.Stage]*Stays{}}
 }
 
 // touch notes that m has changed. The caller holds mu.

@@ -37,6 +37,7 @@ type SwarmStatus struct {
 	SeederBytes int64   `json:"seeder_bytes"` // of the root, over BitTorrent
 	HTTPBytes   int64   `json:"http_bytes"`   // of the root, over HTTP
 	PeerBytes   int64   `json:"peer_bytes"`   // of the root, from machine to machine, as the receivers tell
+	BootBytes   int64   `json:"boot_bytes"`   // of kernel and initramfs, from machine to machine, as the senders tell
 	Copies      float64 `json:"copies"`       // the server's, over both, in roots
 	Peers       int     `json:"peers"`        // machines in the swarm
 }
@@ -132,7 +133,7 @@ func (s *Server) plan(mac net.HardwareAddr) (bootweb.Plan, error) {
 	}
 	return bootweb.Plan{
 		MAC: mac, Name: m.Name, Image: o.Image, KernelArgs: s.site.Load().kernelArgs(m, n),
-		IPXE: s.takesOver(m.Loader, o.Manifest.Arch), IPXEVersion: loaders.IPXEVersion,
+		Mate: s.mate(m, o.Image), IPXE: s.takesOver(m.Loader, o.Manifest.Arch), IPXEVersion: loaders.IPXEVersion,
 	}, nil
 }
 
@@ -189,6 +190,7 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 		Cache:    m.Cache,
 		Writes:   m.writes(o.Image),
 		Deltas:   deltas,
+		Serve:    s.keeps(m, o.Image),
 		Profile:  profile,
 	}.Seal(s.key)
 }
@@ -219,7 +221,7 @@ func (s *Server) Swarms() []SwarmStatus {
 		ref := o.Manifest.Ref().String()
 		status := SwarmStatus{
 			Image: ref, Digest: digest, ImageBytes: o.Manifest.Root.Size,
-			SeederBytes: seeded[digest].Uploaded, HTTPBytes: o.httpBytes.Load(), PeerBytes: s.registry.given(ref),
+			SeederBytes: seeded[digest].Uploaded, HTTPBytes: o.httpBytes.Load(), PeerBytes: s.registry.given(ref), BootBytes: s.registry.bootGiven(ref),
 			Peers: s.tracker.Peers(o.infohash),
 		}
 		status.Copies = float64(status.SeederBytes+status.HTTPBytes) / float64(status.ImageBytes)

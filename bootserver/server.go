@@ -54,6 +54,7 @@ type Server struct {
 	meter      *meter
 	profiles   *profiles
 	deltas     deltas
+	mates      mates
 	identities *identities
 	foreign    map[string]bool // loaders that are not the pinned ones
 	dhcp       *dhcp.Server

@@ -18,6 +18,20 @@ func (r *registry) count(image string, before, now *stage.Progress) {
 	r.fromPeers[image] += now.FromPeers - before.FromPeers
 }
 
+// countBoot adds what a machine has sent of an image's kernel and initramfs.
+func (r *registry) countBoot(image string, sent int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.bootFromPeers[image] += sent
+}
+
+// bootGiven tells how much of it the machines have had from each other.
+func (r *registry) bootGiven(image string) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bootFromPeers[image]
+}
+
 // given tells how many bytes the machines of an image have had from each other.
 func (r *registry) given(image string) int64 {
 	r.mu.Lock()

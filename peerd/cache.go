@@ -71,6 +71,9 @@ func (s *rootServer) recall(ctx context.Context) {
 	s.log.Info("pieces from the cache", "pieces", count, "made", made, "of", s.image.Pieces.Count(), "seconds", time.Since(begun).Seconds())
 }
 
+// directly asks by way of no proxy, whatever the environment says.
+var directly = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
 // fetchDelta asks the boot server, which may have to make it first.
 func fetchDelta(ctx context.Context, url string) (delta.Delta, error) {
 	ctx, cancel := context.WithTimeout(ctx, deltaComes)
@@ -79,7 +82,7 @@ func fetchDelta(ctx context.Context, url string) (delta.Delta, error) {
 	if err != nil {
 		return delta.Delta{}, err
 	}
-	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req) // not by way of a proxy
+	resp, err := directly.Do(req)
 	if err != nil {
 		return delta.Delta{}, err
 	}

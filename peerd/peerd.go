@@ -14,7 +14,8 @@
 // piecestore (verifies, writes, wakes the read). When the last piece is here,
 // handover.go moves the loop device to the finished file. On machines with a
 // cache, cache.go brings what an earlier boot has left on disk before the engine
-// asks others, and keeps what arrives.
+// asks others, and keeps what arrives. bootfiles.go serves kernel and initramfs to
+// the loaders of rack mates, once all else is done.
 //
 // cmd/peerd is the only caller; init starts it.
 package peerd
@@ -28,6 +29,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"swarmboot/images"
 	"swarmboot/initramfs/bootargs"
@@ -47,6 +49,7 @@ type RootConfig struct {
 	LoopDevice   string               // such as /dev/loop0; init mounts it when told "ready"
 	Server       string               // base URL for stage reports
 	Listen       netip.AddrPort       // TCP port of the swarm
+	ListenBoot   netip.AddrPort       // TCP port where kernel and initramfs are served, if the description says so
 	Engine       []string             // argv of the swarm engine, run from this executable
 	Prefetch     bool                 // the image is fetched and handed over before it can be mounted
 	ReadyFile    string               // appears when the system has reached its login
@@ -68,6 +71,8 @@ type rootServer struct {
 	fallback *fallback
 	reporter *reporter
 	log      *slog.Logger
+
+	bootFiles atomic.Pointer[bootFiles] // once they are served to others
 }
 
 // RunRoot serves the machine's root and keeps it served until ctx is done. It
@@ -112,6 +117,7 @@ func RunRoot(ctx context.Context, cfg RootConfig, ready func()) error {
 	if !cfg.Prefetch {
 		s.handOver(ctx, root)
 	}
+	wg.Go(func() { s.serveBoot(ctx) })
 	<-ctx.Done()
 	return nil
 }
@@ -173,6 +179,9 @@ func (s *rootServer) progress() *stage.Progress {
 		Restarts:    restarts,
 		EngineRSS:   resident(pid),
 		ServerRSS:   resident(selfPID),
+	}
+	if b := s.bootFiles.Load(); b != nil {
+		p.Serving = &stage.BootServing{Sent: b.sent.Load()}
 	}
 	for _, piece := range s.engine.hello.Profile {
 		p.Hot++

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path"
 	"regexp"
 
 	"swarmboot/initramfs/envelope"
@@ -33,6 +34,7 @@ type Description struct {
 	Cache    string           `json:"cache,omitempty"`   // name of the disk partition that pieces are kept on; empty: memory alone
 	Writes   Writes           `json:"writes,omitzero"`   // where what the machine writes is kept; zero: in memory, until its next boot
 	Deltas   []string         `json:"deltas,omitempty"`  // URLs of what the root has in common with others that the cache may have pieces of
+	Serve    []BootFile       `json:"serve,omitempty"`   // what it serves to loaders of its rack mates, once its image is complete
 	Profile  []int            `json:"profile,omitempty"` // pieces in the order in which a boot first reads them
 }
 
@@ -45,6 +47,16 @@ type Writes struct {
 // The characters of a folder are those of image names, which the options of a
 // mount leave as they are.
 var folder = regexp.MustCompile(`^[a-z0-9][a-z0-9@._-]*$`)
+
+// BootPort is the TCP port where a machine serves what the loaders of its rack
+// mates fetch, by HTTP.
+const BootPort = 6882
+
+// A BootFile is a file that loaders fetch.
+type BootFile struct {
+	Path   string `json:"path"`   // of its URL, at the boot server and at a machine
+	SHA256 string `json:"sha256"` // 64 hex digits
+}
 
 // Seal encodes and signs d.
 func (d Description) Seal(key envelope.Signer) ([]byte, error) {
@@ -95,6 +107,11 @@ func ParseDescription(payload []byte) (Description, error) {
 	}
 	if d.Writes.Partition != "" && !folder.MatchString(d.Writes.Folder) {
 		return Description{}, fmt.Errorf("writes: %q is no folder's name", d.Writes.Folder)
+	}
+	for _, f := range d.Serve {
+		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path {
+			return Description{}, fmt.Errorf("serve: %q is no path", f.Path)
+		}
 	}
 	for _, piece := range d.Profile {
 		if piece < 0 {

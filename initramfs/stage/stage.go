@@ -79,6 +79,13 @@ type Progress struct {
 	Restarts    int   `json:"restarts"`    // times the swarm engine was started again
 	EngineRSS   int64 `json:"engine_rss"`  // resident bytes of the swarm engine
 	ServerRSS   int64 `json:"rootd_rss"`   // resident bytes of the root server, shared image pages excluded
+
+	Serving *BootServing `json:"serving,omitempty"` // kernel and initramfs to rack mates; nil: it does not
+}
+
+// BootServing is what a machine does for the loaders of its rack mates.
+type BootServing struct {
+	Sent int64 `json:"sent"` // bytes
 }
 
 // A Touch is the first read of a piece.
@@ -120,6 +127,9 @@ func Decode(data []byte) (Report, error) {
 	if p := r.Progress; p != nil {
 		if min(int64(p.Pieces), int64(p.Have), int64(p.Hot), int64(p.HotHave), int64(p.TouchedHave), int64(p.Peers), p.FromPeers, p.FromServer, p.Uploaded, p.Duplicates) < 0 {
 			return Report{}, fmt.Errorf("report: negative count in %+v", *p)
+		}
+		if p.Serving != nil && p.Serving.Sent < 0 {
+			return Report{}, fmt.Errorf("report: negative count in %+v", *p.Serving)
 		}
 		if p.Have > p.Pieces || p.HotHave > p.Hot {
 			return Report{}, fmt.Errorf("report: more pieces than the image has in %+v", *p)

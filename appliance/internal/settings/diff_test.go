@@ -57,7 +57,7 @@ func TestValues(t *testing.T) {
 		"racks.r1.rescue: true, true",
 		"groups.web.image: new, which is lab12@1, false",
 		"groups.web.kernel_args: quiet loglevel=3, false",
-		"groups.web.cache: swarmboot-cache, false",
+		"groups.web.boot_from_peers: true, false", "groups.web.cache: swarmboot-cache, false",
 		"groups.web.persistent: swarmboot-writes, false",
 		"groups.web.persistent_over: image, false",
 		"groups.web.network_setup: dhcp, false",

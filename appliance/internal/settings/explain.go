@@ -52,6 +52,9 @@ func (s *Settings) Values(mac net.HardwareAddr, network string) []Value {
 		if l.Rescue != nil {
 			add("rescue", l.path, fmt.Sprint(*l.Rescue))
 		}
+		if l.BootFromPeers != nil {
+			add("boot_from_peers", l.path, fmt.Sprint(*l.BootFromPeers))
+		}
 		add("cache", l.path, string(l.Cache))
 		add("persistent", l.path, string(l.Persistent))
 		add("persistent_over", l.path, string(l.PersistentOver))

@@ -133,6 +133,8 @@ type Boot struct {
 	Loader     loaders.Policy `yaml:"loader"`      // the first program that it loads; default: grub
 	Rescue     *bool          `yaml:"rescue"`      // open a shell on the console if the boot fails; default: false
 
+	BootFromPeers *bool `yaml:"boot_from_peers"` // kernel and initramfs come from a machine of the same rack where one is ready, and this machine may serve them to others; default: false
+
 	Cache          PartitionName           `yaml:"cache"`           // name of the disk partition (GPT) on which the machine keeps pieces for its next boot; default: none, memory alone
 	Persistent     PartitionName           `yaml:"persistent"`      // name of the disk partition (GPT) that keeps what the machine writes; default: none, it is gone with the next boot
 	PersistentOver bootserver.Over         `yaml:"persistent_over"` // what the machine has written stays with this version of its image, or with all versions of it; default: version

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/loaders"
 	"swarmboot/images"
 	"swarmboot/images/origin"
 )
@@ -46,6 +47,7 @@ func (f *File) levels(p place) []level {
 // inherit puts the levels of p together.
 func (c *checker) inherit(p place) bootserver.Boot {
 	var boot bootserver.Boot
+	fromPeers := "" // where boot_from_peers stands
 	for _, l := range c.file.levels(p) {
 		if ref, ok := c.refs[l.path+".image"]; ok {
 			boot.Image = ref
@@ -55,6 +57,9 @@ func (c *checker) inherit(p place) bootserver.Boot {
 		}
 		if l.Rescue != nil {
 			boot.Rescue = *l.Rescue
+		}
+		if l.BootFromPeers != nil {
+			boot.BootFromPeers, fromPeers = *l.BootFromPeers, l.path+".boot_from_peers"
 		}
 		if l.NetworkSetup != "" {
 			boot.NetworkSetup = l.NetworkSetup
@@ -75,6 +80,9 @@ func (c *checker) inherit(p place) bootserver.Boot {
 		for _, key := range l.AuthorizedKeys {
 			boot.AuthorizedKeys = append(boot.AuthorizedKeys, string(key))
 		}
+	}
+	if boot.BootFromPeers && boot.Loader == loaders.SecureBoot {
+		c.fail(fromPeers, "is of no use with loader: secure-boot: nobody would verify the initramfs that another machine serves; take one of the two away")
 	}
 	return boot
 }

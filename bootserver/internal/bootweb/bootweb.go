@@ -66,6 +66,7 @@ type Plan struct {
 	Name       string // may be empty
 	Image      *catalogue.Image
 	KernelArgs []string
+	Mate       string // base URL of a machine that serves kernel and initramfs too, and is asked first; empty: none
 
 	// IPXE names our loader that is to run in place of a network card's own iPXE,
 	// by what iPXE calls the platform: pcbios or efi. None: any iPXE will do.
@@ -274,6 +275,10 @@ func (s *web) script(in language) http.Handler {
 		}
 		if err != nil || !plan.makesWay() {
 			s.reached(mac, stage.Script, r)
+		}
+		if err == nil && !plan.makesWay() && plan.Mate != "" {
+			log.Info("kernel and initramfs come from a rack mate", "peer", plan.Mate)
+			s.reached(mac, stage.Kernel, r) // the mate does not tell
 		}
 		if err != nil && r.Method == http.MethodGet && s.is(mac, r) {
 			s.server.Report(stage.Report{Machine: mac.String(), Stage: stage.Failed, At: stage.Kernel, Reason: err.Error()})

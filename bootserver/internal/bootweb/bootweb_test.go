@@ -43,6 +43,7 @@ type machines struct {
 	rootSent    int64
 	claim       []string
 	absent      bool // the machine is not at 127.0.0.1
+	mate        string
 }
 
 func (m *machines) Plan(mac net.HardwareAddr) (Plan, error) {
@@ -51,7 +52,7 @@ func (m *machines) Plan(mac net.HardwareAddr) (Plan, error) {
 	}
 	return Plan{
 		MAC: mac, Name: "m1", Image: m.image, KernelArgs: []string{"swarmboot.server=http://10.77.0.1", "console=ttyS0"},
-		IPXE: m.ipxe, IPXEVersion: "1.21.1+git2025",
+		Mate: m.mate, IPXE: m.ipxe, IPXEVersion: "1.21.1+git2025",
 	}, m.problem
 }
 
@@ -207,6 +208,19 @@ func TestScript(t *testing.T) {
 
 	if len(m.reports) != 3 || m.reports[0].Stage != stage.Script || m.reports[2].Stage != stage.Failed || m.reports[2].At != stage.Kernel || m.reports[2].Reason != m.problem.Error() {
 		t.Errorf("reports = %+v; want script, script, failed at kernel", m.reports)
+	}
+}
+
+// A rack mate is asked first, and the server where it fails.
+func TestScriptWithARackMate(t *testing.T) {
+	m, url := start(t)
+	m.mate = "http://10.77.0.12:6882"
+	_, text := do(t, "GET", url+"/boot.ipxe?mac=52:54:00:77:00:01", "")
+	golden(t, "mate.ipxe", strings.ReplaceAll(text, m.image.Digest, "DIGEST"))
+	_, text = do(t, "GET", url+"/boot.grub?mac=52:54:00:77:00:01", "")
+	golden(t, "mate.grub", strings.ReplaceAll(text, m.image.Digest, "DIGEST"))
+	if n := len(m.reports); n != 4 || m.reports[1].Stage != stage.Kernel {
+		t.Errorf("reports = %+v; want script and kernel, twice: the mate does not tell of it", m.reports)
 	}
 }
 

@@ -47,27 +47,49 @@ type grub struct{}
 
 func (grub) boot(p Plan, base string, _ int) string {
 	image, device := p.Image, grubDevice(base)
-	part := func(part catalogue.Part) string { return device + partPath(image.Digest, part) }
-	args := make([]string, len(p.KernelArgs))
-	for i, arg := range p.KernelArgs {
-		args[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+	fetch := func(device string) (linux, initrd string) {
+		part := func(part catalogue.Part) string { return device + partPath(image.Digest, part) }
+		return part(catalogue.Kernel), device + InitramfsPath + image.Manifest.Arch + " " + part(catalogue.Modules)
+	}
+	linux, initrd := fetch(device)
+	mate := ""
+	if p.Mate != "" {
+		linux, initrd := fetch(grubDevice(p.Mate))
+		mate = fmt.Sprintf(grubMate, linux, strings.Join(quoted(p.KernelArgs), " "), initrd)
 	}
 	report := url.Values{"mac": {p.MAC.String()}, "stage": {"kernel"}}.Encode()
 	return fmt.Sprintf(`echo 'Swarmboot: %s boots %s'
-set part=kernel
+%sset part=kernel
 if linux %s %s; then
 	set part=initramfs
-	if initrd %s%s %s; then
+	if initrd %s; then
 		set part=start
 		boot
 	fi
 fi
 echo "Swarmboot: stage kernel: $part failed; GRUB tells why above"
 source "%s%s?%s&part=$part"
-`, plain(p.title()), image.Manifest.Ref(),
-		part(catalogue.Kernel), strings.Join(args, " "),
-		device, InitramfsPath+image.Manifest.Arch, part(catalogue.Modules),
+`, plain(p.title()), image.Manifest.Ref(), mate,
+		linux, strings.Join(quoted(p.KernelArgs), " "), initrd,
 		device, failedPath, report)
+}
+
+// grubMate boots from another machine; where that fails, what follows is done.
+const grubMate = `if linux %s %s; then
+	if initrd %s; then
+		boot
+	fi
+fi
+echo 'Swarmboot: goes on with the boot server'
+`
+
+// quoted are kernel arguments as GRUB passes them on unchanged.
+func quoted(args []string) []string {
+	all := make([]string, len(args))
+	for i, arg := range args {
+		all[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
+	}
+	return all
 }
 
 func (grub) apology(_, reason, _ string, _ int) string {

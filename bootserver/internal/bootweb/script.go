@@ -13,6 +13,10 @@ import (
 // unreachable is how long a machine waits when the boot server does not answer.
 const unreachable = 10 * time.Second
 
+// mateTimeout is how long iPXE waits for a machine from which nothing comes,
+// before it asks the server.
+const mateTimeout = 3 * time.Second
+
 // A language is what one loader's scripts are written in. The attempt is counted
 // from 0; base is the URL of this server.
 type language interface {
@@ -30,7 +34,6 @@ type ipxe struct{}
 // stops in silence needs someone to walk to it.
 func (ipxe) boot(p Plan, base string, attempt int) string {
 	image := p.Image
-	part := func(part catalogue.Part) string { return base + partPath(image.Digest, part) }
 	// UEFI kernels look for each initrd by its name; BIOS takes them all.
 	args := append([]string{"initrd=initramfs", "initrd=modules"}, p.KernelArgs...)
 
@@ -41,12 +44,16 @@ func (ipxe) boot(p Plan, base string, attempt int) string {
 	}
 	fmt.Fprintf(&b, "echo Swarmboot: %s boots %s\n", plain(p.title()), image.Manifest.Ref())
 	b.WriteString("imgfree\n") // what an earlier attempt has left
-	b.WriteString("set part kernel\n")
-	fmt.Fprintf(&b, "kernel --name kernel %s %s || goto failed\n", part(catalogue.Kernel), strings.Join(args, " "))
-	b.WriteString("set part initramfs\n")
-	fmt.Fprintf(&b, "initrd --name initramfs %s%s || goto failed\n", base, InitramfsPath+image.Manifest.Arch)
-	b.WriteString("set part modules\n")
-	fmt.Fprintf(&b, "initrd --name modules %s || goto failed\n", part(catalogue.Modules))
+	fetch := func(command, part, path string, args ...string) {
+		fmt.Fprintf(&b, "set part %s\n", part)
+		if p.Mate != "" {
+			fmt.Fprintf(&b, "%s --timeout %d --name %s %s || ", command, mateTimeout.Milliseconds(), part, strings.Join(append([]string{p.Mate + path}, args...), " "))
+		}
+		fmt.Fprintf(&b, "%s --name %s %s || goto failed\n", command, part, strings.Join(append([]string{base + path}, args...), " "))
+	}
+	fetch("kernel", "kernel", partPath(image.Digest, catalogue.Kernel), args...)
+	fetch("initrd", "initramfs", InitramfsPath+image.Manifest.Arch)
+	fetch("initrd", "modules", partPath(image.Digest, catalogue.Modules))
 	b.WriteString("set part start\n")
 	b.WriteString("boot || goto failed\n")
 	b.WriteString(":failed\n")

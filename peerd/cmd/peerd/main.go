@@ -131,6 +131,7 @@ func runRoot(ctx context.Context, args []string) error {
 		if cfg.Listen, err = netip.ParseAddrPort(*listen); err != nil {
 			return fmt.Errorf("--listen: %w", err)
 		}
+		cfg.ListenBoot = netip.AddrPortFrom(cfg.Listen.Addr(), bootargs.BootPort)
 		if cfg.Trusted, err = envelope.ReadTrusted(*keys); err != nil {
 			return err
 		}
