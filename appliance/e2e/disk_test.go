@@ -28,7 +28,7 @@ func TestApplianceDisk(t *testing.T) {
 	rack := emptyRack(t, labState(t))
 	rack.offerImage("lab@1")
 	server := rack.powerOn(vm.MachineConfig{Name: "appliance", MAC: "52:54:00:77:07:01", Firmware: vm.SecureBoot, Memory: 2048, Disk: disk, FromDisk: true})
-	do := func(command string) string { t.Helper(); return run(t, server.Console, command) }
+	do := func(t *testing.T, command string) string { t.Helper(); return run(t, server.Console, command) }
 
 	promise(t, "it asks for its network on its console", func(t *testing.T) {
 		answer(t, server.Console, []exchange{
@@ -43,29 +43,29 @@ func TestApplianceDisk(t *testing.T) {
 		if err := server.Console.Shell(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		do("systemctl is-active swarmboot && swarmboot check /etc/swarmboot/swarmboot.yaml")
-		if got := do("swarmboot token list"); !strings.Contains(got, "admin") {
+		do(t, "systemctl is-active swarmboot && swarmboot check /etc/swarmboot/swarmboot.yaml")
+		if got := do(t, "swarmboot token list"); !strings.Contains(got, "admin") {
 			t.Errorf("tokens: %s", got)
 		}
-		if got := do("df --output=size -m / | tail -1"); len(strings.TrimSpace(got)) < 4 || strings.TrimSpace(got) < "5000" {
+		if got := do(t, "df --output=size -m / | tail -1"); len(strings.TrimSpace(got)) < 4 || strings.TrimSpace(got) < "5000" {
 			t.Errorf("the root has %s MiB; want it to have grown with the disk, to almost 6 GiB", got)
 		}
-		do("test -z \"$(systemctl --failed --quiet)\" || { systemctl --failed; exit 1; }")
+		do(t, "test -z \"$(systemctl --failed --quiet)\" || { systemctl --failed; exit 1; }")
 	})
 	promise(t, "it takes an image that another computer has built", func(t *testing.T) {
-		do("cd /tmp && curl -sSfO http://10.77.0.1:8000/builder.pub && curl -sSfO http://10.77.0.1:8000/image.tar && swarmboot key trust builder.pub && swarmboot image import image.tar")
+		do(t, "cd /tmp && curl -sSfO http://10.77.0.1:8000/builder.pub && curl -sSfO http://10.77.0.1:8000/image.tar && swarmboot key trust builder.pub && swarmboot image import image.tar && systemctl restart swarmboot")
 	})
 	want := machine{Name: "r1-n01", MAC: "52:54:00:77:07:02"}
 	promise(t, "an admin adopts a machine, which boots", func(t *testing.T) {
-		do("swarmboot machine adopt " + want.MAC + " --name " + want.Name + " --image lab@1")
-		do("for i in $(seq 30); do swarmboot machine list " + want.Name + " && exit 0; sleep 1; done; exit 1")
-		do("sed -i 's/^machines:/defaults: {kernel_args: console=ttyS0 loglevel=4}\\n&/' /etc/swarmboot/swarmboot.yaml && swarmboot check /etc/swarmboot/swarmboot.yaml && systemctl reload swarmboot")
+		do(t, "swarmboot machine adopt " + want.MAC + " --name " + want.Name + " --image lab@1")
+		do(t, "for i in $(seq 30); do swarmboot machine list " + want.Name + " && exit 0; sleep 1; done; exit 1")
+		do(t, "sed -i 's/^machines:/defaults: {kernel_args: console=ttyS0 loglevel=4}\\n&/' /etc/swarmboot/swarmboot.yaml && swarmboot check /etc/swarmboot/swarmboot.yaml && systemctl reload swarmboot")
 		m := rack.powerOn(vm.MachineConfig{Name: "n01", MAC: want.MAC, Firmware: vm.BIOS})
 		login(t, m)
 		if got := run(t, m.Console, "hostname"); got != want.Name {
 			t.Errorf("it is %q; want %q", got, want.Name)
 		}
-		do("for i in $(seq 60); do swarmboot machine list " + want.Name + " | grep -qE 'ready|complete|handed-over|seeding' && exit 0; sleep 1; done; swarmboot machine list; exit 1")
+		do(t, "for i in $(seq 60); do swarmboot machine list " + want.Name + " | grep -qE 'ready|complete|handed-over|seeding' && exit 0; sleep 1; done; swarmboot machine list; exit 1")
 	})
 	promise(t, "it asks nothing when it is started again", func(t *testing.T) {
 		if err := server.Console.Send("reboot\n"); err != nil {

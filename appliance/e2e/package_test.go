@@ -38,7 +38,8 @@ func TestPackage(t *testing.T) {
 	write(t, customize, strings.Join([]string{
 		"#!/bin/sh", "set -eu",
 		"cp " + deb + " $1/package.deb",
-		"chroot $1 dpkg --install /package.deb",
+		// The builder leaves manuals out of images; this system is to be like any other.
+		"chroot $1 dpkg --path-include='/usr/share/man/*' --install /package.deb",
 		"rm $1/package.deb",
 		"cp -r " + theirs + "/. $1/var/lib/swarmboot",
 		"chroot $1 chown -R swarmboot:swarmboot /var/lib/swarmboot",
@@ -55,10 +56,10 @@ func TestPackage(t *testing.T) {
 	rack := newRackOf(t, folder, want)
 	m := rack.powerOn(vm.MachineConfig{Name: want.Name, MAC: want.MAC, Firmware: vm.BIOS, Memory: 2048})
 	login(t, m)
-	do := func(command string) string { t.Helper(); return run(t, m.Console, command) }
+	do := func(t *testing.T, command string) string { t.Helper(); return run(t, m.Console, command) }
 
 	promise(t, "after installation nothing is served", func(t *testing.T) {
-		if got := do("systemctl is-enabled swarmboot; systemctl is-active swarmboot; true"); got != "disabled\ninactive" {
+		if got := do(t, "systemctl is-enabled swarmboot; systemctl is-active swarmboot; true"); got != "disabled\ninactive" {
 			t.Errorf("the service is %q; want disabled and inactive", got)
 		}
 		result, err := m.Console.Run(t.Context(), "swarmboot check /etc/swarmboot/swarmboot.yaml")
@@ -67,38 +68,38 @@ func TestPackage(t *testing.T) {
 		}
 	})
 	promise(t, "manual and completions are there", func(t *testing.T) {
-		do("zcat /usr/share/man/man1/swarmboot-machine-watch.1.gz | grep -q 'whole screen' && bash -n /usr/share/bash-completion/completions/swarmboot")
+		do(t, "zcat /usr/share/man/man1/swarmboot-machine-watch.1.gz | grep -q 'whole screen' && bash -n /usr/share/bash-completion/completions/swarmboot")
 	})
 	promise(t, "the service starts as its own user with two capabilities", func(t *testing.T) {
 		// Two cards with a cable between them: the server's, and that of a client.
-		do("ip link add boot0 type veth peer name client0 && ip address add 10.99.0.1/24 dev boot0 && ip link set boot0 up && ip link set client0 up")
-		do(`printf '%s\n' 'unknown: deny' 'defaults: {image: lab@1}' 'networks:' '  lab: {interface: boot0, address: 10.99.0.1/24, pool: 10.99.0.100-10.99.0.109, unknown: discover}' 'machines:' '  - {mac: "02:00:00:00:00:01", name: one}' >/tmp/new && cat /tmp/new >/etc/swarmboot/swarmboot.yaml`)
-		do("swarmboot image tag lab@stable lab@1 && swarmboot check /etc/swarmboot/swarmboot.yaml && systemctl enable --now swarmboot || { journalctl --no-pager -n 30 -u swarmboot; exit 1; }")
-		if got := do("ps -o user= -C swarmboot; grep CapEff /proc/$(pidof swarmboot)/status; stat -c %U /var/lib/swarmboot/images/tags/lab/stable"); strings.Fields(got)[0] != "swarmboo+" && strings.Fields(got)[0] != "swarmboot" || !strings.Contains(got, "0000000000002400") || !strings.HasSuffix(got, "swarmboot") {
+		do(t, "ip link add boot0 type veth peer name client0 && ip address add 10.99.0.1/24 dev boot0 && ip link set boot0 up && ip link set client0 up")
+		do(t, `printf '%s\n' 'unknown: deny' 'defaults: {image: lab@1}' 'networks:' '  lab: {interface: boot0, address: 10.99.0.1/24, pool: 10.99.0.100-10.99.0.109, unknown: discover}' 'machines:' '  - {mac: "02:00:00:00:00:01", name: one}' >/tmp/new && cat /tmp/new >/etc/swarmboot/swarmboot.yaml`)
+		do(t, "swarmboot image tag lab@stable lab@1 && swarmboot check /etc/swarmboot/swarmboot.yaml && systemctl enable --now swarmboot || { journalctl --no-pager -n 30 -u swarmboot; exit 1; }")
+		if got := do(t, "ps -o user= -C swarmboot; grep CapEff /proc/$(pidof swarmboot)/status; stat -c %U /var/lib/swarmboot/images/tags/lab/stable"); strings.Fields(got)[0] != "swarmboo+" && strings.Fields(got)[0] != "swarmboot" || !strings.Contains(got, "0000000000002400") || !strings.HasSuffix(got, "swarmboot") {
 			t.Errorf("it runs as %q; want user swarmboot with CAP_NET_BIND_SERVICE and CAP_NET_RAW, and what root has tagged its own", got)
 		}
-		if got := do("systemctl show -P StatusText swarmboot"); !strings.Contains(got, "machines are up") {
+		if got := do(t, "systemctl show -P StatusText swarmboot"); !strings.Contains(got, "machines are up") {
 			t.Errorf("systemd was told %q", got)
 		}
-		t.Log(do("systemd-analyze security --no-pager swarmboot | tail -1"))
+		t.Log(do(t, "systemd-analyze security --no-pager swarmboot | tail -1"))
 	})
 	promise(t, "it gives out an address, files and answers", func(t *testing.T) {
-		do(`mkdir -p /run/systemd/network && printf '[Match]\nName=client0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\n' >/run/systemd/network/10-client.network &&
+		do(t, `mkdir -p /run/systemd/network && printf '[Match]\nName=client0\n[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\n' >/run/systemd/network/10-client.network &&
 			systemctl restart systemd-networkd && for i in $(seq 60); do ip -4 address show client0 | grep -q 'inet 10.99.0.10' && exit 0; sleep 1; done; networkctl status client0 --no-pager; journalctl --no-pager -n 30 -u swarmboot; exit 1`)
-		do("swarmboot status && swarmboot machine list one")
-		do("test $(curl -s -o /dev/null -w '%{http_code}' http://10.99.0.1/initramfs) != 000")
-		do("curl -sf http://127.0.0.1:8470/api/v1/machines | grep -q '\"name\":\"one\"'")
+		do(t, "swarmboot status && swarmboot machine list one")
+		do(t, "test $(curl -s -o /dev/null -w '%{http_code}' http://10.99.0.1/initramfs) != 000")
+		do(t, "curl -sf http://127.0.0.1:8470/api/v1/machines | grep -q '\"name\":\"one\"'")
 	})
 	promise(t, "an admin adopts a machine over the API, and reads who did", func(t *testing.T) {
-		do(`token=$(swarmboot token new anna --scope write) && curl -sf -X POST -H "Authorization: Bearer $token" -H 'Content-Type: application/json' -d '{"mac":"02:00:00:00:00:02","name":"two"}' http://127.0.0.1:8470/api/v1/machines || { journalctl --no-pager -n 30 -u swarmboot; exit 1; }`)
-		do("for i in $(seq 30); do swarmboot machine list two && exit 0; sleep 1; done; swarmboot status; exit 1")
-		if got := do("swarmboot audit"); !strings.Contains(got, `"msg":"machine listed","admin":"anna"`) {
+		do(t, `token=$(swarmboot token new anna --scope write) && curl -sf -X POST -H "Authorization: Bearer $token" -H 'Content-Type: application/json' -d '{"mac":"02:00:00:00:00:02","name":"two"}' http://127.0.0.1:8470/api/v1/machines || { journalctl --no-pager -n 30 -u swarmboot; exit 1; }`)
+		do(t, "for i in $(seq 30); do swarmboot machine list two && exit 0; sleep 1; done; swarmboot status; exit 1")
+		if got := do(t, "swarmboot audit"); !strings.Contains(got, `"msg":"machine listed","admin":"anna"`) {
 			t.Errorf("audit tells %s", got)
 		}
 	})
 	promise(t, "a reload is taken up, and a killed server comes back", func(t *testing.T) {
-		do("sed -i 's/name: two/name: three/' /etc/swarmboot/swarmboot.yaml && systemctl reload swarmboot && for i in $(seq 30); do swarmboot machine list three && exit 0; sleep 1; done; exit 1")
-		do("kill -9 $(pidof swarmboot) && for i in $(seq 60); do sleep 1; swarmboot machine list three && exit 0; done; systemctl status --no-pager swarmboot; exit 1")
+		do(t, "sed -i 's/name: two/name: three/' /etc/swarmboot/swarmboot.yaml && systemctl reload swarmboot && for i in $(seq 30); do swarmboot machine list three && exit 0; sleep 1; done; exit 1")
+		do(t, "kill -9 $(pidof swarmboot) && for i in $(seq 60); do sleep 1; swarmboot machine list three && exit 0; done; systemctl status --no-pager swarmboot; exit 1")
 	})
 	promise(t, "a machine boots from it", func(t *testing.T) {
 		rack.server.wait(t, want.MAC, stage.Seeding) // and needs the first server no more
@@ -106,7 +107,7 @@ func TestPackage(t *testing.T) {
 			t.Fatal(err)
 		}
 		const mac = "52:54:00:77:06:02"
-		do(`set -- $(ip -o -4 address show to 10.77.0.0/24) && printf '%s\n' 'unknown: deny' 'networks:' "  lab: {interface: $2, address: $4, pool: 10.77.0.210-10.77.0.219}" \
+		do(t, `set -- $(ip -o -4 address show to 10.77.0.0/24) && printf '%s\n' 'unknown: deny' 'networks:' "  lab: {interface: $2, address: $4, pool: 10.77.0.210-10.77.0.219}" \
 			'machines:' '  - {mac: "` + mac + `", name: second, image: lab@1, kernel_args: console=ttyS0 loglevel=4}' >/etc/swarmboot/swarmboot.yaml &&
 			swarmboot check /etc/swarmboot/swarmboot.yaml && systemctl restart swarmboot`)
 		second := rack.powerOn(vm.MachineConfig{Name: "second", MAC: mac, Firmware: vm.UEFI})
@@ -116,6 +117,6 @@ func TestPackage(t *testing.T) {
 		}
 	})
 	promise(t, "it can be removed, and leaves what is the admin's", func(t *testing.T) {
-		do("dpkg --remove swarmboot && test -e /etc/swarmboot/swarmboot.yaml && test -e /var/lib/swarmboot/keys/swarmboot.key && ! pidof swarmboot")
+		do(t, "dpkg --remove swarmboot && test -e /etc/swarmboot/swarmboot.yaml && test -e /var/lib/swarmboot/keys/swarmboot.key && ! pidof swarmboot")
 	})
 }

@@ -77,7 +77,8 @@ func keyTrustCommand(folder *state.Folder) *cobra.Command {
 		Short: "Believe what the key in FILE has signed",
 		Long: `Believe what the key has signed whose public half is in FILE (PEM, as in the
 state folder's keys/swarmboot.pub), and print its ID. Machines then boot any
-image and obey any boot description that it signs.`,
+image and obey any boot description that it signs. A server that runs takes it
+up when it is started again.`,
 		Example: "  scp builder:/var/lib/swarmboot/keys/swarmboot.pub builder.pub\n  swarmboot key trust builder.pub",
 		Args:    operand("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
