@@ -57,21 +57,25 @@ func TestApplianceDisk(t *testing.T) {
 	})
 	want := machine{Name: "r1-n01", MAC: "52:54:00:77:07:02"}
 	promise(t, "an admin adopts a machine, which boots", func(t *testing.T) {
-		do(t, "swarmboot machine adopt " + want.MAC + " --name " + want.Name + " --image lab@1")
-		do(t, "for i in $(seq 30); do swarmboot machine list " + want.Name + " && exit 0; sleep 1; done; exit 1")
+		do(t, "swarmboot machine adopt "+want.MAC+" --name "+want.Name+" --image lab@1")
+		do(t, "for i in $(seq 30); do swarmboot machine list "+want.Name+" && exit 0; sleep 1; done; exit 1")
 		do(t, "sed -i 's/^machines:/defaults: {kernel_args: console=ttyS0 loglevel=4}\\n&/' /etc/swarmboot/swarmboot.yaml && swarmboot check /etc/swarmboot/swarmboot.yaml && systemctl reload swarmboot")
 		m := rack.powerOn(vm.MachineConfig{Name: "n01", MAC: want.MAC, Firmware: vm.BIOS})
 		login(t, m)
 		if got := run(t, m.Console, "hostname"); got != want.Name {
 			t.Errorf("it is %q; want %q", got, want.Name)
 		}
-		do(t, "for i in $(seq 60); do swarmboot machine list " + want.Name + " | grep -qE 'ready|complete|handed-over|seeding' && exit 0; sleep 1; done; swarmboot machine list; exit 1")
+		do(t, "for i in $(seq 60); do swarmboot machine list "+want.Name+" | grep -qE 'ready|complete|handed-over|seeding' && exit 0; sleep 1; done; swarmboot machine list; exit 1")
 	})
-	promise(t, "it asks nothing when it is started again", func(t *testing.T) {
-		if err := server.Console.Send("reboot\n"); err != nil {
+	promise(t, "it starts by BIOS too, and asks nothing once it is set up", func(t *testing.T) {
+		if err := server.Console.Send("poweroff\n"); err != nil {
 			t.Fatal(err)
 		}
-		which, said, err := server.Console.Expect(t.Context(), regexp.MustCompile(`swarmboot login: $`), regexp.MustCompile(`not set up yet`))
+		if err := server.WaitOff(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		again := rack.powerOn(vm.MachineConfig{Name: "again", MAC: "52:54:00:77:07:03", Firmware: vm.BIOS, Memory: 2048, Disk: disk, FromDisk: true})
+		which, said, err := again.Console.Expect(t.Context(), regexp.MustCompile(`swarmboot login: $`), regexp.MustCompile(`not set up yet`))
 		if err != nil || which != 0 {
 			t.Fatalf("it says %q, %v", said, err)
 		}

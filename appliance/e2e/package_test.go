@@ -73,7 +73,8 @@ func TestPackage(t *testing.T) {
 	promise(t, "the service starts as its own user with two capabilities", func(t *testing.T) {
 		// Two cards with a cable between them: the server's, and that of a client.
 		do(t, "ip link add boot0 type veth peer name client0 && ip address add 10.99.0.1/24 dev boot0 && ip link set boot0 up && ip link set client0 up")
-		do(t, `printf '%s\n' 'unknown: deny' 'defaults: {image: lab@1}' 'networks:' '  lab: {interface: boot0, address: 10.99.0.1/24, pool: 10.99.0.100-10.99.0.109, unknown: discover}' 'machines:' '  - {mac: "02:00:00:00:00:01", name: one}' >/tmp/new && cat /tmp/new >/etc/swarmboot/swarmboot.yaml`)
+		// 6881 is taken: this system is a machine itself, and its peerd has it.
+		do(t, `printf '%s\n' 'server: {swarm: 6882}' 'unknown: deny' 'defaults: {image: lab@1}' 'networks:' '  lab: {interface: boot0, address: 10.99.0.1/24, pool: 10.99.0.100-10.99.0.109, unknown: discover}' 'machines:' '  - {mac: "02:00:00:00:00:01", name: one}' >/tmp/new && cat /tmp/new >/etc/swarmboot/swarmboot.yaml`)
 		do(t, "swarmboot image tag lab@stable lab@1 && swarmboot check /etc/swarmboot/swarmboot.yaml && systemctl enable --now swarmboot || { journalctl --no-pager -n 30 -u swarmboot; exit 1; }")
 		if got := do(t, "ps -o user= -C swarmboot; grep CapEff /proc/$(pidof swarmboot)/status; stat -c %U /var/lib/swarmboot/images/tags/lab/stable"); strings.Fields(got)[0] != "swarmboo+" && strings.Fields(got)[0] != "swarmboot" || !strings.Contains(got, "0000000000002400") || !strings.HasSuffix(got, "swarmboot") {
 			t.Errorf("it runs as %q; want user swarmboot with CAP_NET_BIND_SERVICE and CAP_NET_RAW, and what root has tagged its own", got)
@@ -107,8 +108,8 @@ func TestPackage(t *testing.T) {
 			t.Fatal(err)
 		}
 		const mac = "52:54:00:77:06:02"
-		do(t, `set -- $(ip -o -4 address show to 10.77.0.0/24) && printf '%s\n' 'unknown: deny' 'networks:' "  lab: {interface: $2, address: $4, pool: 10.77.0.210-10.77.0.219}" \
-			'machines:' '  - {mac: "` + mac + `", name: second, image: lab@1, kernel_args: console=ttyS0 loglevel=4}' >/etc/swarmboot/swarmboot.yaml &&
+		do(t, `set -- $(ip -o -4 address show to 10.77.0.0/24) && printf '%s\n' 'server: {swarm: 6882}' 'unknown: deny' 'networks:' "  lab: {interface: $2, address: $4, pool: 10.77.0.210-10.77.0.219}" \
+			'machines:' '  - {mac: "`+mac+`", name: second, image: lab@1, kernel_args: console=ttyS0 loglevel=4}' >/etc/swarmboot/swarmboot.yaml &&
 			swarmboot check /etc/swarmboot/swarmboot.yaml && systemctl restart swarmboot`)
 		second := rack.powerOn(vm.MachineConfig{Name: "second", MAC: mac, Firmware: vm.UEFI})
 		login(t, second)
