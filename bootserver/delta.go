@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/images"
@@ -63,25 +62,16 @@ func makeDelta(from, to *catalogue.Image) ([]byte, error) {
 }
 
 // deltaPaths are where a machine that keeps pieces finds what to's have in common
-// with those of the images that it has booted before. They are made meanwhile.
+// with those of the images that it has booted before.
 func (s *Server) deltaPaths(mac net.HardwareAddr, to *catalogue.Image) (paths []string) {
 	for _, name := range s.registry.earlier(mac.String(), to.Manifest.Ref().String()) {
 		ref, err := images.ParseRef(name)
 		if err != nil || len(paths) == maxBases {
 			continue
 		}
-		from, err := s.catalogue.Get(ref)
-		if err != nil {
+		if _, err := s.catalogue.Get(ref); err != nil {
 			continue // it is gone
 		}
-		go func() {
-			begun := time.Now()
-			if _, err := s.deltas.get(from, to); err != nil {
-				s.log.Error("no delta; machines fetch the whole image", "image", to.Manifest.Ref(), "from", ref, "err", err)
-				return
-			}
-			s.log.Debug("delta made", "image", to.Manifest.Ref(), "from", ref, "seconds", time.Since(begun).Seconds())
-		}()
 		paths = append(paths, bootweb.DeltaPath(to, ref))
 	}
 	return paths

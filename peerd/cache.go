@@ -16,7 +16,7 @@ import (
 
 const (
 	cacheEvery = time.Second      // between looks at what has arrived
-	deltaComes = 10 * time.Second // for the server to make a delta; a read that waits is answered meanwhile (demand.go)
+	deltaComes = 20 * time.Second // for the server to make a delta, at 100 MB/s; a read that waits is answered meanwhile (demand.go)
 )
 
 // openCache takes the partition that the machine is to keep pieces on; nil if it

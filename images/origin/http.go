@@ -19,12 +19,23 @@ func (w web) get(ctx context.Context, name string, offset int64) (io.ReadCloser,
 		return nil, err
 	}
 	if resp.StatusCode == http.StatusOK && offset > 0 { // it knows no ranges
-		if _, err := io.CopyN(io.Discard, resp.Body, offset); err != nil {
-			resp.Body.Close()
-			return nil, err
-		}
+		return &skipping{resp.Body, offset}, nil
 	}
 	return resp.Body, nil
+}
+
+// skipping leaves out the first bytes, as they come: whoever reads sees that the
+// transfer lives.
+type skipping struct {
+	io.ReadCloser
+	left int64
+}
+
+func (s *skipping) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p)
+	skip := int(min(s.left, int64(n)))
+	s.left -= int64(skip)
+	return copy(p, p[skip:n]), err
 }
 
 // ask makes a request for what begins at offset and judges the answer.

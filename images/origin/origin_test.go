@@ -169,6 +169,27 @@ func TestPullOverBrokenConnections(t *testing.T) {
 	}
 }
 
+// A web server without ranges sends all from the begin.
+func TestPullWithoutRanges(t *testing.T) {
+	s := newSite(t)
+	files := s.files
+	s.files = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("Range")
+		files.ServeHTTP(w, r)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := s.store.Pull(ctx, s.here, lab1, func(done, total int64) {
+		if done > total/2 {
+			cancel()
+		}
+	}); err == nil {
+		t.Fatal("a pull that was stopped has an image")
+	}
+	if _, err := s.pull(t.Context(), lab1); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPullGoesOn stops a pull in the middle and begins it anew, as a restart of
 // the server does.
 func TestPullGoesOn(t *testing.T) {

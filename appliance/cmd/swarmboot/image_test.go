@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -32,6 +35,12 @@ func TestImagesOverTheirLives(t *testing.T) {
 		addImage(t, folder, "lab@"+version)
 	}
 	_, stop := serveOne(t, folder) // its machine runs lab@1
+	elsewhere := t.TempDir()
+	if err := os.CopyFS(elsewhere, os.DirFS(filepath.Join(folder, "images"))); err != nil {
+		t.Fatal(err)
+	}
+	store := httptest.NewServer(http.FileServer(http.Dir(elsewhere)))
+	defer store.Close()
 
 	file := filepath.Join(t.TempDir(), "lab.tar")
 	for _, step := range []struct {
@@ -52,6 +61,11 @@ func TestImagesOverTheirLives(t *testing.T) {
 		{"export lab@4 " + file, "!exists"},
 		{"rm lab@4", ""},
 		{"import " + file, "lab@4"},
+		{"rm lab@4", ""},
+		{"pull lab@4", "!--from URL"},
+		{"pull lab@4 --from " + store.URL, "lab@4"},
+		{"pull lab@9 --from " + store.URL, "!not in the catalogue"},
+		{"push lab@4 --to " + store.URL, "!S3 bucket"},
 		{"gc", "freed 0 B"},
 		{"gc --keep 1", "removed lab@2\nfreed "},
 		{"list", "lab@1"},
