@@ -53,21 +53,25 @@ func (s *site) choose(c dhcp.Client) (dhcp.Boot, loaders.Platform, error) {
 	return boot, platform, nil
 }
 
-// dhcp6Side is the Server as package dhcp6 sees it: all that a machine loads has
-// a URL there, at the server's IPv6 address.
+// over6 is boot for a machine that asks over IPv6: all that it loads has a URL
+// there, at the server's IPv6 address.
+func (s *site) over6(boot dhcp.Boot, network string) dhcp.Boot {
+	n, _ := s.network(network)
+	if path, ours := strings.CutPrefix(boot.File, s.base(n)); ours {
+		boot.File = s.url(n.Server6) + path
+	} else if boot.File != "" {
+		boot.File = "tftp://[" + n.Server6.String() + "]/" + boot.File
+	}
+	return boot
+}
+
+// dhcp6Side is the Server as package dhcp6 sees it.
 type dhcp6Side struct{ dhcpSide }
 
 // Choose tells what a machine loads next.
 func (s dhcp6Side) Choose(c dhcp.Client) (dhcp.Boot, error) {
 	boot, err := s.dhcpSide.Choose(c)
-	site := s.site.Load()
-	n, _ := site.network(c.Network)
-	if path, ours := strings.CutPrefix(boot.File, site.base(n)); ours {
-		boot.File = site.url(n.Server6) + path
-	} else if boot.File != "" {
-		boot.File = "tftp://[" + n.Server6.String() + "]/" + boot.File
-	}
-	return boot, err
+	return s.site.Load().over6(boot, c.Network), err
 }
 
 // owner is the machine that has been given address.

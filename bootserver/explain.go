@@ -9,6 +9,7 @@ import (
 
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/bootserver/internal/dhcp6"
 	"swarmboot/images/catalogue"
 )
 
@@ -30,10 +31,14 @@ type Explanation struct {
 	Platform string // what its firmware is
 	Firmware string // the offer to its firmware, decoded
 	IPXE     string // the offer to iPXE
-	GRUB     string // what GRUB is told, if that can be made
-	Script   string // what iPXE is told
-	Image    string // why kernel and scripts cannot be made; empty: they can
-	Kernel   string // the kernel's arguments
+
+	Firmware6 string // the answers over IPv6, decoded; empty where the network has none, and for a BIOS
+	IPXE6     string
+
+	GRUB   string // what GRUB is told, if that can be made
+	Script string // what iPXE is told
+	Image  string // why kernel and scripts cannot be made; empty: they can
+	Kernel string // the kernel's arguments
 }
 
 // Explain answers q from a config alone, with the functions that answer
@@ -83,11 +88,20 @@ func Explain(cfg Config, q Question, images *catalogue.Catalogue) (Explanation, 
 	}
 	var err, errIPXE error
 	e.Firmware, err = dhcp.Rehearse(client, network, address, choose)
-	client.Program, client.HTTP = dhcp.IPXE, false
-	e.IPXE, errIPXE = dhcp.Rehearse(client, network, address, choose)
+	ipxe := client
+	ipxe.Program, ipxe.HTTP = dhcp.IPXE, false
+	e.IPXE, errIPXE = dhcp.Rehearse(ipxe, network, address, choose)
 	if err := errors.Join(err, errIPXE); err != nil {
 		e.Refused = err.Error()
 		return e, nil
+	}
+	if q.Architecture != 0 {
+		if e.Firmware6, err = s.rehearse6(client); err == nil {
+			e.IPXE6, err = s.rehearse6(ipxe)
+		}
+		if err != nil {
+			return Explanation{}, err
+		}
 	}
 	args := s.kernelArgs(e.Machine, e.Network)
 	image, err := images.Get(e.Machine.Image)
@@ -98,4 +112,18 @@ func Explain(cfg Config, q Question, images *catalogue.Catalogue) (Explanation, 
 	e.Script, e.GRUB = bootweb.Scripts(bootweb.Plan{MAC: q.MAC, Name: e.Machine.Name, Image: image, KernelArgs: args}, s.base(e.Network))
 	e.Kernel = strings.Join(args, " ")
 	return e, nil
+}
+
+// rehearse6 is the answer that c would get over IPv6; empty if its network has
+// none.
+func (s *site) rehearse6(c dhcp.Client) (string, error) {
+	for _, n := range s.dhcp6Networks() {
+		if n.Name == c.Network {
+			return dhcp6.Rehearse(c, n, func(c dhcp.Client) (dhcp.Boot, error) {
+				boot, _, err := s.choose(c)
+				return s.over6(boot, c.Network), err
+			})
+		}
+	}
+	return "", nil
 }

@@ -2,6 +2,7 @@ package bootserver
 
 import (
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -12,6 +13,10 @@ import (
 func TestExplain(t *testing.T) {
 	l := newLab(t)
 	listed, stranger := l.Machines[0].MAC, net.HardwareAddr{2, 0, 0, 0, 0, 9}
+	ipv6 := func(c *Config) {
+		c.Networks[0].Server6, c.Networks[0].Subnet6 = netip.MustParseAddr("fd77::1"), netip.MustParsePrefix("fd77::/64")
+		c.Machines[0].Address6 = netip.MustParseAddr("fd77::22")
+	}
 	for _, c := range []struct {
 		name string
 		q    Question
@@ -25,6 +30,10 @@ func TestExplain(t *testing.T) {
 		{"where iPXE finds its script", Question{MAC: listed}, nil, func(e Explanation) string { return e.IPXE }, "http://10.77.0.1/boot.ipxe?mac=" + listed.String()},
 		{"the script", Question{MAC: listed}, nil, func(e Explanation) string { return e.Script }, "kernel --name kernel http://10.77.0.1/images/" + l.image.Digest},
 		{"the kernel's arguments", Question{MAC: listed}, nil, func(e Explanation) string { return e.Kernel }, "swarmboot.mac=" + listed.String() + " panic=30 console=ttyS0 quiet"},
+		{"its address over IPv6", Question{MAC: listed, Architecture: 7}, ipv6, func(e Explanation) string { return e.Firmware6 }, "fd77::22"},
+		{"its loader there", Question{MAC: listed, Architecture: 7}, ipv6, func(e Explanation) string { return e.Firmware6 }, "tftp://[fd77::1]/shimx64.efi"},
+		{"its URL there", Question{MAC: listed, Architecture: 16, HTTP: true}, ipv6, func(e Explanation) string { return e.Firmware6 }, "http://[fd77::1]/loaders/"},
+		{"where iPXE finds its script there", Question{MAC: listed, Architecture: 7}, ipv6, func(e Explanation) string { return e.IPXE6 }, "http://[fd77::1]/boot.ipxe"},
 		{"why a stranger gets nothing", Question{MAC: stranger}, nil, func(e Explanation) string { return e.Refused }, "not in the config"},
 		{"that a stranger is discovered", Question{MAC: stranger}, func(c *Config) {
 			c.Networks[0].Unknown, c.Networks[0].Boot = Discover, Boot{Image: c.Machines[0].Image}
@@ -41,6 +50,9 @@ func TestExplain(t *testing.T) {
 		if got := c.want(e); err != nil || !strings.Contains(got, c.has) {
 			t.Errorf("%s: Explain told %q, %v; want %q in it", c.name, got, err, c.has)
 		}
+	}
+	if e, err := Explain(l.Config, Question{MAC: listed, Architecture: 7}, l.images); err != nil || e.Firmware6+e.IPXE6 != "" {
+		t.Errorf("Explain on a network without IPv6 tells %q, %q, %v", e.Firmware6, e.IPXE6, err)
 	}
 	if _, err := Explain(l.Config, Question{MAC: listed, Network: "cellar"}, l.images); err == nil || !strings.Contains(err.Error(), "cellar") {
 		t.Errorf("Explain on a network that is not there = %v", err)

@@ -23,7 +23,8 @@ func explainCommand() *cobra.Command {
 		Short: "Tell what a machine would get at each step of its boot, and why",
 		Long: `Tell what the machine MAC would get at each step of its boot under the settings in
 FILE, and why: the values that it inherits and the lines they stand in, the DHCP
-answers to its firmware and to iPXE, the scripts, and the kernel's arguments.
+answers to its firmware and to iPXE, where the network has IPv6 those of DHCPv6 too, the
+scripts, and the kernel's arguments.
 
 The functions that answer machines make all of that; no server need run, and
 nothing is changed. Of a server that runs it tells too what 'machine reboot-into'
@@ -94,6 +95,8 @@ func printExplanation(w io.Writer, config string, e bootserver.Explanation, valu
 	}
 	part("DHCP offer to its firmware, "+e.Platform, e.Firmware)
 	part("DHCP offer to iPXE", e.IPXE)
+	part("DHCPv6 answer to its firmware", e.Firmware6)
+	part("DHCPv6 answer to iPXE", e.IPXE6)
 	part("it cannot be booted", e.Image)
 	part("what GRUB is told", e.GRUB)
 	part("what iPXE is told", e.Script)
