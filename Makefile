@@ -18,7 +18,7 @@ INITRAMFS_SOURCES := go.mod go.sum $(shell find initramfs peerd images -name '*.
 PAGE := appliance/webui/dist/index.html
 PAGE_SOURCES := docs/openapi.json $(shell find appliance/webui/page -type f -not -path '*/node_modules/*' -not -name openapi.d.ts)
 
-.PHONY: help page build programs loaders deps lab lab-add lab-down test check fuzz e2e e2e-web e2e-firmware e2e-images package e2e-package release appliance-disk e2e-disk bench-boot bench-images bench-bootserver bench-sim bench-storm clean
+.PHONY: help page build programs loaders deps lab lab-add lab-down test check fuzz e2e e2e-web e2e-firmware e2e-images package e2e-package release appliance-disk e2e-disk bench-boot bench-images bench-bootserver bench-sim bench-sizing bench-storm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -143,6 +143,10 @@ bench-bootserver: build loaders ## measure the boot server beside Kea, dnsmasq, 
 
 bench-sim: ## boot halls of machines under virtual time, and write docs/bench/sim.md; SWARMBOOT_SIM=long for up to 10,000
 	SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 60m -v -run 'TestBench' ./bootserver/bench/sim
+
+# -timeout: as above.
+bench-sizing: programs loaders ## measure what the server takes for up to 1,000 simulated machines, and write docs/bench/sizing.md
+	SWARMBOOT_E2E=1 SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 60m -v -run 'TestSizing$$' ./appliance/e2e
 
 # -timeout: as above. TMPDIR: memory, so that no disk is the limit.
 bench-storm: ## measure a rack that boots at once, beside its rivals (10 minutes)

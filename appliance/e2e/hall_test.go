@@ -21,9 +21,10 @@ import (
 // A hall is a boot server with many simulated machines (cmd/simulate): real
 // packets and reports, but nothing boots. It is for what is about numbers.
 type hall struct {
-	t   *testing.T
-	lan *vm.LAN
-	dir string
+	t      *testing.T
+	lan    *vm.LAN
+	dir    string
+	server *vm.Service
 }
 
 var hallNetwork = netip.MustParsePrefix("10.77.0.1/16")
@@ -141,7 +142,8 @@ func (h *hall) serve(machines int, more []string) {
 	answers := func(ctx context.Context) error {
 		return h.lan.Command(ctx, "curl", "-sf", "-o", "/dev/null", adminURL+"/api/v1/machines").Run()
 	}
-	if _, err := h.lan.Serve(ctx, answers, filepath.Join(h.dir, "server.log"), swarmbootProgram(h.t), "serve", "--config", filepath.Join(h.dir, "swarmboot.yaml")); err != nil {
+	var err error
+	if h.server, err = h.lan.Serve(ctx, answers, filepath.Join(h.dir, "server.log"), swarmbootProgram(h.t), "serve", "--config", filepath.Join(h.dir, "swarmboot.yaml")); err != nil {
 		h.t.Fatal(err)
 	}
 }

@@ -47,6 +47,9 @@ func (l *LAN) Serve(ctx context.Context, answers func(context.Context) error, lo
 	return s, nil
 }
 
+// PID is the program's process.
+func (s *Service) PID() int { return s.cmd.Process.Pid }
+
 // Signal sends a signal.
 func (s *Service) Signal(sig os.Signal) error { return s.cmd.Process.Signal(sig) }
 
