@@ -30,6 +30,7 @@ var folders = []string{"appliance", "bootserver", "peerd", "images", "initramfs"
 var homes = map[string][]string{
 	"charm.land/bubbletea":                  {"appliance/internal/watch"},
 	"github.com/anacrolix":                  {"images/metainfo", "peerd/announce", "peerd/swarm/..."},
+	"github.com/bougou/go-ipmi":             {"appliance/internal/power"},
 	"github.com/charmbracelet/x":            {"appliance/internal/watch"}, // ansi
 	"github.com/coreos/go-systemd":          {"appliance/cmd/swarmboot"},
 	"github.com/danielgtaylor/huma":         {"appliance/internal/api"},
@@ -49,6 +50,7 @@ var homes = map[string][]string{
 	"github.com/santhosh-tekuri/jsonschema": {"appliance/internal/settings"}, // its test alone
 	"github.com/secure-systems-lab":         {"initramfs/envelope"},
 	"github.com/spf13/cobra":                {"appliance/cmd/..."},
+	"github.com/stmcginnis/gofish":          {"appliance/internal/power"},
 	"github.com/u-root/gobusybox":           {"initramfs/..."},
 	"github.com/u-root/mkuimage":            {"images/builder", "initramfs/..."}, // in both: writing cpio archives
 	"github.com/u-root/u-root":              {"initramfs/..."},

@@ -21,7 +21,7 @@ func TestConsole(t *testing.T) {
 	promise(t, "it tells how much of the image has come, and from whom", func(t *testing.T) {
 		expect(t, m, `swarmboot: machine \S+ boots from`)
 		setRate(t, m, "2mbit") // the first reads take a while
-		expect(t, m, `swarmboot: pieces: \d+ of \d+.*; \d+ peers; \S+ MB of machines, \S+ MB of the server`)
+		expect(t, m, `swarmboot: pieces: \d+ of \d+.*; \d+ peers?; \S+ MB from machines, \S+ MB from server`)
 		if err := m.Screenshot(filepath.Join(t.ArtifactDir(), "screen.png")); err != nil {
 			t.Fatal(err)
 		}

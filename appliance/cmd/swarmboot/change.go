@@ -7,6 +7,7 @@ import (
 	"os/user"
 
 	"swarmboot/appliance/internal/journal"
+	"swarmboot/appliance/internal/power"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/appliance/internal/state"
 	"swarmboot/bootserver"
@@ -24,6 +25,7 @@ type changer struct {
 type doer struct {
 	changer
 	*bootserver.Server
+	*power.Board
 }
 
 // Adopt writes a machine into the settings file.

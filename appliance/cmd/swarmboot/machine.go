@@ -20,7 +20,7 @@ func machineCommand() *cobra.Command {
 		"  swarmboot machine watch\n  swarmboot machine list --server https://boot.example.org:8470 --token-file ~/.swarmboot-token")
 	reach := reachFlags(cmd, stateFlag(cmd))
 	cmd.AddCommand(machineListCommand(reach.client), machineWatchCommand(reach.client), machineTimelineCommand(reach.client), machineLogCommand(reach.client),
-		machineUnknownCommand(reach.client), machineAdoptCommand(reach), machineHostKeysCommand(reach),
+		machineUnknownCommand(reach.client), machineAdoptCommand(reach), machineHostKeysCommand(reach), machinePowerCommand(reach.client),
 		machineRebootIntoCommand(reach.client), machineRollbackCommand(reach.client), machineReleaseCommand(reach.client))
 	return cmd
 }

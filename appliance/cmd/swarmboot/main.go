@@ -16,6 +16,7 @@
 //	swarmboot machine unknown [-o json]
 //	swarmboot machine host-keys
 //	swarmboot machine adopt MAC --name NAME [--rack R] [--group G]
+//	swarmboot machine power | rack power  on | off | cycle | status
 //	swarmboot loaders fetch|list|verify [--dir FOLDER]
 //	swarmboot token new NAME [--scope read|write|metrics] | list | revoke NAME
 //	swarmboot audit
@@ -99,7 +100,7 @@ Four commands are all it takes:
 		return usage(fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath()))
 	})
 	root.CompletionOptions.DisableDefaultCmd = true // ours has a manual
-	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), diffCommand(), explainCommand(), schemaCommand(), setupCommand(), serveCommand(), statusCommand(), machineCommand(), loadersCommand(), tokenCommand(), auditCommand(), completionCommand(), manualCommand(), versionCommand())
+	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), diffCommand(), explainCommand(), schemaCommand(), setupCommand(), serveCommand(), statusCommand(), machineCommand(), rackCommand(), loadersCommand(), tokenCommand(), auditCommand(), completionCommand(), manualCommand(), versionCommand())
 	markUsage(root)
 	return root
 }

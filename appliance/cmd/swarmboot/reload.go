@@ -11,6 +11,7 @@ import (
 
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/journal"
+	"swarmboot/appliance/internal/power"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/bootserver"
 )
@@ -18,6 +19,7 @@ import (
 // A daemon is the boot server together with the file that it is run by.
 type daemon struct {
 	*bootserver.Server
+	board  *power.Board
 	config string
 	lines  *journal.Journal
 	load   func() (*settings.Settings, error)
@@ -31,9 +33,9 @@ type daemon struct {
 
 // newDaemon is told what the file was just before it was read, and where the last
 // lines of log about each machine are.
-func newDaemon(server *bootserver.Server, config string, taken fs.FileInfo, lines *journal.Journal, log *slog.Logger) *daemon {
+func newDaemon(server *bootserver.Server, board *power.Board, config string, taken fs.FileInfo, lines *journal.Journal, log *slog.Logger) *daemon {
 	return &daemon{
-		Server: server, config: config, taken: taken, lines: lines, log: log, reload: server.Reload,
+		Server: server, board: board, config: config, taken: taken, lines: lines, log: log, reload: server.Reload,
 		load:   func() (*settings.Settings, error) { return settings.Load(config, offered) },
 		status: api.Settings{File: config, Loaded: time.Now()},
 	}
@@ -103,6 +105,7 @@ func (d *daemon) takeUp(why string) {
 		d.log.Error("settings were not loaded; the last good ones stay in force", "file", d.config, "why", why, "err", err)
 		return
 	}
+	d.board.Set(s.Power)
 	d.status = api.Settings{File: d.config, Loaded: now}
 	d.log.Info("settings loaded", "audit", true, "file", d.config, "why", why)
 }

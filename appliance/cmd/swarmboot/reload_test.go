@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"swarmboot/appliance/internal/journal"
+	"swarmboot/appliance/internal/power"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/bootserver"
 )
@@ -32,7 +33,7 @@ func TestFollowTheFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		var inForce string
-		d := newDaemon(nil, file, taken, journal.New(), slog.New(slog.DiscardHandler))
+		d := newDaemon(nil, new(power.Board), file, taken, journal.New(), slog.New(slog.DiscardHandler))
 		d.load = func() (*settings.Settings, error) {
 			data, err := os.ReadFile(file)
 			if string(data) == "wrong" {

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
@@ -89,16 +87,7 @@ func eachMachine(cmd *cobra.Command, reach func() (*control.Client, error), word
 	if err != nil {
 		return err
 	}
-	var errs []error
-	for _, m := range machines {
-		said, err := do(cmd.Context(), client, m)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", cmp.Or(m.Name, m.MAC), err))
-			continue
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", cmp.Or(m.Name, m.MAC), said)
-	}
-	return errors.Join(errs...)
+	return pace{atOnce: 1}.each(cmd, machines, func(ctx context.Context, m bootserver.MachineStatus) (string, error) { return do(ctx, client, m) })
 }
 
 // nextBoot tells what an override means for a machine.

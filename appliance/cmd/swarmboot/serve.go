@@ -19,6 +19,7 @@ import (
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/journal"
+	"swarmboot/appliance/internal/power"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/appliance/internal/state"
 	"swarmboot/appliance/internal/traces"
@@ -125,8 +126,10 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	daemon := newDaemon(server, config, taken, lines, log)
-	handler := api.Handler(daemon, doer{changer{config, folder}, server}, version(), log)
+	board := new(power.Board)
+	board.Set(cfg.Power)
+	daemon := newDaemon(server, board, config, taken, lines, log)
+	handler := api.Handler(daemon, doer{changer{config, folder}, server, board}, version(), log)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)

@@ -15,6 +15,7 @@ import (
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/api/apitest"
 	"swarmboot/appliance/internal/journal"
+	"swarmboot/appliance/internal/power"
 	"swarmboot/bootserver"
 )
 
@@ -46,17 +47,23 @@ func TestDescriptionIsPublished(t *testing.T) {
 	}
 }
 
+// switchable is the one machine that can be switched, by a command, which finds it
+// on.
+var switchable = map[string]power.Machine{"52:54:00:77:00:01": {Way: power.Way{Kind: power.Command, Command: []string{"echo", "on"}}}}
+
 func TestQuestions(t *testing.T) {
 	server := &apitest.Server{
 		Known: []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01"}},
 		Lines: []journal.Line{{Number: 1, Text: "boot begins"}, {Number: 2, Text: "offer sent"}},
 	}
+	server.Board.Set(switchable)
 	handler := api.Handler(server, server, "1", slog.New(slog.DiscardHandler))
 	for _, c := range []struct {
 		path string
 		code int
 	}{
 		{"/machines", 200}, {"/machines/52:54:00:77:00:01", 200}, {"/machines/52:54:00:77:00:02", 404}, {"/images", 200}, {"/settings", 200},
+		{"/machines/52:54:00:77:00:01/power", 200}, {"/machines/52:54:00:77:00:02/power", 409},
 		{"/machines/52:54:00:77:00:01/log", 200}, {"/machines/52:54:00:77:00:01/log?after=1", 200}, {"/machines/52:54:00:77:00:01/log?after=x", 422}, {"/machines/x/log", 404}, {"/swarms", 200},
 		{"/throughput", 422}, {"/throughput?image=lab@1", 200}, {"/networks", 200}, {"/origin", 200}, {"/leases", 200}, {"/strangers", 200}, {"/openapi.json", 200}, {"/nothing", 404},
 	} {
@@ -75,6 +82,7 @@ func TestQuestions(t *testing.T) {
 // in the log with who made it.
 func TestChanges(t *testing.T) {
 	server := &apitest.Server{Versions: []string{"1", "2"}, Known: []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01"}}}
+	server.Board.Set(switchable)
 	var log strings.Builder
 	handler := api.Handler(server, server, "1", slog.New(slog.NewTextHandler(&log, nil)))
 	for _, c := range []struct {
@@ -102,6 +110,10 @@ func TestChanges(t *testing.T) {
 		{"one with no image", "PUT", "/machines/52:54:00:77:00:01/override", `{"image":"lab"}`, 422, "name@version"},
 		{"a rollback", "POST", "/machines/52:54:00:77:00:01/rollback", "", 200, `{"image":"lab@1","stays":true,"boot":0}`},
 		{"the machine is released", "DELETE", "/machines/52:54:00:77:00:01/override", "", 204, ""},
+		{"off", "POST", "/machines/52:54:00:77:00:01/power", `{"action":"off"}`, 204, ""},
+		{"on and boot from the network", "POST", "/machines/52:54:00:77:00:01/power", `{"action":"on","network":true}`, 204, ""},
+		{"off again, a machine without power", "POST", "/machines/52:54:00:77:00:09/power", `{"action":"off"}`, 409, "BMC"},
+		{"an action that is none", "POST", "/machines/52:54:00:77:00:01/power", `{"action":"explode"}`, 422, "action"},
 		{"a way that is none", "DELETE", "/machines", "", 405, ""},
 	} {
 		r := httptest.NewRequest(c.method, api.Prefix+c.path, strings.NewReader(c.body))
@@ -128,6 +140,8 @@ func TestChanges(t *testing.T) {
 		`"machine overridden" audit=true admin=anna peer=10.0.0.1:1 machine=52:54:00:77:00:01 image=lab@2 stays=false`,
 		`"machine rolled back" audit=true admin=anna peer=10.0.0.1:1 machine=52:54:00:77:00:01 image=lab@1`,
 		`"machine released" audit=true admin=anna peer=10.0.0.1:1 machine=52:54:00:77:00:01`,
+		`"machine switched" audit=true admin=anna peer=10.0.0.1:1 machine=52:54:00:77:00:01 action=off network=false`,
+		`"machine switched" audit=true admin=anna peer=10.0.0.1:1 machine=52:54:00:77:00:01 action=on network=true`,
 	}
 	if strings.Join(noted, "\n") != strings.Join(want, "\n") {
 		t.Errorf("the log says\n%s\nwant\n%s", strings.Join(noted, "\n"), strings.Join(want, "\n"))

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"swarmboot/appliance/internal/access"
+	"swarmboot/appliance/internal/power"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/bootserver"
 	"swarmboot/images"
@@ -37,6 +38,11 @@ type Doer interface {
 	Rollback(mac string) (bootserver.Override, error)
 	// Release gives it back to the settings: bootserver.ErrUnlisted.
 	Release(mac string) error
+	// Power asks whether a machine is switched on: power.ErrNone.
+	Power(ctx context.Context, mac string) (power.State, error)
+	// Switch switches it, and has it boot from the network next, if so:
+	// power.ErrNone.
+	Switch(ctx context.Context, mac string, a power.Action, network bool) error
 }
 
 // Adoption is a machine to be written into the settings file.
@@ -54,6 +60,17 @@ type Adoption struct {
 type Next struct {
 	Image string `json:"image" doc:"name@version or name@tag" example:"lab@2" maxLength:"127"`
 	Stays bool   `json:"stays,omitempty" doc:"at each boot, until it is taken back; else at the next boot alone"`
+}
+
+// Power tells whether a machine is switched on.
+type Power struct {
+	Power power.State `json:"power" enum:"on,off,unknown"`
+}
+
+// Switching is what to do with a machine's power.
+type Switching struct {
+	Action  power.Action `json:"action" enum:"on,off,cycle" doc:"off is at once, as by pulling the plug; cycle switches one that is off on"`
+	Network bool         `json:"network,omitempty" doc:"boot from the network card the next time, whatever the boot order says"`
 }
 
 // Target is the image that a tag stands for.
@@ -183,6 +200,34 @@ func overrides(api huma.API, doer Doer, audited func(ctx context.Context, what s
 			audited(ctx, "machine released", "machine", in.MAC)
 			return nil, nil
 		})
+
+	get(api, "/machines/{mac}/power", "machines", "Whether a machine is switched on, as its management controller says", func(ctx context.Context, in *OneMachine) (Power, error) {
+		is, err := doer.Power(ctx, in.MAC)
+		if err != nil {
+			return Power{}, powerless(err)
+		}
+		return Power{is}, nil
+	})
+	huma.Register(api, change(http.MethodPost, "/machines/{mac}/power", "machines", http.StatusNoContent,
+		"Switch a machine on or off, through its management controller", http.StatusConflict, http.StatusBadGateway),
+		func(ctx context.Context, in *struct {
+			OneMachine
+			Body Switching
+		}) (*struct{}, error) {
+			if err := doer.Switch(ctx, in.MAC, in.Body.Action, in.Body.Network); err != nil {
+				return nil, powerless(err)
+			}
+			audited(ctx, "machine switched", "machine", in.MAC, "action", in.Body.Action, "network", in.Body.Network)
+			return nil, nil
+		})
+}
+
+// powerless says whether the settings are the reason for err, or a controller.
+func powerless(err error) error {
+	if errors.Is(err, power.ErrNone) {
+		return huma.Error409Conflict(err.Error())
+	}
+	return huma.Error502BadGateway(err.Error())
 }
 
 // change describes an operation that takes a token of scope write.

@@ -27,7 +27,7 @@ func FuzzRequests(f *testing.F) {
 	}
 	for path, operations := range description.Paths {
 		for method := range operations {
-			for _, body := range []string{"", `{"mac":"52:54:00:77:00:09","version":"1"}`, `{"mac":null,"version":7}`, `[]`, `{"mac":`, "\x00"} {
+			for _, body := range []string{"", `{"mac":"52:54:00:77:00:09","version":"1"}`, `{"action":"on","network":true}`, `{"mac":null,"version":7}`, `[]`, `{"mac":`, "\x00"} {
 				f.Add(strings.ToUpper(method), strings.NewReplacer("{mac}", "52:54:00:77:00:01", "{name}", "lab", "{tag}", "stable").Replace(path), "image=lab@1&after=1", "application/json", body)
 			}
 		}

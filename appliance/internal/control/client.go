@@ -43,6 +43,10 @@ func (f failure) Unwrap() error { return f.kind }
 // patience is how long one question may take.
 const patience = 10 * time.Second
 
+// controllerPatience is how long one question may take that the server asks a
+// machine's management controller, for which it has a limit of its own.
+const controllerPatience = time.Minute
+
 // A Client asks one boot server.
 type Client struct {
 	at     string // socket or URL
@@ -206,13 +210,30 @@ func tagPath(tag images.Ref) string {
 	return api.Prefix + "/images/" + url.PathEscape(tag.Name) + "/tags/" + url.PathEscape(tag.Version)
 }
 
+// Power asks whether a machine is switched on.
+func (c *Client) Power(ctx context.Context, mac string) (p api.Power, err error) {
+	err = c.askWithin(ctx, controllerPatience, http.MethodGet, powerPath(mac), nil, &p)
+	return p, err
+}
+
+// Switch has a machine switched on or off.
+func (c *Client) Switch(ctx context.Context, mac string, what api.Switching) error {
+	return c.askWithin(ctx, controllerPatience, http.MethodPost, powerPath(mac), what, nil)
+}
+
+func powerPath(mac string) string { return api.Prefix + "/machines/" + url.PathEscape(mac) + "/power" }
+
 func (c *Client) get(ctx context.Context, path string, into any) error {
 	return c.ask(ctx, http.MethodGet, path, nil, into)
 }
 
 // ask sends what and reads the answer into into; each may be nil.
 func (c *Client) ask(ctx context.Context, method, path string, what, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	return c.askWithin(ctx, patience, method, path, what, into)
+}
+
+func (c *Client) askWithin(ctx context.Context, limit time.Duration, method, path string, what, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	resp, err := c.send(ctx, method, path, what)
 	if err != nil {

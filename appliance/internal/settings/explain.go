@@ -59,6 +59,7 @@ func (s *Settings) Values(mac net.HardwareAddr, network string) []Value {
 		add("persistent", l.path, string(l.Persistent))
 		add("persistent_over", l.path, string(l.PersistentOver))
 		add("network_setup", l.path, string(l.NetworkSetup))
+		add("power", l.path, l.Power)
 		var keys, files []string
 		for _, key := range l.AuthorizedKeys {
 			_, comment, _, _, _ := ssh.ParseAuthorizedKey([]byte(key))

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"swarmboot/appliance/internal/power"
 	"swarmboot/appliance/internal/state"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/loaders"
@@ -26,6 +27,7 @@ type File struct {
 	Origin   Origin             `yaml:"origin"`   // store elsewhere that images come from which the state folder lacks
 	Webhooks map[string]Webhook `yaml:"webhooks"` // programs that are told how machines come along, by name
 	Traces   Traces             `yaml:"traces"`   // OpenTelemetry collector that is told of boots
+	Power    map[string]Power   `yaml:"power"`    // ways to switch machines on and off, by name
 }
 
 // Server is the boot server itself.
@@ -58,6 +60,19 @@ type Webhook struct {
 	URL    string   `yaml:"url"`    // where it listens, http or https
 	Secret string   `yaml:"secret"` // file of the secret that signs what it is told, in base64
 	Stages []string `yaml:"stages"` // stages that it is told of; default: ready failed
+}
+
+// Power is a way to switch machines on and off: through their management
+// controllers (BMC), or by a program on this server.
+type Power struct {
+	Via         power.Kind `yaml:"via"`         // how
+	User        string     `yaml:"user"`        // who logs in to the controller
+	Password    string     `yaml:"password"`    // file with the password, which others may not read
+	Port        uint16     `yaml:"port"`        // of the controller; default: 623 (ipmi), 443 (redfish)
+	Certificate string     `yaml:"certificate"` // file of the certificates (PEM) to believe besides the system's (redfish)
+	Verify      *bool      `yaml:"verify"`      // false: believe any certificate (redfish); default: true
+	BIOS        *bool      `yaml:"bios"`        // the machines start by BIOS, not UEFI (ipmi); default: false
+	Command     []string   `yaml:"command"`     // program and its arguments, which may ask for {{.Action}}, {{.Name}}, {{.MAC}} and {{.BMC}}
 }
 
 // Traces says where an OpenTelemetry collector is, which gets a trace of each boot.
@@ -118,6 +133,7 @@ type Machine struct {
 	Network  string             `yaml:"network"`  // network that it boots on; default: that of its address, its rack's, or the only one
 	Address  []netip.Addr       `yaml:"address"`  // its own address; a list, or FIRST-LAST, for a range of names; default: one from the pool
 	Address6 Addresses6         `yaml:"address6"` // its own IPv6 address, likewise
+	BMC      []netip.Addr       `yaml:"bmc"`      // address of its management controller; a list, or FIRST-LAST, for a range of names
 	Boot     `yaml:",inline"`
 }
 
@@ -141,6 +157,7 @@ type Boot struct {
 	AuthorizedKeys []SSHKey                `yaml:"authorized_keys"` // SSH keys by which root logs in, besides those of the image and from further out
 	Files          []MachineFile           `yaml:"files"`           // files that the machine has in place of the image's, besides those from further out
 	UserData       string                  `yaml:"user_data"`       // file with user data for cloud-init
+	Power          string                  `yaml:"power"`           // way to switch it on and off; a name under power
 	NetworkSetup   bootserver.NetworkSetup `yaml:"network_setup"`   // who configures the card that it boots from in the running system; default: image
 }
 

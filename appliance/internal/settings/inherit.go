@@ -121,6 +121,7 @@ func (c *checker) checkImages(offered Offered) {
 		}
 		c.checkKernelArgs(path+".kernel_args", b.KernelArgs)
 		c.checkFiles(path, b)
+		c.checkPower(path, b)
 	}
 	check("defaults", c.file.Defaults)
 	for _, name := range c.order["networks"] {

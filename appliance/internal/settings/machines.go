@@ -70,6 +70,11 @@ func (c *checker) checkMachines() {
 				c.checkAddress6(c.part(path+".address6", j), where.network, m.Address6)
 			}
 			m.Files = c.files(where, m)
+			var bmc netip.Addr // which the machines of one chassis may share
+			if j < len(entry.BMC) {
+				bmc = entry.BMC[j]
+			}
+			c.power(path, where, m, bmc)
 			c.settings.Machines = append(c.settings.Machines, m)
 			c.settings.places[mac.String()] = where
 		}
@@ -89,6 +94,9 @@ func (c *checker) checkEntry(path string, entry Machine) []string {
 	}
 	if n := len(entry.Address6); n > 0 && n != len(entry.MAC) {
 		c.fail(path+".address6", "want one address for each MAC address: there are %d and %d", n, len(entry.MAC))
+	}
+	if n := len(entry.BMC); n > 0 && n != len(entry.MAC) {
+		c.fail(path+".bmc", "want one address for each MAC address: there are %d and %d", n, len(entry.MAC))
 	}
 	if entry.Name == "" {
 		return nil

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"swarmboot/appliance/internal/power"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/loaders"
 
@@ -47,6 +48,7 @@ var scalars = map[reflect.Type]func(text string) (any, error){
 	reflect.TypeFor[PartitionName]():           parsePartitionName,
 	reflect.TypeFor[fs.FileMode]():             parseMode,
 	reflect.TypeFor[bootserver.Over]():         oneOf(bootserver.OverVersion, bootserver.OverImage),
+	reflect.TypeFor[power.Kind]():              oneOf(power.Kinds...),
 	reflect.TypeFor[bootserver.NetworkSetup](): oneOf(bootserver.ImageSetup, bootserver.DHCPSetup),
 }
 

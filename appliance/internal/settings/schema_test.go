@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"swarmboot/appliance/internal/power"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/loaders"
 
@@ -48,6 +49,7 @@ var single = map[reflect.Type]*jsonschema.Schema{
 	reflect.TypeFor[PartitionName]():           {Type: "string", Pattern: partitionName.String(), Examples: []any{"swarmboot-cache"}},
 	reflect.TypeFor[SSHKey]():                  {Type: "string", Examples: []any{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI... anna@example.org"}},
 	reflect.TypeFor[fs.FileMode]():             {AnyOf: []*jsonschema.Schema{{Type: "integer"}, {Type: "string", Pattern: "^(0o)?[0-7]{3,4}$"}}},
+	reflect.TypeFor[power.Kind]():              {Type: "string", Enum: []any{power.IPMI, power.Redfish, power.Command}},
 	reflect.TypeFor[bootserver.NetworkSetup](): {Type: "string", Enum: []any{bootserver.ImageSetup, bootserver.DHCPSetup}},
 }
 

@@ -5,7 +5,7 @@
 // of the file at once, each with line and column: decode.go reads the YAML into
 // a File (file.go), scalars.go and ranges.go its single values; networks.go and
 // machines.go compare them with each other and with the catalogue, webhooks.go
-// looks at who is told what; inherit.go finds what each machine has from its
+// looks at who is told what, power.go at how machines are switched; inherit.go finds what each machine has from its
 // network, rack and group, and identity.go the files that it gets. adopt.go and
 // begin.go write the file, for machine adopt and setup.
 package settings
@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"swarmboot/appliance/internal/power"
 	"swarmboot/bootserver"
 	"swarmboot/images"
 	"swarmboot/images/origin"
@@ -42,6 +43,7 @@ type Settings struct {
 	Admin   Admin
 	Hooks   []Hook // in the order of their names
 	Traces  Traces
+	Power   map[string]power.Machine // machines that can be switched on and off, by MAC
 	file    File
 	decoder *decoder
 	places  map[string]place      // of listed machines, by MAC
@@ -49,7 +51,7 @@ type Settings struct {
 }
 
 func parse(path string, data []byte, offered Offered) (*Settings, error) {
-	s := &Settings{file: defaults(), decoder: newDecoder(path), places: map[string]place{}}
+	s := &Settings{file: defaults(), decoder: newDecoder(path), places: map[string]place{}, Power: map[string]power.Machine{}}
 	s.decoder.document(data, &s.file)
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
@@ -114,6 +116,7 @@ func (c *checker) check(offered Offered) {
 	c.checkNetworks()
 	c.checkRacks()
 	c.checkMachines()
+	c.checkWays()
 	c.checkWebhooks()
 	c.checkURL("traces.url", c.file.Traces.URL, "http://127.0.0.1:4318/v1/traces")
 }

@@ -13,13 +13,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"swarmboot/appliance/internal/follow"
+	"swarmboot/appliance/internal/secret"
 	"swarmboot/bootserver"
 	"swarmboot/initramfs/stage"
 )
@@ -35,22 +35,15 @@ type Hook struct {
 // ReadSecret reads the secret of a hook: 16 bytes or more in base64, as
 // 'openssl rand -base64 32' makes them, after whsec_ or alone.
 func ReadSecret(file string) ([]byte, error) {
-	info, err := os.Stat(file)
+	text, err := secret.Read(file)
 	if err != nil {
-		return nil, fmt.Errorf("secret of a webhook: %w", err)
+		return nil, fmt.Errorf("webhook: %w", err)
 	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return nil, fmt.Errorf("secret of a webhook: everybody may read %s; chmod 640 mends it", file)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("secret of a webhook: %w", err)
-	}
-	secret, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(strings.TrimSpace(string(text)), "whsec_"))
-	if err != nil || len(secret) < 16 {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(text, "whsec_"))
+	if err != nil || len(key) < 16 {
 		return nil, fmt.Errorf("secret of a webhook: %s: want 16 bytes or more in base64; 'openssl rand -base64 32' makes some", file)
 	}
-	return secret, nil
+	return key, nil
 }
 
 // An Event is what a hook is told.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -70,17 +71,18 @@ func (c *consoles) open() {
 func (c *consoles) Say(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.say(format, args...)
+	all := slices.Clone(c.lines)
+	for _, d := range c.displays {
+		all = append(all, d.out)
+	}
+	c.say(all, format, args...)
 }
 
-// say is Say for callers that hold mu.
-func (c *consoles) say(format string, args ...any) {
+// say writes a line to some of the consoles, and to the kernel log.
+func (c *consoles) say(to []io.WriteCloser, format string, args ...any) {
 	line := "swarmboot: " + fmt.Sprintf(format, args...) + "\n"
-	for _, l := range c.lines {
-		_, _ = io.WriteString(l, line)
-	}
-	for _, d := range c.displays {
-		_, _ = io.WriteString(d.out, line)
+	for _, one := range to {
+		_, _ = io.WriteString(one, line)
 	}
 	_, _ = io.WriteString(c.kmsg, "<7>"+line) // debug: the consoles have it already
 }
@@ -116,7 +118,7 @@ func (c *consoles) Progress(p stage.Progress, now time.Time) {
 	c.draw()
 	if !c.given && now.Sub(c.told) >= tellEvery {
 		c.told = now
-		c.say("pieces: %s; %s", pieces(p), sources(p, c.panel.silent))
+		c.say(c.lines, "pieces: %s; %s", pieces(p), sources(p, c.panel.silent))
 	}
 }
 

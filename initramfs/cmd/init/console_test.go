@@ -33,8 +33,8 @@ func TestPanel(t *testing.T) {
 			" SWARMBOOT   r1-n07 52:54:00:77:00:07", " image     lab@1 from http://10.77.0.1", " network   eth0 10.77.0.11/24",
 			" stage     init - network - swarm - [root] - switch-root",
 			" pieces    [######..............] 130 of 389, 60 of the 69 that a boot reads",
-			" from      5 peers; 30.0 MB of machines, 1.5 MB of the server"}},
-		{panel{got: got, silent: time.Minute}, []string{" from      5 peers; 30.0 MB of machines, 1.5 MB of the server; NOTHING for 1m0s"}},
+			" from      5 peers; 30.0 MB from machines, 1.5 MB from server"}},
+		{panel{got: got, silent: time.Minute}, []string{" from      5 peers; 30.0 MB from machines, 1.5 MB from server; NOTHING for 1m0s"}},
 		{panel{at: stage.Swarm, wrong: "at swarm: " + strings.Repeat("no such machine ", 20), next: "trying again in 4s"}, []string{
 			" stage     init - network - [swarm] - root - switch-root",
 			" wrong     at swarm: no such machine no such machine no such machine no such",
@@ -70,7 +70,7 @@ func TestConsolesAreCalm(t *testing.T) {
 	if n := strings.Count(serial.String(), "\n"); n != 6 || strings.Contains(serial.String(), "\x1b") {
 		t.Errorf("the serial line got %d lines; want 6, without escapes:\n%s", n, serial)
 	}
-	if last := "pieces: 30 of 100; 0 peers; 0.0 MB of machines, 0.0 MB of the server; NOTHING for 20s\n"; !strings.HasSuffix(serial.String(), last) {
+	if last := "pieces: 30 of 100; 0 peers; 0.0 MB from machines, 0.0 MB from server; NOTHING for 20s\n"; !strings.HasSuffix(serial.String(), last) {
 		t.Errorf("the serial line says\n%swant %q at the end", serial, last)
 	}
 	if n := strings.Count(screen.String(), "SWARMBOOT"); n != 60 {

@@ -51,13 +51,17 @@ func (d display) draw(p panel) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\x1b[%d;%dr", save, panelHeight+1, d.rows)
-	for i, line := range p.lines(min(d.columns, 100)) {
+	width := min(d.columns, 100)
+	for i, line := range p.lines(width) {
 		colour := ""
 		switch {
 		case i == 0 && p.wrong != "" && p.next != "":
 			colour = badColour
 		case i == 0:
 			colour = calmColour
+		}
+		if i == 0 { // a bar as wide as the panel
+			line = fmt.Sprintf("%-*s", width, line)
 		}
 		fmt.Fprintf(&b, "\x1b[%d;1H%s%s%s%s", i+1, colour, line, clearRight, noColour)
 	}

@@ -107,7 +107,11 @@ func pieces(p stage.Progress) string {
 // sources tells from whom the pieces came.
 func sources(p stage.Progress, silent time.Duration) string {
 	const mega = 1e6
-	text := fmt.Sprintf("%d peers; %.1f MB of machines, %.1f MB of the server", p.Peers, float64(p.FromPeers)/mega, float64(p.FromServer)/mega)
+	peers := "peers"
+	if p.Peers == 1 {
+		peers = "peer"
+	}
+	text := fmt.Sprintf("%d %s; %.1f MB from machines, %.1f MB from server", p.Peers, peers, float64(p.FromPeers)/mega, float64(p.FromServer)/mega)
 	if silent >= quiet {
 		text += fmt.Sprintf("; NOTHING for %v", silent.Round(time.Second))
 	}

@@ -11,6 +11,7 @@ import (
 
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/journal"
+	"swarmboot/appliance/internal/power"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/bootserver"
 	"swarmboot/images"
@@ -26,7 +27,8 @@ type Server struct {
 	Store    bootserver.OriginStatus
 	Unlisted []bootserver.Stranger
 	Lines    []journal.Line
-	Versions []string // of the image lab
+	Versions []string    // of the image lab
+	Board    power.Board // without machines at first
 
 	mu      sync.Mutex
 	tags    map[images.Ref]images.Ref // guarded by mu
@@ -120,6 +122,16 @@ func (s *Server) Untag(_ context.Context, tag images.Ref) error {
 	}
 	delete(s.tags, tag)
 	return nil
+}
+
+// Power asks Board.
+func (s *Server) Power(ctx context.Context, mac string) (power.State, error) {
+	return s.Board.Power(ctx, mac)
+}
+
+// Switch tells Board.
+func (s *Server) Switch(ctx context.Context, mac string, a power.Action, network bool) error {
+	return s.Board.Switch(ctx, mac, a, network)
 }
 
 // Override knows the machines of Known and the versions of Tag.
