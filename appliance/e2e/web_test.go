@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,8 +21,13 @@ func TestPages(t *testing.T) {
 			t.Fatalf("missing: %s; make deps brings it", program)
 		}
 	}
-	const machines = 2000 // and two that nobody has listed
-	h := newHall(t, machines)
+	const machines = 2000                              // and two that nobody has listed
+	switchFile := filepath.Join(t.TempDir(), "switch") // all machines hang on one
+	if err := os.WriteFile(switchFile, []byte("on"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	const program = `case $1 in status) cat "$0" ;; on | off) echo $1 > "$0" ;; esac`
+	h := newHall(t, machines, fmt.Sprintf("power: {pdu: {via: command, command: [sh, -c, '%s', '%s', '{{.Action}}']}}\ndefaults: {power: pdu}\n", program, switchFile))
 	h.powerOn(machines+2, time.Minute, 20*time.Second, 8)
 	tests, err := filepath.Abs("../webui/page/test")
 	if err != nil {

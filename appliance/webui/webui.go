@@ -34,8 +34,8 @@ import (
 var dist embed.FS
 
 // Handler serves the pages, and what else there is for admins: handlers by the
-// pattern of their paths.
-func Handler(others map[string]http.Handler, names []string) (http.Handler, error) {
+// pattern of their paths. It counts what it refuses.
+func Handler(others map[string]http.Handler, names []string, refusals *Refusals) (http.Handler, error) {
 	pages, err := fs.Sub(dist, "dist")
 	if err != nil {
 		return nil, err
@@ -49,11 +49,11 @@ func Handler(others map[string]http.Handler, names []string) (http.Handler, erro
 		mux.Handle(pattern, handler)
 	}
 	mux.Handle("/", files)
-	return guard(mux, names), nil
+	return refusals.count(guard(mux, names)), nil
 }
 
 // Serve answers on l until ctx is done, and closes l.
-func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.Logger) error {
+func Serve(ctx context.Context, l net.Listener, handler http.Handler, refusals *Refusals, log *slog.Logger) error {
 	const maxConnections = 512 // admins, not machines
 	srv := &http.Server{
 		Handler:           handler,
@@ -62,6 +62,8 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, log *slog.
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext:       refusals.opened,
+		ConnState:         refusals.changed,
 		// Streams of events end with ctx.
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}

@@ -1,16 +1,26 @@
 package webui
 
 import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
+	"time"
 )
 
 func TestGuard(t *testing.T) {
 	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("api " + r.Method)) })
-	handler, err := Handler(map[string]http.Handler{"/api/v1/": api}, []string{"boot.example"})
+	refusals := NewRefusals()
+	handler, err := Handler(map[string]http.Handler{"/api/v1/": api}, []string{"boot.example"}, refusals)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,6 +52,9 @@ func TestGuard(t *testing.T) {
 		if w.Header().Get("Content-Security-Policy") == "" {
 			t.Errorf("%s: no security policy", c.name)
 		}
+	}
+	if got, want := refusals.Counts(), map[string]int64{"403": 2, "405": 1, "421": 1}; !maps.Equal(got, want) {
+		t.Errorf("counted are %v; want %v", got, want)
 	}
 }
 
@@ -85,5 +98,77 @@ func TestPagesThatWereNotBuilt(t *testing.T) {
 	files{}.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
 	if w.Code != 404 || !strings.Contains(w.Body.String(), "make build") {
 		t.Errorf("GET / = %d %s; want what to do", w.Code, w.Body)
+	}
+}
+
+// wires is a listener whose connections are pipes, for a bubble.
+type wires chan net.Conn
+
+func (w wires) Accept() (net.Conn, error) {
+	if conn, ok := <-w; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+func (w wires) Close() error   { close(w); return nil }
+func (w wires) Addr() net.Addr { return &net.TCPAddr{} }
+
+// TestSlowAndLargeRequests sends what no admin's program does. Each is cut or
+// refused, and counted; who sends a letter a minute does not hold a connection.
+func TestSlowAndLargeRequests(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		send    string        // at once
+		every   time.Duration // then a letter more, so often; 0: none
+		answer  string        // first line; empty: it is cut
+		counted string
+	}{
+		{"a request that never ends", "GET / HTTP/1.1\r\nHost: localhost\r\nX: ", time.Second, "", Unfinished},
+		{"no HTTP", "\x16\x03\x01hello\r\n\r\n", 0, "HTTP/1.1 400 Bad Request", Unfinished},
+		{"a body that never ends", "POST /api/v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n", time.Second, "HTTP/1.1 422 Unprocessable Entity", "422"},
+		{"a large header", "GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 1<<16) + "\r\n\r\n", 0, "HTTP/1.1 431 Request Header Fields Too Large", Unfinished},
+		{"a large body", "POST /api/v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n" + strings.Repeat("x", 2000000), 0, "HTTP/1.1 413 Request Entity Too Large", "413"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			reads := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, err := io.Copy(io.Discard, r.Body)
+				if _, large := errors.AsType[*http.MaxBytesError](err); large {
+					w.WriteHeader(http.StatusRequestEntityTooLarge)
+				} else if err != nil {
+					w.WriteHeader(http.StatusUnprocessableEntity)
+				}
+			})
+			refusals := NewRefusals()
+			handler, err := Handler(map[string]http.Handler{"/api/v1/": reads}, nil, refusals)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			l, done := make(wires), make(chan error)
+			go func() { done <- Serve(ctx, l, handler, refusals, slog.New(slog.DiscardHandler)) }()
+			mine, theirs := net.Pipe()
+			l <- theirs
+			go func() {
+				_, err := io.WriteString(mine, c.send)
+				for err == nil && c.every > 0 {
+					time.Sleep(c.every)
+					_, err = io.WriteString(mine, "x")
+				}
+			}()
+			begun := time.Now()
+			in := bufio.NewReader(mine)
+			answer, _ := in.ReadString('\n')
+			_, _ = io.Copy(io.Discard, in) // until it is cut
+			if took := time.Since(begun); took > time.Minute || strings.TrimSpace(answer) != c.answer {
+				t.Errorf("%s: answered %q, cut after %v; want %q within a minute", c.name, answer, took, c.answer)
+			}
+			mine.Close()
+			synctest.Wait()
+			if got := refusals.Counts(); got[c.counted] != 1 || len(got) != 1 {
+				t.Errorf("%s: counted are %v; want one %s", c.name, got, c.counted)
+			}
+			cancel()
+			<-done
+		})
 	}
 }

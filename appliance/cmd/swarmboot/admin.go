@@ -27,9 +27,10 @@ func serveAdmin(ctx context.Context, cfg settings.Admin, folder state.Folder, an
 	}
 	free := cfg.Listen.Addr().IsLoopback()
 	gate := access.NewGate(access.Tokens(folder.Tokens()), log)
+	refusals := webui.NewRefusals()
 	all := map[string]http.Handler{
 		api.Prefix + "/":      gate.Protect(answers, free),
-		"GET " + metrics.Path: metrics.Handler(source),
+		"GET " + metrics.Path: metrics.Handler(source, refusals.Counts),
 		"POST /login":         http.HandlerFunc(gate.Login),
 		"POST /logout":        http.HandlerFunc(gate.Logout),
 	}
@@ -43,12 +44,12 @@ func serveAdmin(ctx context.Context, cfg settings.Admin, folder state.Folder, an
 		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}})
 		all["GET "+metrics.Path] = gate.Require(all["GET "+metrics.Path], access.Read, access.Write, access.Metrics)
 	}
-	handler, err := webui.Handler(all, cfg.Names)
+	handler, err := webui.Handler(all, cfg.Names, refusals)
 	if err != nil {
 		l.Close()
 		return err
 	}
-	return webui.Serve(ctx, l, handler, log)
+	return webui.Serve(ctx, l, handler, refusals, log)
 }
 
 func adminURL(cfg settings.Admin) string {

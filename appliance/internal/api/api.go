@@ -74,6 +74,8 @@ func register(mux *http.ServeMux, source Source, doer Doer, version string, log 
 	cfg := huma.DefaultConfig("Swarmboot", version)
 	cfg.Info.Description = "What a boot server knows of its machines, images, swarms and networks, and what of it can be changed. " +
 		"On any address but loopback each request carries a token (Authorization: Bearer, from 'swarmboot token new'); what changes something takes one of scope write everywhere."
+	cfg.Info.License = &huma.License{Name: "Apache-2.0", Identifier: "Apache-2.0"}
+	cfg.Servers = []*huma.Server{{URL: "/", Description: "where admin.listen says, https://127.0.0.1:8470 or the like"}}
 	cfg.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
 	cfg.Security = []map[string][]string{{"token": {}}, {}} // {}: on loopback looking is free
 	cfg.OpenAPIPath = Prefix + "/openapi"
@@ -86,7 +88,7 @@ func register(mux *http.ServeMux, source Source, doer Doer, version string, log 
 	})
 	get(api, "/machines/{mac}", "machines", "All about one machine: this boot, those before, and the median to compare with", func(_ context.Context, in *OneMachine) (bootserver.MachineDetail, error) {
 		return in.find(source)
-	})
+	}, http.StatusNotFound)
 	get(api, "/machines/{mac}/log", "machines", "The last lines of the server's log about one machine, the oldest first", func(_ context.Context, in *struct {
 		OneMachine
 		After uint64 `query:"after" doc:"leave out lines up to this number"`
@@ -96,7 +98,7 @@ func register(mux *http.ServeMux, source Source, doer Doer, version string, log 
 			return nil, err
 		}
 		return source.Log(d.MAC, in.After), nil
-	})
+	}, http.StatusNotFound, http.StatusUnprocessableEntity)
 	get(api, "/images", "images", "The images in the catalogue, and how many machines run each", func(context.Context, *struct{}) ([]bootserver.ImageStatus, error) {
 		return source.Images()
 	})
@@ -141,10 +143,11 @@ func (in OneMachine) find(source Source) (bootserver.MachineDetail, error) {
 	return d, nil
 }
 
-// get adds a question.
-func get[In, Out any](api huma.API, path, tag, summary string, ask func(context.Context, *In) (Out, error)) {
+// get adds a question; refused are the statuses with which it may not be answered.
+func get[In, Out any](api huma.API, path, tag, summary string, ask func(context.Context, *In) (Out, error), refused ...int) {
 	huma.Register(api, huma.Operation{
 		OperationID: "get" + idOf(path), Method: http.MethodGet, Path: Prefix + path, Summary: summary, Tags: []string{tag},
+		Errors: append([]int{http.StatusUnauthorized}, refused...),
 	}, func(ctx context.Context, in *In) (*answer[Out], error) {
 		out, err := ask(ctx, in)
 		if err != nil {

@@ -207,7 +207,7 @@ func overrides(api huma.API, doer Doer, audited func(ctx context.Context, what s
 			return Power{}, powerless(err)
 		}
 		return Power{is}, nil
-	})
+	}, http.StatusConflict, http.StatusBadGateway)
 	huma.Register(api, change(http.MethodPost, "/machines/{mac}/power", "machines", http.StatusNoContent,
 		"Switch a machine on or off, through its management controller", http.StatusConflict, http.StatusBadGateway),
 		func(ctx context.Context, in *struct {

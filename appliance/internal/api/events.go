@@ -38,7 +38,7 @@ const (
 // begins with everything, so one that was lost needs no memory of where it was.
 func events(api huma.API, source Source) {
 	sse.Register(api, huma.Operation{
-		OperationID: "get-events", Method: http.MethodGet, Path: Prefix + "/events", Tags: []string{"machines", "swarms", "networks"},
+		OperationID: "get-events", Method: http.MethodGet, Path: Prefix + "/events", Tags: []string{"machines", "swarms", "networks"}, Errors: []int{http.StatusUnauthorized},
 		Summary: "Changes as they happen; the first event of each kind holds everything",
 	}, map[string]any{"machines": MachinesEvent{}, "swarms": SwarmsEvent{}, "network": NetworkEvent{}},
 		func(ctx context.Context, _ *struct{}, send sse.Sender) {

@@ -29,10 +29,11 @@ type Source interface {
 	DHCPStats() bootserver.DHCPStats
 }
 
-// Handler answers scrapes from source.
-func Handler(source Source) http.Handler {
+// Handler answers scrapes from source and from refused, which counts the requests
+// of admins that were refused, by why.
+func Handler(source Source, refused func() map[string]int64) http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collector{source}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(collector{source, refused}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
@@ -57,14 +58,18 @@ var (
 	received  = describe("dhcp_received_total", "DHCP packets received.")
 	dropped   = describe("dhcp_dropped_total", "DHCP packets that got no answer: of no use (ignored), too many at once (overload), or an error (failed).", "reason")
 	answered  = describe("dhcp_answers_total", "DHCP answers sent.", "kind")
+	refusals  = describe("admin_refused_total", "Requests on the admin's listener that were refused, by the status of the answer, or cut as unfinished.", "why")
 	inUse     = describe("dhcp_conflicts_total", "Addresses that another computer was found to use.")
 )
 
-type collector struct{ Source }
+type collector struct {
+	Source
+	refused func() map[string]int64
+}
 
 // Describe is required; what there is to say follows from Collect.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{machines, atStage, boots, stays, failures, sent, given, bootGiven, size, peers, poolSize, poolUsed, strangers, received, dropped, answered, inUse} {
+	for _, d := range []*prometheus.Desc{machines, atStage, boots, stays, failures, sent, given, bootGiven, size, peers, poolSize, poolUsed, strangers, received, dropped, answered, inUse, refusals} {
 		ch <- d
 	}
 }
@@ -119,4 +124,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	count(answered, d.Acks, "ack")
 	count(answered, d.Naks, "nak")
 	count(inUse, d.InUse)
+	for why, n := range c.refused() {
+		count(refusals, n, why)
+	}
 }

@@ -40,7 +40,7 @@ func (source) DHCPStats() bootserver.DHCPStats {
 func scrape(t *testing.T) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	Handler(source{}).ServeHTTP(w, httptest.NewRequest("GET", Path, nil))
+	Handler(source{}, func() map[string]int64 { return map[string]int64{"401": 3} }).ServeHTTP(w, httptest.NewRequest("GET", Path, nil))
 	if w.Code != 200 {
 		t.Fatalf("scrape = %d %s", w.Code, w.Body)
 	}
@@ -57,7 +57,7 @@ func TestScrape(t *testing.T) {
 		`swarmboot_machines{condition="failed"} 1`, `swarmboot_machines{condition="stuck"} 0`, `swarmboot_machines_at_stage{stage="root"} 1`,
 		`swarmboot_boots_total 3`, `swarmboot_stage_seconds_bucket{stage="kernel",le="500"} 2`, `swarmboot_stage_seconds_bucket{stage="kernel",le="+Inf"} 3`,
 		`swarmboot_failures_total{stage="kernel"} 1`, `swarmboot_image_sent_bytes_total{by="http",image="lab@1"} 30`, `swarmboot_image_given_bytes_total{image="lab@1"} 900`,
-		`swarmboot_pool_used{network="hall"} 7`, `swarmboot_unknown_machines 4`, `swarmboot_dhcp_dropped_total{reason="overload"} 2`, `swarmboot_dhcp_answers_total{kind="ack"} 5`,
+		`swarmboot_pool_used{network="hall"} 7`, `swarmboot_unknown_machines 4`, `swarmboot_dhcp_dropped_total{reason="overload"} 2`, `swarmboot_dhcp_answers_total{kind="ack"} 5`, `swarmboot_admin_refused_total{why="401"} 3`,
 	} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("a scrape lacks %s", want)

@@ -13,6 +13,7 @@ export type Image = Schemas["ImageStatus"];
 export type Network = Schemas["NetworkStatus"];
 export type Lease = Schemas["Lease"];
 export type Stranger = Schemas["Stranger"];
+export type Power = Schemas["Power"];
 export type LogLine = Schemas["Line"];
 export type Condition = Machine["condition"];
 

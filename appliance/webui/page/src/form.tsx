@@ -29,6 +29,17 @@ export function Form({ label, button, children, send, then, quit }: {
   );
 }
 
+// An Act is a button for a change. It opens a form that says what will happen.
+export function Act({ label, name, button, children, send, then }: {
+  label: string; name?: string; button: string; children: ComponentChildren; send: (values: Values) => Promise<unknown>; then?: () => void;
+}) {
+  const [open, setOpen] = useState(false);
+  if (!open) return <button class="small" onClick={() => setOpen(true)} aria-label={name}>{label}</button>;
+  return <Form label={name ?? label} button={button} send={send} quit={() => setOpen(false)} then={() => { setOpen(false); then?.(); }}>{children}</Form>;
+}
+
+export const focus = (input: HTMLInputElement | null) => input?.focus();
+
 export const Field = ({ name, label, ...rest }: { name: string; label: string } & preact.InputHTMLAttributes) => (
   <label><span>{label}</span><input name={name} autocomplete="off" spellcheck={false} {...rest} /></label>
 );

@@ -2,7 +2,7 @@
 import { counts, swarms } from "./live";
 import { useState } from "preact/hooks";
 import { change, useAnswer, type Image } from "./api";
-import { Field, Form } from "./form";
+import { Act, Field, focus } from "./form";
 import { conditions } from "./live";
 import { Sign } from "./machines";
 import { percent, size } from "./words";
@@ -40,25 +40,26 @@ function Card({ image, changed }: { image: Image; changed: () => void }) {
   );
 }
 
-// Tags shows which tags stand for an image, and moves one here.
+// Tags shows which tags stand for an image, takes one away, and moves one here.
 function Tags({ image, changed }: { image: Image; changed: () => void }) {
   const [name, version] = image.image.split("@") as [string, string];
-  const [open, setOpen] = useState(false);
+  const path = (tag: string) => `/images/${name}/tags/${encodeURIComponent(tag)}`;
   return (
-    <div class="tags">
-      {image.tags.map(tag => <span class="tag" key={tag}>{name}@{tag}</span>)}
-      {!open && <button class="small" onClick={() => setOpen(true)} aria-label={`Tag ${image.image}`}>Tag…</button>}
-      {open && (
-        <Form label={`Tag ${image.image}`} button="Tag" quit={() => setOpen(false)} then={() => { setOpen(false); changed(); }}
-          send={values => change("PUT", `/images/${name}/tags/${encodeURIComponent(values["tag"] ?? "")}`, { version })}>
-          <Field name="tag" label={`Machines with the image ${name}@… get this one at their next boot`} placeholder="stable" required pattern="[a-z0-9][a-z0-9._\\-]*" ref={focus} />
-        </Form>
-      )}
+    <div class="acts">
+      {image.tags.map(tag => (
+        <span key={tag}>
+          <span class="tag">{name}@{tag}</span>
+          <Act label="✕" name={`Untag ${name}@${tag}`} button="Untag" send={() => change("DELETE", path(tag))} then={changed}>
+            <p>Machines with the image {name}@{tag} find none at their next boot. The image stays.</p>
+          </Act>
+        </span>
+      ))}
+      <Act label="Tag…" name={`Tag ${image.image}`} button="Tag" send={values => change("PUT", path(values["tag"] ?? ""), { version })} then={changed}>
+        <Field name="tag" label={`Machines with the image ${name}@… get this one at their next boot`} placeholder="stable" required pattern="[a-z0-9][a-z0-9._\\-]*" ref={focus} />
+      </Act>
     </div>
   );
 }
-
-const focus = (input: HTMLInputElement | null) => input?.focus();
 
 // Shares compares what the server gave with what the machines gave each other.
 export function Shares({ swarm }: { swarm: { seeder_bytes: number; http_bytes: number; peer_bytes: number; copies: number } }) {

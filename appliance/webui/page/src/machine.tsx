@@ -1,7 +1,9 @@
 // One machine: how it fares, its boot beside the median, and what it has.
 import { useComputed } from "@preact/signals";
+import { useState } from "preact/hooks";
 import type { Detail, LogLine, Machine, Timeline } from "./api";
 import { useAnswer } from "./api";
+import { NextBoot, Switch } from "./next";
 import { machine, nameOf } from "./live";
 import { Advice } from "./trouble";
 import { Waterfall } from "./waterfall";
@@ -10,7 +12,8 @@ import { ago, clock, duration, moment, now, percent, sign, size, stageOf } from 
 export function MachinePage({ mac }: { mac: string }) {
   // Asked anew when a stage is reached, not with each piece.
   const stamp = useComputed(() => { const m = machine(mac)?.value; return m ? `${m.boots} ${m.stage} ${m.since}` : ""; });
-  const { answer: d, error } = useAnswer<Detail>(`/machines/${mac}`, stamp.value);
+  const [changes, setChanges] = useState(0);
+  const { answer: d, error } = useAnswer<Detail>(`/machines/${mac}`, stamp.value + changes);
   const m = machine(mac)?.value ?? d;
   if (!m) return <><h1>{mac}</h1><p class="empty">{error ?? ""}</p></>;
   return (
@@ -33,6 +36,8 @@ export function MachinePage({ mac }: { mac: string }) {
         {d?.boot ? <Waterfall boot={d.boot} typical={d.typical} sample={d.sample} running={m.condition === "booting" || m.condition === "stuck"} /> : <p class="empty">No boot was seen yet.</p>}
       </section>
       <Arrival m={m} />
+      {d && <NextBoot d={d} changed={() => setChanges(n => n + 1)} />}
+      <Switch key={mac} mac={mac} />
       <Log mac={mac} stamp={stamp.value} />
       {d && d.past.length > 0 && <Past boots={d.past} />}
     </>

@@ -158,10 +158,46 @@ test("a tag is moved by whoever may, and nobody else", async () => {
   await page.locator(".tag", { hasText: "lab@stable" }).waitFor();
   assert.deepEqual((await api("/images")).find(i => i.image === "lab@2").tags, ["stable"]);
   await page.screenshot({ path: `${shots}/tag.png` });
+  await page.getByRole("button", { name: "Untag lab@stable" }).click();
+  await page.getByRole("button", { name: "Untag", exact: true }).click();
+  await page.locator(".tag", { hasText: "lab@stable" }).waitFor({ state: "detached" });
+  assert.deepEqual((await api("/images")).find(i => i.image === "lab@2").tags, []);
   await page.getByRole("button", { name: "Log out" }).click();
   await page.getByRole("button", { name: "Log out" }).waitFor({ state: "detached" });
   await tag();
   await page.getByLabel("Token").waitFor();
+  await page.close();
+});
+
+test("a machine is told what to boot next, and switched off and on", async () => {
+  const mac = "52:54:00:00:00:05";
+  const page = await open(`/machines/${mac}`);
+  const next = page.locator(".card", { hasText: "Next boot" }), power = page.locator(".card", { hasText: "Is it on?" });
+  const boot = async () => {
+    await next.getByRole("button", { name: "Boot another image…" }).click();
+    await next.getByLabel(/^Image/).fill("lab@2");
+    await next.getByRole("button", { name: "Boot it next" }).click();
+  };
+  await boot();
+  await page.getByLabel("Token").fill(process.env.SWARMBOOT_TOKEN);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await boot();
+  await next.getByText("It boots lab@2, once.").waitFor();
+  assert.equal((await api(`/machines/${mac}`)).override.image, "lab@2");
+  await next.getByRole("button", { name: "Give back…" }).click();
+  await next.getByRole("button", { name: "Give back", exact: true }).click();
+  await next.getByText("It boots what the settings name.").waitFor();
+
+  await power.getByRole("button", { name: "Is it on?" }).click();
+  await power.getByText("It is on.").waitFor();
+  await power.getByRole("button", { name: "Switch off", exact: true }).click();
+  await page.screenshot({ path: `${shots}/machine-power.png`, fullPage: true });
+  await power.getByRole("button", { name: "Switch off", exact: true }).click();
+  await power.getByText("It is off.").waitFor();
+  await power.getByRole("button", { name: "Switch on", exact: true }).click();
+  await power.getByLabel("boot from the network card this time").check();
+  await power.getByRole("button", { name: "Switch on", exact: true }).click();
+  await power.getByText("It is on.").waitFor();
   await page.close();
 });
 

@@ -1,0 +1,94 @@
+package webui
+
+import (
+	"context"
+	"maps"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+)
+
+// Unfinished is what Refusals calls connections that were cut before a request
+// had come: those of clients that are too slow, or speak no HTTP.
+const Unfinished = "unfinished"
+
+// Refusals counts what was refused on the admin's listener, by the status of the
+// answer.
+type Refusals struct {
+	mu    sync.Mutex
+	by    map[string]int64          // guarded by mu, as is conns
+	conns map[net.Conn]*atomic.Bool // that are open; whether a request has come
+}
+
+// NewRefusals returns one that has counted none.
+func NewRefusals() *Refusals {
+	return &Refusals{by: map[string]int64{}, conns: map[net.Conn]*atomic.Bool{}}
+}
+
+// Counts are the refusals so far.
+func (r *Refusals) Counts() map[string]int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.by)
+}
+
+func (r *Refusals) add(why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.by[why]++
+}
+
+type askedKey struct{}
+
+// opened notes a connection.
+func (r *Refusals) opened(ctx context.Context, conn net.Conn) context.Context {
+	asked := new(atomic.Bool)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conns[conn] = asked
+	return context.WithValue(ctx, askedKey{}, asked)
+}
+
+// changed counts a connection that ends in the middle of its first request.
+// Browsers open some that they never use.
+func (r *Refusals) changed(conn net.Conn, now http.ConnState) {
+	if now != http.StateClosed && now != http.StateHijacked {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if asked := r.conns[conn]; asked != nil && !asked.Load() {
+		r.by[Unfinished]++
+	}
+	delete(r.conns, conn)
+}
+
+// count notes what next refuses.
+func (r *Refusals) count(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if asked, ok := req.Context().Value(askedKey{}).(*atomic.Bool); ok {
+			asked.Store(true)
+		}
+		answer := &answer{ResponseWriter: w}
+		next.ServeHTTP(answer, req)
+		if answer.status >= 400 {
+			r.add(strconv.Itoa(answer.status))
+		}
+	})
+}
+
+// answer remembers its status.
+type answer struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
