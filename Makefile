@@ -58,7 +58,7 @@ lab-down: ## stop the lab
 
 test: deps check e2e ## all tests: check, then e2e (what continuous integration runs)
 
-check: page ## the quick tests: format, vet, staticcheck, vulnerabilities, unit tests
+check: page ## the quick tests: format, vet, staticcheck, vulnerabilities, the API's description, unit tests
 	@out=$$(gofmt -l $$(find . -name '*.go' -not -path './build/*' -not -path '*/node_modules/*')); [ -z "$$out" ] || { echo "not formatted by gofmt:"; echo "$$out"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...

@@ -18,13 +18,19 @@ const Unfinished = "unfinished"
 // answer.
 type Refusals struct {
 	mu    sync.Mutex
-	by    map[string]int64          // guarded by mu, as is conns
-	conns map[net.Conn]*atomic.Bool // that are open; whether a request has come
+	by    map[string]int64    // guarded by mu, as is conns
+	conns map[net.Conn]*visit // that are open
+}
+
+// A visit is one connection.
+type visit struct {
+	begun bool        // something has come; guarded by the mu of Refusals
+	asked atomic.Bool // a whole request has come
 }
 
 // NewRefusals returns one that has counted none.
 func NewRefusals() *Refusals {
-	return &Refusals{by: map[string]int64{}, conns: map[net.Conn]*atomic.Bool{}}
+	return &Refusals{by: map[string]int64{}, conns: map[net.Conn]*visit{}}
 }
 
 // Counts are the refusals so far.
@@ -40,36 +46,39 @@ func (r *Refusals) add(why string) {
 	r.by[why]++
 }
 
-type askedKey struct{}
+type visitKey struct{}
 
 // opened notes a connection.
 func (r *Refusals) opened(ctx context.Context, conn net.Conn) context.Context {
-	asked := new(atomic.Bool)
+	v := new(visit)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.conns[conn] = asked
-	return context.WithValue(ctx, askedKey{}, asked)
+	r.conns[conn] = v
+	return context.WithValue(ctx, visitKey{}, v)
 }
 
-// changed counts a connection that ends in the middle of its first request.
-// Browsers open some that they never use.
+// changed counts a connection that ends in the middle of its first request, but
+// none that was never used: browsers open some of those.
 func (r *Refusals) changed(conn net.Conn, now http.ConnState) {
-	if now != http.StateClosed && now != http.StateHijacked {
-		return
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if asked := r.conns[conn]; asked != nil && !asked.Load() {
-		r.by[Unfinished]++
+	switch v := r.conns[conn]; {
+	case v == nil:
+	case now == http.StateActive:
+		v.begun = true
+	case now == http.StateClosed || now == http.StateHijacked:
+		if v.begun && !v.asked.Load() {
+			r.by[Unfinished]++
+		}
+		delete(r.conns, conn)
 	}
-	delete(r.conns, conn)
 }
 
 // count notes what next refuses.
 func (r *Refusals) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if asked, ok := req.Context().Value(askedKey{}).(*atomic.Bool); ok {
-			asked.Store(true)
+		if v, ok := req.Context().Value(visitKey{}).(*visit); ok {
+			v.asked.Store(true)
 		}
 		answer := &answer{ResponseWriter: w}
 		next.ServeHTTP(answer, req)

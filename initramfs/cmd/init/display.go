@@ -36,8 +36,14 @@ const (
 	noColour   = "\x1b[0m"
 )
 
+// small tells whether the panel would leave no room.
+func (d display) small() bool { return d.rows < panelHeight+3 }
+
 // begin clears the screen and leaves the cursor below where the panel comes.
 func (d display) begin() {
+	if d.small() {
+		return
+	}
 	fmt.Fprintf(d.out, "%s\x1b[%d;%dr\x1b[%d;1H", clearAll, panelHeight+1, d.rows, panelHeight+1)
 }
 
@@ -46,7 +52,7 @@ func (d display) begin() {
 // by one. The rows that scroll are set each time: another driver may have taken
 // the screen over.
 func (d display) draw(p panel) {
-	if d.rows < panelHeight+3 {
+	if d.small() {
 		return
 	}
 	var b strings.Builder
