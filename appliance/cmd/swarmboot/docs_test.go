@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -46,5 +47,44 @@ func TestCommandsInDocs(t *testing.T) {
 	}
 	if seen < 20 {
 		t.Errorf("%d commands found; want to have looked at those that are there", seen)
+	}
+}
+
+var (
+	makeCommand = regexp.MustCompile("(?m)(?:^ *|`)make ([a-z0-9-]+)")
+	makeTarget  = regexp.MustCompile(`(?m)^([a-z0-9-]+):`)
+)
+
+// Every target of make in the documentation is there.
+func TestTargetsInDocs(t *testing.T) {
+	makefile, err := os.ReadFile("../../../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := map[string]bool{}
+	for _, m := range makeTarget.FindAllStringSubmatch(string(makefile), -1) {
+		targets[m[1]] = true
+	}
+	seen := 0
+	for _, pattern := range []string{"../../../docs/*.md", "../../../docs/bench/*.md", "../../../*.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range makeCommand.FindAllStringSubmatch(string(text), -1) {
+				seen++
+				if !targets[m[1]] {
+					t.Errorf("%s: make %s: there is no such target", filepath.Base(file), m[1])
+				}
+			}
+		}
+	}
+	if seen < 20 {
+		t.Errorf("%d targets found; want to have looked at those that are there", seen)
 	}
 }
