@@ -18,7 +18,7 @@ INITRAMFS_SOURCES := go.mod go.sum $(shell find initramfs peerd images -name '*.
 PAGE := appliance/webui/dist/index.html
 PAGE_SOURCES := docs/openapi.json $(shell find appliance/webui/page -type f -not -path '*/node_modules/*' -not -name openapi.d.ts)
 
-.PHONY: help page build programs loaders deps lab lab-add lab-down test check fuzz e2e e2e-web e2e-firmware e2e-images package e2e-package release appliance-disk e2e-disk bench-boot bench-images bench-bootserver bench-sim bench-sizing bench-storm clean
+.PHONY: help page build programs loaders deps lab lab-add lab-down test check fuzz e2e e2e-web e2e-firmware e2e-images package e2e-package release appliance-disk e2e-disk vagrant-box vagrant-test bench-boot bench-images bench-bootserver bench-sim bench-sizing bench-storm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -123,6 +123,13 @@ e2e-disk: appliance-disk ## start a server from the appliance disk, set it up on
 	scripts/lab-images $(STATE) lab
 	@mkdir -p build/e2e
 	SWARMBOOT_E2E=1 SWARMBOOT_DISK=1 go test -count=1 -timeout 30m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestApplianceDisk' ./appliance/e2e
+
+vagrant-box: package loaders ## make what vagrant/ needs: the appliance disk as a box, and an image
+	scripts/lab-images $(STATE) lab
+	scripts/vagrant-box build/package/*.deb $(LOADERS) $(STATE)
+
+vagrant-test: vagrant-box ## bring the Vagrant lab up without KVM, wait for its machines, destroy it
+	scripts/vagrant-test
 
 # -timeout: as above.
 bench-boot: build loaders ## measure boots against their budgets, and write docs/bench/boot.md

@@ -7,6 +7,8 @@
 //	trust_test.go     damaged images and a server that is not ours
 //	settings_test.go  mistakes in the settings file
 //	images_test.go    images from containers, archives, folders and disks
+//	package_test.go   the Debian package, installed; container_test.go the container
+//	disk_test.go      the appliance disk, set up on its console
 //	rack_test.go      a boot server and machines on a network of their own
 //
 // make e2e builds what they need and runs them; they need root. Of a test that
