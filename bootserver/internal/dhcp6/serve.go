@@ -5,7 +5,7 @@
 // bootserver.Server is the only caller. That machines ask at all is the work of
 // package ra, and behind a relay that of the router there.
 //
-// A packet travels Serve and answerOne (below), read (client.go), which says who asks, relays
+// A packet travels Serve (port.go), answerOne (below), read (client.go), which says who asks, relays
 // (relay.go), which say where, handle (below), addresses (addresses.go), which
 // remember who has which, and answer (answer.go).
 package dhcp6
@@ -17,29 +17,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv6"
-	"golang.org/x/net/ipv6"
-	"golang.org/x/sys/unix"
 
 	"swarmboot/bootserver/internal/dhcp"
 	"swarmboot/bootserver/internal/leasestore"
-)
-
-const (
-	serverPort = 547
-	maxAtWork  = 256 // packets; what comes meanwhile waits in the socket
-)
-
-// Groups that machines and relays send to: on one wire, and at one site (RFC 8415
-// section 7.1).
-var (
-	relaysAndServers = netip.MustParseAddr("ff02::1:2")
-	allServers       = netip.MustParseAddr("ff05::1:3")
 )
 
 // A Chooser decides what each machine loads: in Boot.File always a URL.
@@ -160,59 +144,6 @@ func (s *Server) Owner(address netip.Addr) (dhcp.MAC, bool) {
 		}
 	}
 	return dhcp.MAC{}, false
-}
-
-// Listen opens port 547 on an interface.
-func Listen(ctx context.Context, ifname string) (*net.UDPConn, error) {
-	ifi, err := net.InterfaceByName(ifname)
-	if err != nil {
-		return nil, err
-	}
-	lc := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
-		var errSet error
-		err := raw.Control(func(fd uintptr) {
-			errSet = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, ifi.Name)
-			dhcp.MakeRoom(fd)
-		})
-		return errors.Join(err, errSet)
-	}}
-	conn, err := lc.ListenPacket(ctx, "udp6", fmt.Sprintf("[::]:%d", serverPort))
-	if err != nil {
-		return nil, err
-	}
-	for _, group := range []netip.Addr{relaysAndServers, allServers} {
-		if err := ipv6.NewPacketConn(conn).JoinGroup(ifi, &net.UDPAddr{IP: group.AsSlice()}); err != nil {
-			conn.Close()
-			return nil, fmt.Errorf("join %s: %w", group, err)
-		}
-	}
-	return conn.(*net.UDPConn), nil
-}
-
-// Serve answers what comes in at an interface until ctx is done. It closes conn,
-// which Listen has opened there.
-func (s *Server) Serve(ctx context.Context, conn *net.UDPConn, ifname string) error {
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	atWork := make(chan struct{}, maxAtWork)
-	buf := make([]byte, 4096)
-	for {
-		n, from, err := conn.ReadFromUDPAddrPort(buf)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("receive: %w", err)
-		}
-		data := slices.Clone(buf[:n])
-		atWork <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-atWork }()
-			s.answerOne(ctx, conn, data, from, ifname)
-		})
-	}
 }
 
 // answerOne answers a packet. It may have to wait until a lease is on disk; all
