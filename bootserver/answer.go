@@ -169,8 +169,8 @@ func (s *Server) report(r stage.Report) {
 			log.Info("machine reached a stage")
 		}
 	}
-	if r.Progress != nil {
-		s.registry.countBoot(r.Image, s.mates.heard(r.Machine, r.Progress.Serving, time.Now()))
+	if r.Progress != nil && r.Progress.Serving != nil && m.BootFromPeers { // no machine makes itself one
+		s.registry.countBoot(r.Image, s.mates.heard(r.Machine, s.rackOf(s.address(mac)), *r.Progress.Serving, time.Now()))
 	}
 	if r.Stage == stage.Ready {
 		s.identities.ready(r.Machine)

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,7 +32,7 @@ type mates struct {
 
 type mate struct {
 	rack   string
-	boots  string    // what it serves: the image's digest and the initramfs'
+	boots  string    // the digests of what it serves
 	chosen time.Time // when it was asked to
 	ready  time.Time // when it last said that it does; zero: not yet
 	sent   int64     // bytes that it has sent
@@ -81,18 +82,17 @@ func (m *mates) pick(mac, rack, boots string, now time.Time) string {
 	return ready[rand.IntN(len(ready))]
 }
 
-// heard takes what a machine says about itself, and returns how many bytes more
-// it has sent since it last did.
-func (m *mates) heard(mac string, p *stage.BootServing, now time.Time) (sent int64) {
+// heard takes what a machine says that it serves, and returns how many bytes more
+// it has sent since it last did. It may have been chosen before a restart of the
+// server.
+func (m *mates) heard(mac, rack string, p stage.BootServing, now time.Time) (sent int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	one, ok := m.known[mac]
-	if !ok || p == nil {
-		return 0
+	if m.known == nil {
+		m.known = map[string]mate{}
 	}
-	sent = max(0, p.Sent-one.sent)
-	one.ready, one.sent = now, p.Sent
-	m.known[mac] = one
+	sent = max(0, p.Sent-m.known[mac].sent)
+	m.known[mac] = mate{rack: rack, boots: strings.Join(p.Files, " "), ready: now, sent: p.Sent}
 	return sent
 }
 
@@ -103,14 +103,16 @@ func (m *mates) forget(mac string) {
 	delete(m.known, mac)
 }
 
-// bootFilesOf are the files that a loader fetches for an image, and a name for all.
-func (s *Server) bootFilesOf(image *catalogue.Image) (name string, files []bootargs.BootFile) {
-	archive := s.web.Initramfs[image.Manifest.Arch]
-	files = []bootargs.BootFile{{Path: bootweb.InitramfsPath + image.Manifest.Arch, SHA256: archive.Digest}}
-	for _, part := range []catalogue.Part{catalogue.Kernel, catalogue.Modules} {
-		files = append(files, bootargs.BootFile{Path: bootweb.PartPath(image, part), SHA256: catalogue.Describe(&image.Manifest, part).SHA256})
+// bootFilesOf are the files that a loader fetches for an image, and their digests
+// in a row.
+func (s *Server) bootFilesOf(image *catalogue.Image) (boots string, files []bootargs.BootFile) {
+	m := image.Manifest
+	files = []bootargs.BootFile{
+		{Path: bootweb.InitramfsPath + m.Arch, SHA256: s.web.Initramfs[m.Arch].Digest},
+		{Path: bootweb.PartPath(image, catalogue.Kernel), SHA256: m.Kernel.SHA256},
+		{Path: bootweb.PartPath(image, catalogue.Modules), SHA256: m.Modules.SHA256},
 	}
-	return image.Digest + " " + archive.Digest, files
+	return files[0].SHA256 + " " + files[1].SHA256 + " " + files[2].SHA256, files
 }
 
 // keeps are the files that m is to serve to others of its rack; none if it is not
@@ -119,8 +121,8 @@ func (s *Server) keeps(m Machine, image *catalogue.Image) []bootargs.BootFile {
 	if !m.BootFromPeers {
 		return nil
 	}
-	name, files := s.bootFilesOf(image)
-	if !s.mates.choose(m.MAC.String(), s.rackOf(s.address(m.MAC)), name, time.Now()) {
+	boots, files := s.bootFilesOf(image)
+	if !s.mates.choose(m.MAC.String(), s.rackOf(s.address(m.MAC)), boots, time.Now()) {
 		return nil
 	}
 	return files
@@ -132,8 +134,8 @@ func (s *Server) mate(m Machine, image *catalogue.Image) string {
 	if !m.BootFromPeers {
 		return ""
 	}
-	name, _ := s.bootFilesOf(image)
-	mac, err := net.ParseMAC(s.mates.pick(m.MAC.String(), s.rackOf(s.address(m.MAC)), name, time.Now()))
+	boots, _ := s.bootFilesOf(image)
+	mac, err := net.ParseMAC(s.mates.pick(m.MAC.String(), s.rackOf(s.address(m.MAC)), boots, time.Now()))
 	if err != nil {
 		return ""
 	}

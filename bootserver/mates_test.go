@@ -1,6 +1,7 @@
 package bootserver
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 func TestMatesOfARack(t *testing.T) {
 	var m mates
 	now := time.Now()
-	serves := &stage.BootServing{}
+	serves := stage.BootServing{Files: []string{"lab"}}
 	if !m.choose("a", "r1", "lab", now) || !m.choose("b", "r1", "lab", now) || m.choose("c", "r1", "lab", now) {
 		t.Error("want two of a rack to be chosen, and no third")
 	}
@@ -21,19 +22,18 @@ func TestMatesOfARack(t *testing.T) {
 	if got := m.pick("c", "r1", "lab", now); got != "" {
 		t.Errorf("%s is named before it is ready", got)
 	}
-	m.heard("a", nil, now)
-	m.heard("d", serves, now)
+	m.heard("d", "r2", serves, now)
 	if got := m.pick("c", "r1", "lab", now); got != "" {
 		t.Errorf("%s is named, which is in another rack or not ready", got)
 	}
-	m.heard("a", serves, now)
+	m.heard("a", "r1", serves, now)
 	if got := m.pick("c", "r1", "lab", now); got != "a" {
 		t.Errorf("%q is named; want a", got)
 	}
 	if got := m.pick("a", "r1", "lab", now); got != "" {
 		t.Errorf("a machine is named to itself")
 	}
-	if sent := m.heard("a", &stage.BootServing{Sent: 10}, now) + m.heard("a", &stage.BootServing{Sent: 15}, now); sent != 15 {
+	if sent := m.heard("a", "r1", stage.BootServing{Sent: 10}, now) + m.heard("a", "r1", stage.BootServing{Sent: 15}, now); sent != 15 {
 		t.Errorf("it has sent %d; want 15", sent)
 	}
 
@@ -44,7 +44,7 @@ func TestMatesOfARack(t *testing.T) {
 	if !m.choose("e", "r1", "lab", later) {
 		t.Error("nobody takes the place of one that is silent")
 	}
-	m.heard("e", serves, later)
+	m.heard("e", "r1", serves, later)
 	m.forget("e")
 	if got := m.pick("c", "r1", "lab", later); got != "" {
 		t.Errorf("%s is named, which boots anew", got)
@@ -65,13 +65,17 @@ func TestMateIsNamed(t *testing.T) {
 	one, other := l.Machines[0], l.Machines[1]
 	mac, _ := dhcp.ToMAC(one.MAC)
 	s.dhcp.Learn(mac, one.Address)
-	if files := s.keeps(one, l.image); len(files) != 3 {
-		t.Fatalf("it is to serve %+v; want initramfs, kernel and modules", files)
+	serving := &stage.BootServing{Sent: 7}
+	for _, f := range s.keeps(one, l.image) {
+		serving.Files = append(serving.Files, f.SHA256)
+	}
+	if len(serving.Files) != 3 {
+		t.Fatalf("it is to serve %v; want initramfs, kernel and modules", serving.Files)
 	}
 	if got := s.mate(other, l.image); got != "" {
 		t.Errorf("%s is named before it serves", got)
 	}
-	s.report(stage.Report{Machine: one.MAC.String(), Stage: stage.Seeding, Image: "lab@1", Progress: &stage.Progress{Serving: &stage.BootServing{Sent: 7}}})
+	s.report(stage.Report{Machine: one.MAC.String(), Stage: stage.Seeding, Image: "lab@1", Progress: &stage.Progress{Serving: serving}})
 	if got := s.mate(other, l.image); got != "http://10.77.0.22:6882" {
 		t.Errorf("%q is named; want the first machine", got)
 	}
@@ -81,5 +85,21 @@ func TestMateIsNamed(t *testing.T) {
 	other.BootFromPeers = false
 	if got := s.mate(other, l.image); got != "" || s.keeps(other, l.image) != nil {
 		t.Errorf("a machine without boot_from_peers is told of %q", got)
+	}
+}
+
+// A machine without boot_from_peers cannot make itself one that others boot from.
+func TestNobodyMakesItselfAMate(t *testing.T) {
+	l := newLab(t)
+	l.Machines[1].BootFromPeers = true
+	s := l.new(t)
+	one, other := l.Machines[0], l.Machines[1]
+	mac, _ := dhcp.ToMAC(one.MAC)
+	s.dhcp.Learn(mac, one.Address)
+	boots, _ := s.bootFilesOf(l.image)
+	s.report(stage.Report{Machine: one.MAC.String(), Stage: stage.Seeding, Image: "lab@1",
+		Progress: &stage.Progress{Serving: &stage.BootServing{Files: strings.Fields(boots)}}})
+	if got := s.mate(other, l.image); got != "" {
+		t.Errorf("%s is named", got)
 	}
 }

@@ -182,6 +182,9 @@ func (s *rootServer) progress() *stage.Progress {
 	}
 	if b := s.bootFiles.Load(); b != nil {
 		p.Serving = &stage.BootServing{Sent: b.sent.Load()}
+		for _, f := range s.cfg.Description.Serve {
+			p.Serving.Files = append(p.Serving.Files, f.SHA256)
+		}
 	}
 	for _, piece := range s.engine.hello.Profile {
 		p.Hot++

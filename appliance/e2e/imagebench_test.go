@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,8 +14,8 @@ import (
 	"swarmboot/images/builder"
 )
 
-// TestImageBenchmark measures how images are made, and what their order on disk
-// is worth to a machine (make bench-images).
+// TestImageBenchmark measures how images are made, and what an update of one moves
+// (make bench-images). It boots nothing.
 func TestImageBenchmark(t *testing.T) {
 	folder := os.Getenv("SWARMBOOT_BENCH")
 	if folder == "" {
@@ -21,11 +23,10 @@ func TestImageBenchmark(t *testing.T) {
 	}
 	needs(t)
 	at := newStateWithLab(t)
-	lab := imageIn(t, at, "lab@1")
 
 	b := &benchmark{t: t}
 	root, plain := filepath.Join(t.TempDir(), "root"), filepath.Join(t.TempDir(), "plain.squashfs")
-	if err := builder.Unpack(t.Context(), lab, root); err != nil {
+	if err := builder.Unpack(t.Context(), imageIn(t, at, "lab@1"), root); err != nil {
 		t.Fatal(err)
 	}
 	b.row("mksquashfs of lab@1's tree, time", timed(func() {
@@ -41,18 +42,35 @@ func TestImageBenchmark(t *testing.T) {
 	}
 	b.row("mksquashfs, size", float64(info.Size())/(1<<20), 0, "MiB")
 	b.row("image build, size of the root", float64(imageIn(t, at, "built@1").Manifest.Root.Size)/(1<<20), 0, "MiB")
+	measureUpdate(b, at, "lab@1")
+	load, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.write(folder, "images", fmt.Sprintf("# How images are made, and what an update moves to a machine that has the old version\n\nWritten by `make bench-images` on %s; raw results in images.json. The load of the computer, with %d processors, was %.4s.\n"+
+		"The update is lab@1 built anew with packages from Debian's backports. What casync moves are the compressed chunks that the\n"+
+		"old version has not, and the index; what ours moves are whole pieces of 256 KiB, and the delta.", time.Now().Format(time.DateOnly), runtime.NumCPU(), load))
+}
 
+// TestLayoutBenchmark measures what the order of an image's files is worth to a
+// machine (make bench-images).
+func TestLayoutBenchmark(t *testing.T) {
+	folder := os.Getenv("SWARMBOOT_BENCH")
+	if folder == "" {
+		t.Skip("takes some minutes; run it by make bench-images")
+	}
+	needs(t)
+	at := newStateWithLab(t)
+	b := &benchmark{t: t}
 	before, pieces := train(t, at, "lab@1")
 	shell(t, "", swarmbootProgram(t), "image", "build", "lab@2", "--from", "image:lab@1", "--optimize", "lab@1", "--state", at)
 	after, _ := train(t, at, "lab@2")
 	b.share("pieces read until ready, of all", before, pieces, 0)
 	b.share("the same, built with --optimize", after, pieces, 0)
 	b.share("with --optimize against without", after, before, 60)
-	measureUpdate(b, at, "lab@1", false)
-	measureUpdate(b, at, "lab@2", true)
-	b.write(folder, "images", "# How images are made, what their order is worth, and what an update moves\n\nWritten by `make bench-images` on "+time.Now().Format(time.DateOnly)+
-		"; raw results in images.json. A piece has 256 KiB; the boots are those of `image train`.\n"+
-		"What casync moves are the compressed chunks that the old version has not, and the index; what ours moves are whole pieces and the delta.")
+	measureUpdate(b, at, "lab@2", "--optimize", "lab@1")
+	b.write(folder, "layout", "# What the order of an image's files is worth\n\nWritten by `make bench-images` on "+time.Now().Format(time.DateOnly)+
+		"; raw results in layout.json. A piece has 256 KiB; the boots are those of `image train`.")
 }
 
 // needsImages is needs, for what is not in make test.

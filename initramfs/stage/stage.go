@@ -85,7 +85,8 @@ type Progress struct {
 
 // BootServing is what a machine does for the loaders of its rack mates.
 type BootServing struct {
-	Sent int64 `json:"sent"` // bytes
+	Files []string `json:"files"` // SHA-256 of each, in the order of the boot description
+	Sent  int64    `json:"sent"`  // bytes
 }
 
 // A Touch is the first read of a piece.

@@ -2,9 +2,11 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"swarmboot/images/builder"
@@ -12,37 +14,33 @@ import (
 	"swarmboot/images/delta"
 )
 
-// upgrade is a customize program: what Debian has mended since the release.
+// upgrade is a customize program that upgrades packages: OpenSSH, and what else the
+// image has of which Debian's backports have a later version.
 const upgrade = `#!/bin/sh
 set -e
 root=$1
 cp --remove-destination /etc/resolv.conf "$root/etc/resolv.conf"
-echo 'deb http://deb.debian.org/debian-security trixie-security main' >"$root/etc/apt/sources.list.d/security.list"
+echo 'deb http://deb.debian.org/debian trixie-backports main' >"$root/etc/apt/sources.list.d/backports.list"
 printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
 chmod +x "$root/usr/sbin/policy-rc.d"
 export DEBIAN_FRONTEND=noninteractive
 chroot "$root" apt-get -qq update
-chroot "$root" apt-get -qq -y upgrade
+chroot "$root" apt-get -qq -y -t trixie-backports upgrade
 chroot "$root" apt-get -qq clean
-rm -rf "$root"/var/lib/apt/lists/* "$root/usr/sbin/policy-rc.d" "$root/etc/resolv.conf"
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root/usr/sbin/policy-rc.d" "$root/etc/resolv.conf"
 `
 
 // measureUpdate upgrades an image and measures what of the new one a machine
-// fetches that has the old one, beside casync.
-func measureUpdate(b *benchmark, at, old string, optimized bool) {
+// fetches that has the old one, beside casync. how are further flags of the build.
+func measureUpdate(b *benchmark, at, old string, how ...string) {
 	t := b.t
 	program := filepath.Join(t.TempDir(), "upgrade")
 	if err := os.WriteFile(program, []byte(upgrade), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	next := "upgraded@" + imageIn(t, at, old).Manifest.Version
-	args := []string{"image", "build", next, "--from", "image:" + old, "--customize", program, "--state", at}
-	what := "security upgrade of " + old
-	if optimized {
-		args = append(args, "--optimize", "lab@1")
-		what += " (both laid out with --optimize)"
-	}
-	shell(t, "", swarmbootProgram(t), args...)
+	shell(t, "", swarmbootProgram(t), append([]string{"image", "build", next, "--from", "image:" + old, "--customize", program, "--state", at}, how...)...)
+	what := strings.Join(append([]string{"packages of", old, "upgraded"}, how...), " ")
 
 	before, after := imageIn(t, at, old), imageIn(t, at, next)
 	var roots [2]string
@@ -57,12 +55,11 @@ func measureUpdate(b *benchmark, at, old string, optimized bool) {
 	b.row(what+": bytes in files that are new or not the same", mib(changed), 0, "MiB")
 	b.row(what+": root file", mib(after.Manifest.Root.Size), 0, "MiB")
 	moved := func(how string, n int64) {
-		b.row(what+": moved by "+how, mib(n), 0, "MiB")
-		b.row(what+": the same, for each byte of those files", float64(n)/float64(changed), 0, "")
+		b.row(fmt.Sprintf("%s: moved by %s (%.2f for each byte of those files)", what, how, float64(n)/float64(changed)), mib(n), 0, "MiB")
 	}
 	byHash, byDelta := missing(t, before, after)
 	moved("pieces alone", byHash)
-	moved("pieces and delta (what a machine with a cache does)", byDelta)
+	moved("pieces and delta, as machines with a cache do", byDelta)
 	moved("casync of the root file", chunks(t, "caibx", before.Path(catalogue.Root), after.Path(catalogue.Root)))
 	moved("casync of the tree", chunks(t, "caidx", roots[0], roots[1]))
 }
