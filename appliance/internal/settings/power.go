@@ -18,20 +18,16 @@ func (c *checker) checkWays() {
 			c.fail(path+".via", "is missing; want one of %v", power.Kinds)
 			continue
 		}
-		controller := map[string]bool{ // what only some ways have, and whether it is there
-			"user": w.User != "", "password": w.Password != "", "port": w.Port != 0, "certificate": w.Certificate != "", "verify": w.Verify != nil, "bios": w.BIOS != nil, "command": len(w.Command) > 0,
+		there := map[string]bool{
+			"user": w.User != "", "password": w.Password != "", "port": w.Port != 0, "certificate": w.Certificate != "",
+			"verify": w.Verify != nil, "bios": w.BIOS != nil, "command": len(w.Command) > 0,
 		}
-		for _, key := range wayKeys[w.Via].must {
-			if !controller[key] {
+		keys := wayKeys[w.Via]
+		for _, key := range slices.Sorted(maps.Keys(there)) {
+			switch {
+			case slices.Contains(keys.must, key) && !there[key]:
 				c.fail(path+"."+key, "is missing")
-			}
-			delete(controller, key)
-		}
-		for _, key := range wayKeys[w.Via].may {
-			delete(controller, key)
-		}
-		for key, there := range controller {
-			if there {
+			case there[key] && !slices.Contains(keys.must, key) && !slices.Contains(keys.may, key):
 				c.fail(path+"."+key, "is not for %s; leave it out", w.Via)
 			}
 		}
@@ -41,6 +37,7 @@ func (c *checker) checkWays() {
 	}
 }
 
+// wayKeys are the settings that each way has.
 var wayKeys = map[power.Kind]struct{ must, may []string }{
 	power.IPMI:    {[]string{"user", "password"}, []string{"port", "bios"}},
 	power.Redfish: {[]string{"user", "password"}, []string{"port", "certificate", "verify"}},

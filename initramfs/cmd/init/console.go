@@ -27,7 +27,7 @@ type consoles struct {
 	displays []display
 	panel    panel
 	given    bool      // they belong to somebody else: a shell, or the image's init
-	changed  time.Time // when panel.got has last grown
+	changed  time.Time // when panel.got has last grown, or was whole
 	told     time.Time // when the lines were last told of it
 }
 
@@ -111,7 +111,7 @@ const tellEvery = 10 * time.Second
 func (c *consoles) Progress(p stage.Progress, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.panel.got == nil || c.panel.got.Have != p.Have {
+	if c.panel.got == nil || c.panel.got.Have != p.Have || p.Have == p.Pieces {
 		c.changed = now
 	}
 	c.panel.got, c.panel.silent = &p, now.Sub(c.changed)
