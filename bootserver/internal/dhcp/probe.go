@@ -88,7 +88,13 @@ func (p *prober) ask(v verdict, in inbound) (wait bool) {
 // silent ends a round: of the addresses that still wait nobody has shown himself
 // at.
 func (p *prober) silent(r *round) {
-	for i, q := range r.probes {
+	p.mu.Lock()
+	probes := r.probes
+	if p.round == r { // on a starved computer it may still be the last
+		p.round = nil
+	}
+	p.mu.Unlock()
+	for i, q := range probes {
 		if i > 0 && i%paceBurst == 0 {
 			time.Sleep(pacePause)
 		}
