@@ -35,9 +35,11 @@ programs: $(PAGE)
 	$(GO_BUILD) -o build/bin/ ./appliance/cmd/...
 
 $(INITRAMFS): $(INITRAMFS_SOURCES)
+	@mkdir -p $(@D)
 	go run ./initramfs/cmd/mkinitramfs -o $@
 
 build/initramfs-arm64.cpio.zst: $(INITRAMFS_SOURCES)
+	@mkdir -p $(@D)
 	go run ./initramfs/cmd/mkinitramfs -arch arm64 -o $@
 
 loaders: programs
