@@ -81,7 +81,7 @@ func TestTelling(t *testing.T) {
 	}
 	h.powerOn(machines, 4*time.Second, time.Second, 0)
 
-	hooks, traces := map[string][]string{}, map[string][]string{} // by the machine's name
+	var hooks, traces map[string][]string // by the machine's name
 	deadline := time.After(vm.Stall)
 	for tick := time.Tick(200 * time.Millisecond); !told(hooks, 3) || !told(traces, 1); {
 		select {
@@ -89,19 +89,8 @@ func TestTelling(t *testing.T) {
 		case <-deadline:
 			t.Fatalf("webhooks %v, traces %v; want 3 and 1 of each machine; the receiver says: %s", hooks, traces, vm.LogTail(filepath.Join(h.dir, "receiver.log"), 9))
 		}
-		clear(hooks)
-		clear(traces)
-		for _, r := range readReceived(t, kept) {
-			switch r.Path {
-			case "/hook":
-				name, kind := hookOf(t, r, secret)
-				hooks[name] = append(hooks[name], kind)
-			case "/v1/traces":
-				for name, spans := range tracesOf(t, r) {
-					traces[name] = append(traces[name], spans...)
-				}
-			}
-		}
+		all := readReceived(t, kept)
+		hooks, traces = hooksIn(t, all, secret), tracesIn(t, all)
 	}
 	for name, got := range hooks {
 		if want := []string{"machine.kernel", "machine.ready", "machine.seeding"}; !slices.Equal(got, want) {
@@ -155,48 +144,58 @@ func readReceived(t *testing.T, file string) (all []received) {
 	}
 }
 
-// hookOf verifies a webhook as a receiver of Standard Webhooks does.
-func hookOf(t *testing.T, r received, secret []byte) (name, kind string) {
+// hooksIn are the events of webhooks, which it verifies as a receiver of Standard
+// Webhooks does.
+func hooksIn(t *testing.T, all []received, secret []byte) map[string][]string {
 	t.Helper()
-	mac := hmac.New(sha256.New, secret)
-	mac.Write([]byte(r.Header.Get("webhook-id") + "." + r.Header.Get("webhook-timestamp") + "."))
-	mac.Write(r.Body)
-	if want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)); r.Header.Get("webhook-signature") != want {
-		t.Errorf("signature %q; want %q", r.Header.Get("webhook-signature"), want)
+	hooks := map[string][]string{}
+	for _, r := range all {
+		if r.Path != "/hook" {
+			continue
+		}
+		mac := hmac.New(sha256.New, secret)
+		mac.Write([]byte(r.Header.Get("webhook-id") + "." + r.Header.Get("webhook-timestamp") + "."))
+		mac.Write(r.Body)
+		if want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)); r.Header.Get("webhook-signature") != want {
+			t.Errorf("signature %q; want %q", r.Header.Get("webhook-signature"), want)
+		}
+		var event struct {
+			Type string
+			Data struct{ Name string }
+		}
+		if err := json.Unmarshal(r.Body, &event); err != nil {
+			t.Errorf("webhook %s: %v", r.Body, err)
+		}
+		hooks[event.Data.Name] = append(hooks[event.Data.Name], event.Type)
 	}
-	var event struct {
-		Type string
-		Data struct{ Name string }
-	}
-	if err := json.Unmarshal(r.Body, &event); err != nil {
-		t.Errorf("webhook %s: %v", r.Body, err)
-	}
-	return event.Data.Name, event.Type
+	return hooks
 }
 
-// tracesOf are the stages of each boot in an OTLP request.
-func tracesOf(t *testing.T, r received) map[string][]string {
+// tracesIn are the stages of each boot whose end was told by OTLP. The spans of one
+// boot may come in two requests.
+func tracesIn(t *testing.T, all []received) map[string][]string {
 	t.Helper()
-	var request collector.ExportTraceServiceRequest
-	if err := proto.Unmarshal(r.Body, &request); err != nil {
-		t.Fatal(err)
-	}
-	stages, names := map[string][]string{}, map[string]string{} // by trace
-	for _, resource := range request.ResourceSpans {
-		for _, scope := range resource.ScopeSpans {
-			for _, span := range scope.Spans {
-				trace := string(span.TraceId)
-				if name, whole := strings.CutPrefix(span.Name, "boot "); whole {
-					names[trace] = name
-				} else {
-					stages[trace] = append(stages[trace], span.Name)
+	stages, boots := map[string][]string{}, map[string][]string{} // by trace, and by machine
+	for _, r := range all {
+		if r.Path != "/v1/traces" {
+			continue
+		}
+		var request collector.ExportTraceServiceRequest
+		if err := proto.Unmarshal(r.Body, &request); err != nil {
+			t.Fatal(err)
+		}
+		for _, resource := range request.ResourceSpans {
+			for _, scope := range resource.ScopeSpans {
+				for _, span := range scope.Spans {
+					trace := string(span.TraceId)
+					if name, whole := strings.CutPrefix(span.Name, "boot "); whole {
+						boots[name] = append(boots[name], stages[trace]...)
+					} else {
+						stages[trace] = append(stages[trace], span.Name)
+					}
 				}
 			}
 		}
-	}
-	boots := map[string][]string{}
-	for trace, name := range names {
-		boots[name] = stages[trace]
 	}
 	return boots
 }
