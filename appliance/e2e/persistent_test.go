@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"swarmboot/appliance/e2e/vm"
@@ -11,7 +12,8 @@ import (
 
 // TestPersistent boots a machine that keeps what it writes: on an empty
 // partition, again on what the first boot has left there, now over another
-// version of its image, and once with a partition that is somebody else's.
+// version of its image, which it is ordered to boot once, and then as its settings
+// say, with a partition that is somebody else's.
 func TestPersistent(t *testing.T) {
 	needsImages(t)
 	folder := newStateWithLab(t)
@@ -19,9 +21,8 @@ func TestPersistent(t *testing.T) {
 	write(t, customize, "#!/bin/sh\necho two >$1/etc/version-of-the-image\n")
 	shell(t, "", "chmod", "+x", customize)
 	shell(t, "", swarmbootProgram(t), "image", "build", "lab@2", "--from", "image:lab@1", "--customize", customize, "--state", folder)
-	shell(t, "", swarmbootProgram(t), "image", "tag", "lab@stable", "lab@1", "--state", folder)
 
-	m := machine{Name: "keeper", MAC: "52:54:00:77:08:01", Image: "lab@stable", More: `
+	m := machine{Name: "keeper", MAC: "52:54:00:77:08:01", Image: "lab@1", More: `
     persistent: swarmboot-writes
     persistent_over: image`}
 	rack := newRackOf(t, folder, m)
@@ -35,7 +36,7 @@ func TestPersistent(t *testing.T) {
 		run(t, on.Console, "echo mine >/root/kept; rm /etc/issue; mv /usr/share/common-licenses /root/")
 	})
 	promise(t, "its next boot finds it, over the next version of the image too", func(t *testing.T) {
-		shell(t, "", swarmbootProgram(t), "image", "tag", "lab@stable", "lab@2", "--state", folder)
+		shell(t, "", swarmbootProgram(t), "machine", "reboot-into", m.Name, "lab@2", "--state", folder)
 		if err := on.Console.Send("systemctl reboot\n"); err != nil {
 			t.Fatal(err)
 		}
@@ -49,7 +50,8 @@ func TestPersistent(t *testing.T) {
 			"ls /etc/issue 2>/dev/null || true": "",
 			"ls /root/common-licenses/GPL-2":    "/root/common-licenses/GPL-2",
 			"hostname":                          m.Name,
-			"systemctl list-units --state=failed --plain --no-legend": "",
+			"findmnt -no FSTYPE /run/swarmboot/writes; ls -d /run/swarmboot/writes/lab": "ext4\n/run/swarmboot/writes/lab",
+			"systemctl list-units --state=failed --plain --no-legend":                   "",
 		} {
 			if got := run(t, on.Console, command); got != want {
 				t.Errorf("%s = %q; want %q", command, got, want)
@@ -67,6 +69,16 @@ rm %[1]s.part`, disk))
 	})
 	promise(t, "a partition with something else on it is left alone, and the server is told", func(t *testing.T) {
 		leavesAlone(t, rack, m, disk)
+	})
+	promise(t, "it was ordered to boot the other version once", func(t *testing.T) {
+		var booted []string
+		d, err := rack.server.client.Machine(t.Context(), m.MAC)
+		for _, b := range append(d.Past, *d.Boot) {
+			booted = append(booted, b.Image)
+		}
+		if slices.Sort(booted); err != nil || !slices.Equal(booted, []string{"lab@1", "lab@1", "lab@2"}) || d.Image != "lab@1" || d.Override != nil {
+			t.Errorf("it has booted %q, now %s (%+v, %v)", booted, d.Image, d.Override, err)
+		}
 	})
 }
 

@@ -34,7 +34,8 @@ var mayHave = []string{
 	// Older boards: Atheros, NVIDIA, Marvell, AMD (also what VMware and QEMU call pcnet).
 	"alx", "atl1c", "forcedeth", "sky2", "pcnet32", "amd_xgbe",
 
-	// Disks, on which a machine may keep pieces for its next boot.
+	// Disks, on which a machine may keep pieces for its next boot, or what it writes.
+	"ext4",
 	"nvme", "ahci", "sd_mod", "virtio_blk", "virtio_scsi", "vmw_pvscsi", "megaraid_sas", "mpt3sas", "smartpqi",
 
 	// Transceivers that drivers above ask for by an ID, which no dependency tells.

@@ -46,7 +46,7 @@ func mounts(device, fstype string, w Writes) []mount {
 	if w.Device != "" {
 		overlay += keptOptions
 	}
-	return []mount{
+	all := []mount{
 		{device, dir + "/image", fstype, unix.MS_RDONLY, ""},
 		layer,
 		{"swarmboot", root, "overlay", 0, overlay},
@@ -55,6 +55,10 @@ func mounts(device, fstype string, w Writes) []mount {
 		{"sysfs", root + "/sys", "sysfs", unix.MS_NOSUID | unix.MS_NOEXEC | unix.MS_NODEV, ""},
 		{"tmpfs", root + "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
 	}
+	if w.Device != "" { // for an admin to look into what other versions have left there
+		all = append(all, mount{dir + "/writes", root + "/run/swarmboot/writes", "", unix.MS_BIND, ""})
+	}
+	return all
 }
 
 // Mount assembles a root from the image on device. It blocks as long as the
