@@ -13,6 +13,7 @@ import (
 	"swarmboot/bootserver/loaders"
 	"swarmboot/images"
 	"swarmboot/images/origin"
+	"swarmboot/initramfs/bootargs"
 )
 
 // Policy is what machines get that are not in the config.
@@ -113,6 +114,7 @@ type Boot struct {
 	Cache          string       // name of the partition that pieces are kept on; empty: none
 	Persistent     string       // name of the partition that keeps what the machine writes; empty: none
 	PersistentOver Over         // OverVersion
+	Install        string       // disk that the image is written to, to start from there; empty: none
 	AuthorizedKeys []string     // SSH keys by which root logs in, besides the image's own
 	Files          []File       // that the machine has in place of the image's
 	NetworkSetup   NetworkSetup // ImageSetup
@@ -328,6 +330,19 @@ func (n Network) validate(bad func(string, ...any)) {
 	n.Boot.validate(bad)
 }
 
+// CheckDisks tells what in b would have two things on one disk.
+func (b Boot) CheckDisks() error {
+	switch {
+	case b.Install != "" && !bootargs.ValidDisk(b.Install):
+		return fmt.Errorf("install: %q is no disk; want the name that Linux gives it, such as nvme0n1 or sda", b.Install)
+	case b.Install != "" && (b.Cache != "" || b.Persistent != ""):
+		return errors.New("install: a machine that starts from its disk has neither cache nor persistent; leave them out for it")
+	case b.Persistent != "" && b.Persistent == b.Cache:
+		return fmt.Errorf("partition %q is both cache and persistent; want one for each", b.Cache)
+	}
+	return nil
+}
+
 func (b Boot) validate(bad func(string, ...any)) {
 	if b.Loader != "" && !slices.Contains(loaders.Policies, b.Loader) {
 		bad("loader %q: want one of %v", b.Loader, loaders.Policies)
@@ -335,8 +350,8 @@ func (b Boot) validate(bad func(string, ...any)) {
 	if b.BootFromPeers && b.Loader == loaders.SecureBoot {
 		bad("boot_from_peers with loader %s: nobody would verify the initramfs that another machine serves; choose one of the two", b.Loader)
 	}
-	if b.Persistent != "" && b.Persistent == b.Cache {
-		bad("partition %q: want one for persistent and another for cache", b.Cache)
+	if err := b.CheckDisks(); err != nil {
+		bad("%v", err)
 	}
 	// What would change the script around the kernel arguments is refused, and
 	// quotes and backslashes, which GRUB passes on in a way of its own.

@@ -28,6 +28,7 @@ type MachineStatus struct {
 	Times    map[stage.Stage]time.Time `json:"times,omitempty"`    // when each stage of this boot was first reached
 	Boots    int                       `json:"boots"`              // that were seen
 	Heard    time.Time                 `json:"heard,omitzero"`     // last sign of life
+	Install  *stage.Install            `json:"install,omitempty"`  // how the last installation on its disk has ended
 	Override *Override                 `json:"override,omitempty"` // what it boots in place of the settings' image; never changed
 	Health
 }
@@ -195,6 +196,9 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 	if said.Image != "" {
 		m.Image = said.Image
 	}
+	if said.Install != nil {
+		m.Install, m.unsaved = said.Install, true
+	}
 	if said.Progress != nil {
 		r.count(m.Image, m.Progress, said.Progress)
 		m.Progress = said.Progress
@@ -203,6 +207,9 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 		m.Times = map[stage.Stage]time.Time{}
 	}
 	if said.Stage == stage.Failed {
+		if said.At == stage.Kernel {
+			m.Install = nil // a disk that does not start is installed anew
+		}
 		news = m.Stage != stage.Failed || m.At != said.At || m.Reason != said.Reason
 		if m.Stage != stage.Failed {
 			m.Since = now

@@ -131,10 +131,19 @@ func (s *Server) plan(mac net.HardwareAddr) (bootweb.Plan, error) {
 	if arch := o.Manifest.Arch; s.web.Initramfs[arch].File == "" {
 		return bootweb.Plan{}, fmt.Errorf("image %s is for %s, and there is no initramfs for it; make it with mkinitramfs -arch %s, beside the other", m.Image, arch, arch)
 	}
-	return bootweb.Plan{
-		MAC: mac, Name: m.Name, Image: o.Image, KernelArgs: s.site.Load().kernelArgs(m, n),
-		Mate: s.mate(m, o.Image), IPXE: s.takesOver(m.Loader, o.Manifest.Arch), IPXEVersion: loaders.IPXEVersion,
-	}, nil
+	args := s.site.Load().kernelArgs(m, n)
+	install, err := s.install(m, n, o, args)
+	if err != nil {
+		return bootweb.Plan{}, err
+	}
+	plan := bootweb.Plan{
+		MAC: mac, Name: m.Name, Image: o.Image, KernelArgs: args, IPXEVersion: loaders.IPXEVersion,
+		Local: install.Digest != "" && install.Digest == s.registry.installed(mac.String()),
+	}
+	if !plan.Local {
+		plan.Mate, plan.IPXE = s.mate(m, o.Image), s.takesOver(m.Loader, o.Manifest.Arch)
+	}
+	return plan, nil
 }
 
 // takesOver are the loaders that run in place of a network card's own iPXE. Only
@@ -170,6 +179,10 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 	}
 	site := s.site.Load()
 	base := site.base(n)
+	install, err := s.install(m, n, o, site.kernelArgs(m, n))
+	if err != nil {
+		return nil, err
+	}
 	var deltas []string
 	if m.Cache != "" {
 		for _, path := range s.deltaPaths(mac, o.Image) {
@@ -191,6 +204,7 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 		Writes:   m.writes(o.Image),
 		Deltas:   deltas,
 		Serve:    s.keeps(m, o.Image),
+		Install:  install,
 		Profile:  profile,
 	}.Seal(s.key)
 }
@@ -198,14 +212,19 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 // writes is where m keeps what it writes while it boots image. A version that was
 // built anew under an old name is another image.
 func (m Machine) writes(image *catalogue.Image) bootargs.Writes {
-	if m.Persistent == "" {
+	return m.writesOn(m.Persistent, image)
+}
+
+// writesOn is the same for a partition that need not be that of the settings.
+func (m Machine) writesOn(partition string, image *catalogue.Image) bootargs.Writes {
+	if partition == "" {
 		return bootargs.Writes{}
 	}
 	folder := image.Manifest.Name
 	if m.PersistentOver != OverImage {
 		folder = fmt.Sprintf("%s-%.12s", image.Manifest.Ref(), image.Digest)
 	}
-	return bootargs.Writes{Partition: m.Persistent, Folder: folder}
+	return bootargs.Writes{Partition: partition, Folder: folder}
 }
 
 // Swarms tells what the server has done for each image.

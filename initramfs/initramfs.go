@@ -11,13 +11,10 @@
 package initramfs
 
 import (
-	"bytes"
 	"fmt"
-	"slices"
-
-	"github.com/u-root/mkuimage/cpio"
 
 	"swarmboot/initramfs/envelope"
+	"swarmboot/initramfs/segment"
 )
 
 // newc is the one cpio format that Linux unpacks.
@@ -26,41 +23,23 @@ const newc = "newc"
 // keysDir is where init looks for the keys.
 const keysDir = "etc/swarmboot/keys"
 
-// Align is what the start of an uncompressed segment must be a multiple of,
-// counted from the start of all that the loader hands to the kernel. Zero bytes
-// fill the gap.
-const Align = 4
+// Align is segment.Align, for those who append segments.
+const Align = segment.Align
 
 // KeySegment is an uncompressed cpio archive with the keys. It is to be placed
 // at a multiple of Align, and its length is one.
 func KeySegment(keys []envelope.PublicKey) ([]byte, error) {
-	records := []cpio.Record{cpio.Directory("etc", 0o755), cpio.Directory("etc/swarmboot", 0o755), cpio.Directory(keysDir, 0o755)}
-	for i, key := range keys {
-		if slices.ContainsFunc(keys[:i], func(k envelope.PublicKey) bool { return k.ID() == key.ID() }) {
-			continue
-		}
+	files := map[string]string{}
+	for _, key := range keys {
 		pem, err := key.MarshalPEM()
 		if err != nil {
 			return nil, fmt.Errorf("key %s: %w", key.ID(), err)
 		}
-		records = append(records, cpio.StaticFile(keysDir+"/"+key.ID()+".pem", string(pem), 0o444))
+		files[keysDir+"/"+key.ID()+".pem"] = string(pem)
 	}
-	format, err := cpio.Format(newc)
+	data, err := segment.Make(files, 0o444)
 	if err != nil {
 		return nil, fmt.Errorf("key segment: %w", err)
 	}
-	var segment bytes.Buffer
-	w := format.Writer(&segment)
-	if err := cpio.WriteRecords(w, records); err != nil {
-		return nil, fmt.Errorf("key segment: %w", err)
-	}
-	if err := cpio.WriteTrailer(w); err != nil {
-		return nil, fmt.Errorf("key segment: %w", err)
-	}
-	return pad(segment.Bytes()), nil
-}
-
-// pad appends zero bytes up to a multiple of Align.
-func pad(data []byte) []byte {
-	return append(data, make([]byte, -len(data)&(Align-1))...)
+	return data, nil
 }

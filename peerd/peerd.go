@@ -51,6 +51,7 @@ type RootConfig struct {
 	Listen       netip.AddrPort       // TCP port of the swarm
 	ListenBoot   netip.AddrPort       // TCP port where kernel and initramfs are served, if the description says so
 	Engine       []string             // argv of the swarm engine, run from this executable
+	Installer    []string             // argv of what writes the image to the disk, likewise; where the description asks for it
 	Prefetch     bool                 // the image is fetched and handed over before it can be mounted
 	ReadyFile    string               // appears when the system has reached its login
 	StatusSocket string               // abstract unix socket of the status, with its '@'
@@ -118,6 +119,7 @@ func RunRoot(ctx context.Context, cfg RootConfig, ready func()) error {
 		s.handOver(ctx, root)
 	}
 	wg.Go(func() { s.serveBoot(ctx) })
+	s.install(ctx)
 	<-ctx.Done()
 	return nil
 }

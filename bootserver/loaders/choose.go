@@ -134,3 +134,15 @@ func Choose(architectures []uint16, policy Policy) (file string, platform Platfo
 	}
 	return "", Platform(fmt.Sprintf("%s (architecture %d)", name, first))
 }
+
+// A Place is where a loader lies on a disk that a machine starts from.
+type Place struct{ Name, Path string }
+
+// OnDisk are the loaders of a disk, where UEFI looks for them on any: shim, and
+// what it starts.
+func OnDisk(arch string) []Place {
+	if arch == "arm64" {
+		return []Place{{shimARM64, "/EFI/BOOT/BOOTAA64.EFI"}, {"grubaa64.efi", "/EFI/BOOT/grubaa64.efi"}, {"mmaa64.efi", "/EFI/BOOT/mmaa64.efi"}}
+	}
+	return []Place{{shimX64, "/EFI/BOOT/BOOTX64.EFI"}, {"grubx64.efi", "/EFI/BOOT/grubx64.efi"}, {"mmx64.efi", "/EFI/BOOT/mmx64.efi"}}
+}

@@ -25,6 +25,10 @@ type Args struct {
 	// until it is adopted, before it asks what to boot.
 	Discover bool
 
+	// Local (swarmboot.local) has the machine start from its disk, where an earlier
+	// boot has put its image.
+	Local bool
+
 	// Prefetch (swarmboot.prefetch) has the whole image fetched before it is
 	// started, for systems that must not meet a slow read.
 	Prefetch bool
@@ -42,6 +46,9 @@ func Token(word string) string { return prefix + "token=" + word }
 // Discover is the argument for Args.Discover.
 const Discover = prefix + "discover"
 
+// Local is the argument for Args.Local.
+const Local = prefix + "local"
+
 // String renders the arguments as they stand on a kernel command line.
 func (a Args) String() string {
 	s := prefix + "server=" + a.Server + " " + prefix + "mac=" + a.MAC.String()
@@ -53,6 +60,9 @@ func (a Args) String() string {
 	}
 	if a.Discover {
 		s += " " + Discover
+	}
+	if a.Local {
+		s += " " + Local
 	}
 	if a.Prefetch {
 		s += " " + prefix + "prefetch"
@@ -98,6 +108,8 @@ func Parse(cmdline string) (Args, error) {
 			a.Token = value
 		case "discover":
 			a.Discover = value == "" || value == "1"
+		case "local":
+			a.Local = value == "" || value == "1"
 		case "prefetch":
 			a.Prefetch = value == "" || value == "1"
 		case "trace":

@@ -2,6 +2,7 @@ package bootargs
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -35,6 +36,7 @@ type Description struct {
 	Writes   Writes           `json:"writes,omitzero"`   // where what the machine writes is kept; zero: in memory, until its next boot
 	Deltas   []string         `json:"deltas,omitempty"`  // URLs of what the root has in common with others that the cache may have pieces of
 	Serve    []BootFile       `json:"serve,omitempty"`   // what it serves to loaders of its rack mates, once its image is complete
+	Install  Install          `json:"install,omitzero"`  // what to write to a disk; zero: nothing
 	Profile  []int            `json:"profile,omitempty"` // pieces in the order in which a boot first reads them
 }
 
@@ -56,6 +58,13 @@ const BootPort = 6882
 type BootFile struct {
 	Path   string `json:"path"`   // of its URL, at the boot server and at a machine
 	SHA256 string `json:"sha256"` // 64 hex digits
+}
+
+func (w Writes) validate() error {
+	if w.Partition != "" && !folder.MatchString(w.Folder) {
+		return fmt.Errorf("writes: %q is no folder's name", w.Folder)
+	}
+	return nil
 }
 
 // Seal encodes and signs d.
@@ -105,8 +114,8 @@ func ParseDescription(payload []byte) (Description, error) {
 	if d.Image == "" || len(d.Manifest) == 0 || len(d.Torrent) == 0 {
 		return Description{}, fmt.Errorf("image, manifest or torrent is missing")
 	}
-	if d.Writes.Partition != "" && !folder.MatchString(d.Writes.Folder) {
-		return Description{}, fmt.Errorf("writes: %q is no folder's name", d.Writes.Folder)
+	if err := errors.Join(d.Writes.validate(), d.Install.validate()); err != nil {
+		return Description{}, err
 	}
 	for _, f := range d.Serve {
 		if !path.IsAbs(f.Path) || path.Clean(f.Path) != f.Path {

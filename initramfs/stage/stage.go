@@ -58,7 +58,14 @@ type Report struct {
 	Reason   string    `json:"reason,omitempty"`   // why it failed, for people
 	Progress *Progress `json:"progress,omitempty"` // from peerd
 	Touched  []Touch   `json:"touched,omitempty"`  // the read log, sent once with Ready
+	Install  *Install  `json:"install,omitempty"`  // how an installation on disk has ended
 	Files    []string  `json:"files,omitempty"`    // of a boot that was traced: those that it opened, in order
+}
+
+// Install tells how an installation on the machine's disk has ended.
+type Install struct {
+	Digest  string `json:"digest,omitempty"`  // of what is there now, to start from; bootargs.Install has it
+	Problem string `json:"problem,omitempty"` // why nothing is
 }
 
 // Progress counts what peerd has and where it came from. Bytes are payload

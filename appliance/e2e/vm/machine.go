@@ -97,10 +97,11 @@ func (m *Machine) start(tap string) error {
 		"-S", // wait, until the console is being read
 	}, append(m.Config.Firmware.board(m.Config.Screen), firmware...)...)
 	if m.Config.Disk != "" {
-		device := "nvme,drive=disk,serial=swarmboot"
+		order := 9 // after the network card
 		if m.Config.FromDisk {
-			device += ",bootindex=0" // before the network card
+			order = 0 // before it
 		}
+		device := fmt.Sprintf("nvme,drive=disk,serial=swarmboot,bootindex=%d", order)
 		args = append(args, "-drive", "if=none,id=disk,format=raw,file="+m.Config.Disk, "-device", device)
 	}
 	args = append(args, m.serial("console")...)

@@ -58,6 +58,7 @@ func (s *Settings) Values(mac net.HardwareAddr, network string) []Value {
 		add("cache", l.path, string(l.Cache))
 		add("persistent", l.path, string(l.Persistent))
 		add("persistent_over", l.path, string(l.PersistentOver))
+		add("install", l.path, string(l.Install))
 		add("network_setup", l.path, string(l.NetworkSetup))
 		add("power", l.path, l.Power)
 		var keys, files []string

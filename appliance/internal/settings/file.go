@@ -154,6 +154,7 @@ type Boot struct {
 	Cache          PartitionName           `yaml:"cache"`           // name of the disk partition (GPT) on which the machine keeps pieces for its next boot; default: none, memory alone
 	Persistent     PartitionName           `yaml:"persistent"`      // name of the disk partition (GPT) that keeps what the machine writes; default: none, it is gone with the next boot
 	PersistentOver bootserver.Over         `yaml:"persistent_over"` // what the machine has written stays with this version of its image, or with all versions of it; default: version
+	Install        DiskName                `yaml:"install"`         // disk of the machine, as Linux calls it, that the image is written to; it then starts from there; default: none
 	AuthorizedKeys []SSHKey                `yaml:"authorized_keys"` // SSH keys by which root logs in, besides those of the image and from further out
 	Files          []MachineFile           `yaml:"files"`           // files that the machine has in place of the image's, besides those from further out
 	UserData       string                  `yaml:"user_data"`       // file with user data for cloud-init
@@ -163,6 +164,9 @@ type Boot struct {
 
 // PartitionName is what a GPT calls a partition.
 type PartitionName string
+
+// DiskName is what Linux calls a disk.
+type DiskName string
 
 // SSHKey is a line of an authorized_keys file.
 type SSHKey string

@@ -73,6 +73,9 @@ func (c *checker) inherit(p place) bootserver.Boot {
 		if l.PersistentOver != "" {
 			boot.PersistentOver = l.PersistentOver
 		}
+		if l.Install != "" {
+			boot.Install = string(l.Install)
+		}
 		if data, ok := c.userData[l.path]; ok {
 			boot.UserData = data
 		}

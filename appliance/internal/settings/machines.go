@@ -52,6 +52,9 @@ func (c *checker) checkMachines() {
 		where := place{network: c.network(path, entry), rack: entry.Rack, group: entry.Group, entry: i}
 		boot := c.inherit(where)
 		c.checkBoot(path, where, boot)
+		if err := boot.CheckDisks(); err != nil {
+			c.fail(path, "%v", err)
+		}
 		for j, mac := range entry.MAC {
 			m := bootserver.Machine{MAC: mac, Rack: entry.Rack, Group: entry.Group, Network: where.network, Boot: boot}
 			alone(c.part(path+".mac", j), "mac", mac.String())

@@ -50,6 +50,9 @@ func (c *checker) checkNetworks() {
 			Router: n.Router, DNS: n.DNS, NTP: n.NTP, Log: n.Log, Domain: n.Domain, Routes: n.Routes,
 			Lease: cmp.Or(n.Lease, 24*time.Hour), Unknown: c.unknown(path, n), Boot: c.inherit(place{network: name, entry: noEntry}),
 		}
+		if err := resolved.CheckDisks(); err != nil {
+			c.fail(path, "%v", err)
+		}
 		if c.checkPlace(path, n, &resolved) {
 			c.checkOverlap(path, resolved)
 			c.checkAddresses(path, resolved)

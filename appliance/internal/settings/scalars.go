@@ -16,6 +16,7 @@ import (
 	"swarmboot/appliance/internal/power"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/loaders"
+	"swarmboot/initramfs/bootargs"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -46,6 +47,7 @@ var scalars = map[reflect.Type]func(text string) (any, error){
 	reflect.TypeFor[loaders.Policy]():          oneOf(loaders.GRUB, loaders.SecureBoot, loaders.SNPOnly, loaders.IPXE),
 	reflect.TypeFor[SSHKey]():                  parseSSHKey,
 	reflect.TypeFor[PartitionName]():           parsePartitionName,
+	reflect.TypeFor[DiskName]():                parseDiskName,
 	reflect.TypeFor[fs.FileMode]():             parseMode,
 	reflect.TypeFor[bootserver.Over]():         oneOf(bootserver.OverVersion, bootserver.OverImage),
 	reflect.TypeFor[power.Kind]():              oneOf(power.Kinds...),
@@ -90,6 +92,13 @@ func parsePartitionName(text string) (any, error) {
 		return nil, fmt.Errorf("%q: want the name of a partition, letters, digits, '.', '_' and '-', 36 at most; 'sgdisk -c 1:NAME /dev/DISK' gives one", text)
 	}
 	return PartitionName(text), nil
+}
+
+func parseDiskName(text string) (any, error) {
+	if !bootargs.ValidDisk(text) {
+		return nil, fmt.Errorf("%q: want a disk as Linux calls it, such as nvme0n1 or sda; 'lsblk' on the machine lists them", text)
+	}
+	return DiskName(text), nil
 }
 
 func parseMode(text string) (any, error) {

@@ -62,7 +62,7 @@ func TestLoad(t *testing.T) {
 						bootserver.NewFile("/etc/motd", 0o644, "This is r1-n01 in rack r1.\n"), bootserver.NewFile("/etc/web/key", 0o600, "a secret\n"),
 					},
 					UserData: bootserver.NewFile(filepath.Join(filepath.Dir(loaders), "web.cloud"), 0o600, "#cloud-config\n"), NetworkSetup: bootserver.DHCPSetup, BootFromPeers: true, Cache: "swarmboot-cache", Persistent: "swarmboot-writes", PersistentOver: bootserver.OverImage}},
-			{MAC: []byte{0x52, 0x54, 0, 0x77, 0, 2}, Network: "hall", Boot: bootserver.Boot{Image: one, KernelArgs: []string{"console=ttyS0", "net=hall"}}},
+			{MAC: []byte{0x52, 0x54, 0, 0x77, 0, 2}, Network: "hall", Boot: bootserver.Boot{Image: one, KernelArgs: []string{"console=ttyS0", "net=hall"}, Install: "nvme0n1"}},
 			{MAC: []byte{0x52, 0x54, 0, 0x78, 0, 1}, Name: "a1-n08", Rack: "a1", Network: "annex", Address: addr("10.78.0.8"), Boot: a1},
 			{MAC: []byte{0x52, 0x54, 0, 0x78, 0, 2}, Name: "a1-n09", Rack: "a1", Network: "annex", Address: addr("10.78.0.9"), Boot: a1},
 			{MAC: []byte{0x52, 0x54, 0, 0x78, 0, 3}, Name: "a1-n10", Rack: "a1", Network: "annex", Address: addr("10.78.0.10"), Boot: a1},

@@ -48,6 +48,9 @@ func machineRow(m bootserver.MachineStatus, now time.Time) []string {
 	if m.At != "" {
 		reason = fmt.Sprintf("at %s: %s", m.At, reason)
 	}
+	if m.Install != nil && m.Install.Problem != "" && reason == "" {
+		reason = m.Install.Problem
+	}
 	return []string{m.MAC, m.Name, image(m), string(m.Stage), hot, total, atLogin, fromPeers, fromServer, since, reason}
 }
 

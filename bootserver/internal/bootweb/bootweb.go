@@ -67,6 +67,7 @@ type Plan struct {
 	Image      *catalogue.Image
 	KernelArgs []string
 	Mate       string // base URL of a machine that serves kernel and initramfs too, and is asked first; empty: none
+	Local      bool   // it starts from its disk, where all this is
 
 	// IPXE names our loader that is to run in place of a network card's own iPXE,
 	// by what iPXE calls the platform: pcbios or efi. None: any iPXE will do.

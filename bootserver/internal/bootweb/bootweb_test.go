@@ -264,6 +264,20 @@ func TestGRUBScript(t *testing.T) {
 	golden(t, "grub.cfg", GRUBConfig("http://10.77.0.1"))
 }
 
+// The machine's own disk is started by its loaders of any kind, and there by GRUB.
+func TestScriptsOfAMachineThatStartsFromItsDisk(t *testing.T) {
+	m, _ := start(t)
+	plan, err := m.Plan(known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan.Local = true
+	forIPXE, forGRUB := Scripts(plan, "http://10.77.0.1")
+	golden(t, "local.ipxe", forIPXE)
+	golden(t, "local.grub", forGRUB)
+	golden(t, "disk.grub", GRUBFromDisk("m1 boots lab@1", plan.KernelArgs))
+}
+
 func TestGRUBDevice(t *testing.T) {
 	for base, want := range map[string]string{
 		"http://10.77.0.1":      "(http,10.77.0.1)",

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"swarmboot/images/catalogue"
+	"swarmboot/initramfs/bootargs"
 )
 
 // GRUBConfigPath is what GRUB asks for first, at the server that it came from
@@ -47,6 +48,16 @@ type grub struct{}
 
 func (grub) boot(p Plan, base string, _ int) string {
 	image, device := p.Image, grubDevice(base)
+	report := url.Values{"mac": {p.MAC.String()}, "stage": {"kernel"}}.Encode()
+	if p.Local {
+		return fmt.Sprintf(`echo 'Swarmboot: %s boots %s from its disk'
+if search --no-floppy --label %s --set=root; then
+	configfile %s
+fi
+echo 'Swarmboot: stage kernel: the disk cannot be started'
+source "%s%s?%s&part=disk"
+`, plain(p.title()), image.Manifest.Ref(), bootargs.BootLabel, DiskScript, device, failedPath, report)
+	}
 	fetch := func(device string) (linux, initrd string) {
 		part := func(part catalogue.Part) string { return device + partPath(image.Digest, part) }
 		return part(catalogue.Kernel), device + InitramfsPath + image.Manifest.Arch + " " + part(catalogue.Modules)
@@ -57,7 +68,6 @@ func (grub) boot(p Plan, base string, _ int) string {
 		linux, initrd := fetch(grubDevice(p.Mate))
 		mate = fmt.Sprintf(grubMate, linux, strings.Join(quoted(p.KernelArgs), " "), initrd)
 	}
-	report := url.Values{"mac": {p.MAC.String()}, "stage": {"kernel"}}.Encode()
 	return fmt.Sprintf(`echo 'Swarmboot: %s boots %s'
 %sset part=kernel
 if linux %s %s; then
@@ -90,6 +100,25 @@ func quoted(args []string) []string {
 		all[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 	}
 	return all
+}
+
+// Files of the boot partition of a machine that starts from its disk, by which the
+// script there goes.
+const (
+	DiskScript    = "/grub/grub.cfg"
+	DiskKernel    = "/swarmboot/kernel"
+	DiskInitramfs = "/swarmboot/initramfs"
+	DiskModules   = "/swarmboot/modules"
+)
+
+// GRUBFromDisk is what GRUB on the disk of a machine does.
+func GRUBFromDisk(title string, args []string) string {
+	return fmt.Sprintf(`search --no-floppy --label %s --set=root
+echo 'Swarmboot: %s from its disk'
+linux %s %s
+initrd %s %s %s
+boot
+`, bootargs.BootLabel, plain(title), DiskKernel, strings.Join(quoted(args), " "), DiskInitramfs, DiskModules, bootargs.MachineSegment)
 }
 
 func (grub) apology(_, reason, _ string, _ int) string {

@@ -37,6 +37,9 @@ func (ipxe) boot(p Plan, base string, attempt int) string {
 	// UEFI kernels look for each initrd by its name; BIOS takes them all.
 	args := append([]string{"initrd=initramfs", "initrd=modules"}, p.KernelArgs...)
 
+	if p.Local { // the firmware goes on with its disks
+		return fmt.Sprintf("#!ipxe\necho Swarmboot: %s boots %s from its disk\nexit\n", plain(p.title()), image.Manifest.Ref())
+	}
 	var b strings.Builder
 	b.WriteString("#!ipxe\n")
 	if file := p.IPXE[p.platform]; file != "" {

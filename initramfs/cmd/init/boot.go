@@ -24,8 +24,8 @@ import (
 
 const (
 	keysDir         = "/etc/swarmboot/keys"
-	descriptionFile = "/etc/swarmboot/description.json" // verified; for peerd
-	busybox         = "/bbin/bb"                        // all programs of the initramfs
+	descriptionFile = bootargs.LocalDescription // verified; for peerd
+	busybox         = "/bbin/bb"                // all programs of the initramfs
 	firstStage      = stage.Init
 )
 
@@ -57,6 +57,9 @@ func (b *boot) attempt(ctx context.Context) error {
 	}
 	if err := drivers.Load(rootModules...); err != nil {
 		return err
+	}
+	if b.args.Local {
+		return b.attemptLocal(ctx, drivers)
 	}
 
 	b.enter(stage.Network)
@@ -90,7 +93,12 @@ func (b *boot) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if description.Cache != "" || description.Writes.Partition != "" {
+	if description.Install.Disk != "" {
+		if err := keepIdentity(identity); err != nil {
+			return err
+		}
+	}
+	if description.Cache != "" || description.Writes.Partition != "" || description.Install.Disk != "" {
 		// The driver of disks behind a controller, which may find them late. Kernels
 		// for virtual machines lack it, and have other disks.
 		if err := drivers.Load("sd_mod"); err != nil {

@@ -13,6 +13,7 @@
 //	swarmboot.token=WORD   what gives the machine its identity, once in each boot
 //	swarmboot.discover     tell the server what the machine is, and wait until
 //	                       somebody has adopted it
+//	swarmboot.local        start from the disk, where an earlier boot has put the image
 //	swarmboot.trace        tell the boot server which files the system opens as it starts
 //	swarmboot.prefetch     start the image only when all of it is here
 //	swarmboot.rescue       after a failure open a shell on the console;

@@ -18,10 +18,11 @@ type Furniture struct {
 	ResolvConf string // of the network that the machine booted from; empty leaves the image's own
 	Busybox    string // our programs in one; named peerd it answers "peerd status"
 	Identity   bootargs.Identity
+	Ready      []string // command that runs when the system has reached its login; may be nil
 }
 
-// busyboxDir is where an admin finds our programs in the running system.
-const busyboxDir = "run/swarmboot/bin"
+// Peerd is where an admin finds our program in the running system.
+const Peerd = "run/swarmboot/bin/peerd"
 
 // readyUnit runs when the system has reached its login. A target does not wait
 // for a unit that names it in After, so this makes no circle.
@@ -33,6 +34,14 @@ After=multi-user.target getty.target
 Type=oneshot
 ExecStart=/bin/touch ` + stage.ReadyFile + `
 `
+
+// readyCommand is a further line of readyUnit, for a command that may fail.
+func readyCommand(words []string) string {
+	if words == nil {
+		return ""
+	}
+	return "ExecStart=-" + strings.Join(words, " ") + "\n"
+}
 
 // Furnish writes what f names into the root.
 func (r *Root) Furnish(f Furniture) error {
@@ -55,7 +64,7 @@ func (r *Root) Furnish(f Furniture) error {
 	}
 	// The program is bound, not copied: it costs no memory, and unlike a link it
 	// is reached from outside the initramfs.
-	peerd := path.Join(r.path, busyboxDir, "peerd")
+	peerd := path.Join(r.path, Peerd)
 	if err := unix.Mount(f.Busybox, peerd, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind %s to %s: %w", f.Busybox, peerd, err)
 	}
@@ -66,8 +75,8 @@ func (r *Root) Furnish(f Furniture) error {
 // files are those that are written in every boot.
 func files(f Furniture) []bootargs.File {
 	all := []bootargs.File{
-		text("/run/systemd/system/swarmboot-ready.service", readyUnit),
-		text("/"+busyboxDir+"/peerd", ""), // to be bound over
+		text("/run/systemd/system/swarmboot-ready.service", readyUnit+readyCommand(f.Ready)),
+		text("/"+Peerd, ""), // to be bound over
 	}
 	if f.Name != "" {
 		all = append(all, text("/etc/hostname", f.Name+"\n"))

@@ -4,6 +4,8 @@
 //	peerd root --description FILE --keys DIR --dir DIR --loop DEVICE --server URL [flags]
 //	peerd engine
 //	peerd trace --root DIR --server URL --machine MAC --image NAME@VERSION
+//	peerd install --description FILE --server URL
+//	peerd ready --server URL --machine MAC --image NAME@VERSION
 //	peerd status [-o text|json]
 //
 // # peerd root
@@ -35,6 +37,17 @@
 // it before it enters the root at DIR, and waits for its line "ready" on file
 // descriptor 3. It tells the boot server which files the system has opened until
 // a few seconds after its login, and ends.
+//
+// # peerd install
+//
+// The installer of a machine whose description has it start from its disk the next
+// time. The root server starts it when the image is complete, with the image file
+// on descriptor 3. It tells the boot server how it has ended.
+//
+// # peerd ready
+//
+// Tells the boot server that a machine that has started from its disk, where no
+// root server runs, has reached its login.
 //
 // # peerd status
 //
@@ -77,7 +90,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	if len(args) == 0 {
-		return errors.New("want a command: root, engine, trace or status")
+		return errors.New("want a command: root, engine, trace, install, ready or status")
 	}
 	switch command, args := args[0], args[1:]; command {
 	case "root":
@@ -86,10 +99,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return runEngine(ctx, args)
 	case "trace":
 		return runTrace(ctx, args)
+	case "install":
+		return runInstall(ctx, args)
+	case "ready":
+		return runReady(ctx, args)
 	case "status":
 		return runStatus(ctx, args, out)
 	default:
-		return fmt.Errorf("unknown command %q; want root, engine, trace or status", command)
+		return fmt.Errorf("unknown command %q; want root, engine, trace, install, ready or status", command)
 	}
 }
 
@@ -124,6 +141,7 @@ func runRoot(ctx context.Context, args []string) error {
 			LoopDevice:   *loop,
 			Server:       *server,
 			Engine:       []string{"@peerd", "peerd", "engine", "--log", *logTo},
+			Installer:    []string{"@peerd", "peerd", "install", "--description", *description, "--server", *server},
 			ReadyFile:    "/proc/1/root" + stage.ReadyFile,
 			StatusSocket: peerd.StatusSocket,
 			Log:          log,

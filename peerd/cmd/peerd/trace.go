@@ -16,7 +16,7 @@ import (
 const (
 	traceMargin = 5 * time.Second  // after the login, for what starts beside it
 	traceLimit  = 10 * time.Minute // for a system that never says it is ready
-	traceTries  = 20               // to tell the server, a second apart
+	tries       = 20               // to tell the server, a second apart
 )
 
 // runTrace traces one boot and tells the server.
@@ -52,9 +52,14 @@ func runTrace(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	client := stage.NewClient(*server)
-	for range traceTries {
-		err = client.Send(ctx, stage.Report{Machine: *machine, Image: *image, Stage: stage.Ready, Files: files})
+	return tellServer(ctx, *server, stage.Report{Machine: *machine, Image: *image, Stage: stage.Ready, Files: files})
+}
+
+// tellServer sends a report, again if it is not taken.
+func tellServer(ctx context.Context, server string, r stage.Report) (err error) {
+	client := stage.NewClient(server)
+	for range tries {
+		err = client.Send(ctx, r)
 		if err == nil {
 			return nil
 		}

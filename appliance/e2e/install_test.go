@@ -1,0 +1,73 @@
+package e2e
+
+import (
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"swarmboot/appliance/e2e/vm"
+	"swarmboot/initramfs/stage"
+)
+
+// TestInstall boots a machine that is to start from its disk: over the network,
+// which puts the image there; then, as the server tells it, from the disk; and
+// without a server.
+func TestInstall(t *testing.T) {
+	needsImages(t)
+	m := machine{Name: "settler", MAC: "52:54:00:77:09:01", Image: "lab@1", More: "\n    install: nvme0n1"}
+	rack := newRackOf(t, labState(t), m)
+	disk := filepath.Join(t.TempDir(), "disk.raw")
+	shell(t, "", "truncate", "-s", "4G", disk)
+	on := rack.powerOn(vm.MachineConfig{Name: m.Name, MAC: m.MAC, Firmware: vm.UEFI, Disk: disk})
+	again := func(t *testing.T) {
+		t.Helper()
+		if err := on.Console.Send("systemctl reboot\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := on.WaitReset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		login(t, on)
+		if got := run(t, on.Console, "tr ' ' '\\n' </proc/cmdline | grep -c swarmboot.local; hostname"); got != "1\n"+m.Name {
+			t.Errorf("it is %q; want %s, started from its disk", got, m.Name)
+		}
+	}
+	promise(t, "its first boot puts the image on the disk", func(t *testing.T) {
+		login(t, on)
+		rack.server.wait(t, m.MAC, stage.Seeding)
+		deadline := time.After(vm.Stall)
+		for tick := time.Tick(time.Second); ; <-tick {
+			if i := rack.server.machine(t, m.MAC).Install; i != nil && i.Problem != "" {
+				t.Fatal(i.Problem)
+			} else if i != nil {
+				break
+			}
+			select {
+			case <-deadline:
+				t.Fatalf("the server has not heard of an installation for %v", vm.Stall)
+			default:
+			}
+		}
+	})
+	promise(t, "its next boot is from the disk, and keeps what it writes", func(t *testing.T) {
+		again(t)
+		run(t, on.Console, "echo mine >/root/kept")
+		if status := rack.server.wait(t, m.MAC, stage.Ready); status.Progress != nil || status.Image != m.Image {
+			t.Errorf("the server has it as %+v; want %s, without a swarm", status, m.Image)
+		}
+		if got := run(t, on.Console, "systemctl list-units --state=failed --plain --no-legend"); got != "" {
+			t.Errorf("units failed: %s", got)
+		}
+	})
+	promise(t, "it starts without a server too", func(t *testing.T) {
+		if _, err := rack.server.stop(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		again(t)
+		if got := strings.TrimSpace(run(t, on.Console, "cat /root/kept")); got != "mine" {
+			t.Errorf("/root/kept is %q", got)
+		}
+	})
+}

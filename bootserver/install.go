@@ -1,0 +1,61 @@
+package bootserver
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"swarmboot/bootserver/internal/bootweb"
+	"swarmboot/bootserver/loaders"
+	"swarmboot/images"
+	"swarmboot/images/catalogue"
+	"swarmboot/initramfs/bootargs"
+)
+
+// install is what m writes to its disk while it boots o; zero for a machine that
+// writes nothing there. Its digest changes with anything in the settings, the
+// server or the image that goes into it: the machine is then installed anew.
+func (s *Server) install(m Machine, n Network, o *offer, args []string) (bootargs.Install, error) {
+	if m.Install == "" || m.stranger {
+		return bootargs.Install{}, nil
+	}
+	site, arch := s.site.Load(), o.Manifest.Arch
+	base := site.base(n)
+	i := bootargs.Install{
+		Disk: m.Install, Writes: m.writesOn(bootargs.WritesPartition, o.Image),
+		Files: []bootargs.InstallFile{
+			{Path: bootweb.DiskKernel, URL: base + bootweb.PartPath(o.Image, catalogue.Kernel), SHA256: o.Manifest.Kernel.SHA256},
+			{Path: bootweb.DiskModules, URL: base + bootweb.PartPath(o.Image, catalogue.Modules), SHA256: o.Manifest.Modules.SHA256},
+			{Path: bootweb.DiskInitramfs, URL: base + bootweb.InitramfsPath + arch, SHA256: s.web.Initramfs[arch].Digest},
+			{Path: bootweb.DiskScript, Content: bootweb.GRUBFromDisk(m.Name+" boots "+o.Manifest.Ref().String(), append(args, bootargs.Local))},
+		},
+	}
+	for _, f := range loaders.OnDisk(arch) {
+		data, err := os.ReadFile(filepath.Join(site.Loaders, f.Name))
+		if err != nil {
+			return bootargs.Install{}, fmt.Errorf("install: %w", err)
+		}
+		i.Files = append(i.Files, bootargs.InstallFile{Path: f.Path, URL: base + bootweb.LoadersPath + f.Name, SHA256: images.Digest(data)})
+	}
+	all, err := json.Marshal(struct {
+		bootargs.Install
+		Machine Machine
+		Image   string
+	}{i, m, o.Digest})
+	if err != nil {
+		return bootargs.Install{}, fmt.Errorf("install: %w", err)
+	}
+	i.Digest = images.Digest(all)
+	return i, nil
+}
+
+// installed is the digest of what mac has on its disk; empty if nothing.
+func (r *registry) installed(mac string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.machines[mac]; m != nil && m.Install != nil {
+		return m.Install.Digest
+	}
+	return ""
+}
