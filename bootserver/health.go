@@ -80,7 +80,7 @@ func judge(m MachineStatus, now time.Time) Health {
 		}
 		return Health{Failed, fmt.Sprintf("at %s: %s", m.At, why), remedy(m.At)}
 	case m.Stage.Index() >= stage.Ready.Index():
-		if now.Sub(m.Heard) > silence {
+		if now.Sub(m.Heard) > silence && !m.fromDisk() {
 			return Health{Silent, "nothing was heard of it since " + at(m.Heard),
 				"If it was not switched off, look at its console and its cable. What runs on it goes on without this server."}
 		}
@@ -98,6 +98,12 @@ func judge(m MachineStatus, now time.Time) Health {
 		why += "; nothing was heard of it since " + at(m.Heard)
 	}
 	return Health{Stuck, why, p.remedy}
+}
+
+// fromDisk tells whether a machine has started from its disk, and so has no peerd
+// that reports.
+func (m MachineStatus) fromDisk() bool {
+	return m.Install != nil && m.Install.Digest != "" && m.Progress == nil
 }
 
 // remedy for a machine that says itself what is wrong: it tries again alone.

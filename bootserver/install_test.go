@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/envelope"
@@ -73,6 +74,18 @@ func TestInstallTakesItsCourse(t *testing.T) {
 	s.report(stage.Report{Machine: m2, Stage: stage.Failed, At: stage.Kernel, Reason: "the disk"})
 	if local() {
 		t.Error("it is to start again from a disk that does not start")
+	}
+	s.report(stage.Report{Machine: m2, Stage: stage.Seeding, Install: &stage.Install{Digest: told.Digest}})
+	for boot, want := range []bool{true, false} { // the first gets as far as init
+		s.registry.discovered(m2, "m2", "lab@1", false, time.Now())
+		s.report(stage.Report{Machine: m2, Stage: stage.Script})
+		if boot == 0 {
+			s.report(stage.Report{Machine: m2, Stage: stage.Init})
+		}
+		s.registry.discovered(m2, "m2", "lab@1", false, time.Now())
+		if got := local(); got != want {
+			t.Errorf("after boot %d from its disk it is to start from there again: %t", boot, got)
+		}
 	}
 	s.report(stage.Report{Machine: m2, Stage: stage.Seeding, Install: &stage.Install{Digest: told.Digest}})
 	c = s.InForce()

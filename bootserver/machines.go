@@ -139,6 +139,9 @@ func (r *registry) discovered(mac, name, image string, ipxe bool, now time.Time)
 // begin begins a new boot at a stage.
 func (m *machineState) begin(image string, at stage.Stage, now time.Time) {
 	m.archive()
+	if m.reached >= stage.Script.Index() && m.reached < stage.Init.Index() {
+		m.Install = nil // the last boot did not start Linux; if it was from the disk, that is at fault
+	}
 	m.Image, m.At, m.Reason, m.Progress, m.AtReady = image, "", "", nil, nil
 	m.Stage, m.Since, m.reached = at, now, at.Index()
 	m.Times = map[stage.Stage]time.Time{at: now}

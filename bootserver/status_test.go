@@ -24,6 +24,7 @@ func TestJudge(t *testing.T) {
 		{"its reads wait", MachineStatus{Stage: stage.SwitchRoot, Since: noon, Heard: long, Progress: &stage.Progress{Waiting: 3}}, long, Stuck, "its login; 3 reads wait for pieces"},
 		{"it says so itself", MachineStatus{Stage: stage.Failed, At: stage.Root, Reason: "disk full", Heard: noon}, noon, Failed, "at root: disk full"},
 		{"up", MachineStatus{Stage: stage.Ready, Since: noon, Heard: long}, long, Up, ""},
+		{"up from its disk", MachineStatus{Stage: stage.Ready, Since: noon, Heard: noon, Install: &stage.Install{Digest: "d"}}, long, Up, ""},
 		{"gone", MachineStatus{Stage: stage.Seeding, Since: noon, Heard: noon}, long, Silent, "since 12:00:00 UTC"},
 	} {
 		got := judge(c.m, c.now)

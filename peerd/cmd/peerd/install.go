@@ -30,6 +30,8 @@ func runInstall(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
+	// The root server's, which it has inherited: should memory be short, this may go.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("0"), 0)
 	payload, err := os.ReadFile(*description)
 	if err != nil {
 		return fmt.Errorf("read the boot description: %w", err)
