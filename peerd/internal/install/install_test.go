@@ -148,3 +148,37 @@ func begin(t *testing.T, disk *os.File) []byte {
 	}
 	return data
 }
+
+// What a disk holds was written by anybody.
+func FuzzFind(f *testing.F) {
+	disk, err := os.Create(filepath.Join(f.TempDir(), "disk"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer disk.Close()
+	if err := disk.Truncate(2 << 30); err != nil {
+		f.Fatal(err)
+	}
+	if _, err := take(disk, mib); err != nil {
+		f.Fatal(err)
+	}
+	begin := make([]byte, 34*sectorSize) // the table
+	if _, err := disk.ReadAt(begin, 0); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(begin)
+	f.Add(begin[:2*sectorSize])
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, begin []byte) {
+		disk := emptyDisk(t, 64*mib)
+		if _, err := disk.WriteAt(begin[:min(len(begin), 64*mib)], 0); err != nil {
+			t.Fatal(err)
+		}
+		parts, ours := find(disk)
+		for _, p := range parts {
+			if ours && (p.start < 0 || p.size < 0) {
+				t.Errorf("find = %+v", parts)
+			}
+		}
+	})
+}
