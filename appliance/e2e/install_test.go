@@ -20,15 +20,10 @@ func TestInstall(t *testing.T) {
 	rack := newRackOf(t, labState(t), m)
 	disk := filepath.Join(t.TempDir(), "disk.raw")
 	shell(t, "", "truncate", "-s", "4G", disk)
-	on := rack.powerOn(vm.MachineConfig{Name: m.Name, MAC: m.MAC, Firmware: vm.UEFI, Disk: disk})
-	again := func(t *testing.T) {
+	cfg := vm.MachineConfig{Name: m.Name, MAC: m.MAC, Firmware: vm.UEFI, Disk: disk}
+	on := rack.powerOn(cfg)
+	fromDisk := func(t *testing.T) {
 		t.Helper()
-		if err := on.Console.Send("systemctl reboot\n"); err != nil {
-			t.Fatal(err)
-		}
-		if err := on.WaitReset(t.Context()); err != nil {
-			t.Fatal(err)
-		}
 		login(t, on)
 		if got := run(t, on.Console, "tr ' ' '\\n' </proc/cmdline | grep -c swarmboot.local; hostname"); got != "1\n"+m.Name {
 			t.Errorf("it is %q; want %s, started from its disk", got, m.Name)
@@ -52,8 +47,14 @@ func TestInstall(t *testing.T) {
 		}
 	})
 	promise(t, "its next boot is from the disk, and keeps what it writes", func(t *testing.T) {
-		again(t)
-		run(t, on.Console, "echo mine >/root/kept")
+		if err := on.Console.Send("systemctl reboot\n"); err != nil {
+			t.Fatal(err)
+		}
+		if err := on.WaitReset(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		fromDisk(t)
+		run(t, on.Console, "echo mine >/root/kept; sync")
 		if status := rack.server.wait(t, m.MAC, stage.Ready); status.Progress != nil || status.Image != m.Image {
 			t.Errorf("the server has it as %+v; want %s, without a swarm", status, m.Image)
 		}
@@ -65,7 +66,12 @@ func TestInstall(t *testing.T) {
 		if _, err := rack.server.stop(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		again(t)
+		if err := on.Kill(); err != nil { // the plug is pulled
+			t.Fatal(err)
+		}
+		cfg.FromDisk = true // saves the minutes in which firmware looks for a server on the network
+		on = rack.powerOn(cfg)
+		fromDisk(t)
 		if got := strings.TrimSpace(run(t, on.Console, "cat /root/kept")); got != "mine" {
 			t.Errorf("/root/kept is %q", got)
 		}
