@@ -17,6 +17,7 @@
 //	swarmboot machine host-keys
 //	swarmboot machine adopt MAC --name NAME [--rack R] [--group G]
 //	swarmboot machine power | rack power  on | off | cycle | status
+//	swarmboot machine reboot-into NAME... IMAGE [--stay] | rollback NAME... | release NAME...
 //	swarmboot loaders fetch|list|verify [--dir FOLDER]
 //	swarmboot token new NAME [--scope read|write|metrics] | list | revoke NAME
 //	swarmboot audit

@@ -22,7 +22,8 @@ func machineRebootIntoCommand(reach func() (*control.Client, error)) *cobra.Comm
 name, and that one again at the boot after; with --stay at each boot, until
 'machine release'. A tag stands for the image that it names now.
 
-The server starts no machine anew: switch it off and on, or log in and reboot it.`,
+No machine is started anew by this: 'machine power cycle' does it, or log in and
+reboot it.`,
 		Example: "  swarmboot machine reboot-into r1-n07 lab@2 && ssh root@r1-n07 systemctl reboot\n  swarmboot machine reboot-into r1-n[01-04] lab@canary --stay",
 		Args:    cobra.MinimumNArgs(2), ValidArgsFunction: completeMachines(reach),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -49,7 +50,8 @@ func machineRollbackCommand(reach func() (*control.Client, error)) *cobra.Comman
 this boot, with which each has reached its login. 'machine timeline --past' shows
 the boots that are remembered.
 
-The server starts no machine anew: switch it off and on, or log in and reboot it.`,
+No machine is started anew by this: 'machine power cycle' does it, or log in and
+reboot it.`,
 		Example: "  swarmboot machine rollback r1-n[01-40]",
 		Args:    cobra.MinimumNArgs(1), ValidArgsFunction: completeMachines(reach),
 		RunE: func(cmd *cobra.Command, words []string) error {
