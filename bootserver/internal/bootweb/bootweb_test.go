@@ -281,9 +281,9 @@ func TestScriptsOfAMachineThatStartsFromItsDisk(t *testing.T) {
 func TestGRUBDevice(t *testing.T) {
 	for base, want := range map[string]string{
 		"http://10.77.0.1":      "(http,10.77.0.1)",
-		"http://10.77.0.1:8080": "(http,10.77.0.1,8080)",
+		"http://10.77.0.1:8080": "(http,10.77.0.1:8080)",
 		"http://[fd77::1]":      "(http,[fd77::1])",
-		"http://[fd77::1]:8080": "(http,[fd77::1],8080)",
+		"http://[fd77::1]:8080": "(http,[fd77::1]:8080)",
 	} {
 		if got := grubDevice(base); got != want {
 			t.Errorf("grubDevice(%q) = %q; want %q", base, got, want)

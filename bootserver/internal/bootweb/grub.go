@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"swarmboot/images/catalogue"
@@ -31,17 +30,8 @@ done
 }
 
 // grubDevice is a server as GRUB names it: (http,10.77.0.1) or, with a port that
-// is not 80, (http,10.77.0.1,8080).
-func grubDevice(base string) string {
-	host := strings.TrimPrefix(base, "http://")
-	if at, err := netip.ParseAddrPort(host); err == nil {
-		host = at.Addr().String() + "," + strconv.Itoa(int(at.Port()))
-		if at.Addr().Is6() {
-			host = "[" + at.Addr().String() + "]," + strconv.Itoa(int(at.Port()))
-		}
-	}
-	return "(http," + host + ")"
-}
+// is not 80, (http,10.77.0.1:8080), as 2.12 has it.
+func grubDevice(base string) string { return "(http," + strings.TrimPrefix(base, "http://") + ")" }
 
 // grub is the language of GRUB: a script that ends has failed.
 type grub struct{}
