@@ -103,11 +103,7 @@ e2e-images: build loaders ## images from containers, archives, folders and disks
 	@mkdir -p build/e2e
 	GOBIN=$(CACHE)/bin go install github.com/versity/versitygw/cmd/versitygw@v1.8.0
 	PATH=$(CACHE)/bin:$$PATH SWARMBOOT_E2E=1 go test -count=1 -v -run TestBucket ./images/origin
-<<<<<<< HEAD
-	SWARMBOOT_E2E=1 SWARMBOOT_IMAGES=1 go test -count=1 -timeout 60m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestImages|TestTrain|TestIdentity|TestCloudInit|TestCache|TestPersistent|TestInstall' ./appliance/e2e
-=======
-	SWARMBOOT_E2E=1 SWARMBOOT_IMAGES=1 go test -count=1 -timeout 60m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestImages|TestTrain|TestIdentity|TestCloudInit|TestCache|TestMates|TestPersistent' ./appliance/e2e
->>>>>>> 9996ddb (bootweb: GRUB names a port with a colon)
+	SWARMBOOT_E2E=1 SWARMBOOT_IMAGES=1 go test -count=1 -timeout 60m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestImages|TestTrain|TestIdentity|TestCloudInit|TestCache|TestMates|TestPersistent|TestInstall' ./appliance/e2e
 
 package: build ## make a Debian package, a container image, the list of what is in them and checksums: build/package
 	scripts/package $(shell go env GOARCH)
