@@ -16,29 +16,12 @@ import (
 )
 
 const (
-	// A peer's queue has room for one more piece when no more is outstanding
-	// than comes in this time at the rate that it has shown. Deeper queues commit
-	// to a peer before rarity shows, and a piece waits longer in them: with a
-	// quarter of a megabyte from each peer, eight machines at 25 Mbit/s needed
-	// 1.15 of the bound for an image and 2.2 for a boot, and 1.14 and 1.85 with
-	// this.
-	queueTime = 50 * time.Millisecond
+	// foreignQueue is how much is outstanding at a peer that gives no turns.
+	foreignQueue = 256 << 10
 
-	// minQueue keeps one block under way whatever the rate, so that a peer is not
-	// idle while a request travels. With two, boots took a twentieth longer.
-	minQueue = blockLength
-
-	// maxQueue is enough for 10 Gbit/s at half a millisecond, and bounds what a
-	// lost peer had to be asked for in vain.
-	maxQueue = 1 << 20
-
-	// maxUploads is how many blocks a peer may ask for at once. One with eight
-	// times our own maxQueue is broken.
-	maxUploads = 8 * maxQueue / blockLength
-
-	// writeBytes is how much goes to the socket at once, and is one turn: half of
-	// a piece, so that few system calls are made and the next turn isn't far.
-	writeBytes = 128 << 10
+	// maxUploads is how many blocks a peer may ask for at once. One that asks for
+	// more than 8 MiB is broken.
+	maxUploads = 512
 )
 
 // A conn is the connection with a peer, from the handshake on. One goroutine
@@ -54,21 +37,20 @@ type conn struct {
 	mu          sync.Mutex
 	out         []byte             // messages to be sent; guarded by mu, like all below
 	uploads     []block            // that the peer has asked for
-	urgent      int                // how many of them, at the front, a read waits for
-	urgentPiece int                // whose blocks are urgent; -1: none
 	wake        chan struct{}      // holds a token when out or uploads isn't empty
 	owed        map[block]struct{} // that we have asked for
 	outstanding int                // bytes of owed
 	heard       time.Time          // when bytes of a block last came, or were asked for
-	meter       meter
+	numbers     numbers            // of our messages, at the peer
 
 	// Only the session's goroutine uses these.
 	id       schedule.Peer
 	seeder   bool
 	far      bool // a machine in another rack
 	unchoked bool
-	has      []bool // pieces that the peer has
-	numbers  numbers
+	has      []bool           // pieces that the peer has
+	turns    int              // that the peer has given us
+	wish     schedule.Urgency // that the peer knows of
 }
 
 func newConn(c net.Conn, s *Session, peerID [20]byte, dialled bool) *conn {
@@ -78,13 +60,13 @@ func newConn(c net.Conn, s *Session, peerID [20]byte, dialled bool) *conn {
 		wake: make(chan struct{}, 1),
 		owed: make(map[block]struct{}),
 		has:  make([]bool, s.cfg.Pieces.Count()),
-
-		urgentPiece: -1,
 	}
 }
 
 // run exchanges messages until the connection ends.
 func (c *conn) run() {
+	c.session.port.uplink.join(c)
+	defer c.session.port.uplink.leave(c)
 	ended := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -156,9 +138,7 @@ func (c *conn) readMessage(id byte, length int) error {
 		c.mu.Lock()
 		if i := slices.Index(c.uploads, k); i >= 0 {
 			c.uploads = slices.Delete(c.uploads, i, i+1)
-			if i < c.urgent {
-				c.urgent--
-			}
+			defer c.session.port.uplink.sent(c, k.length)
 		}
 		c.mu.Unlock()
 	case msgReject:
@@ -178,12 +158,18 @@ func (c *conn) readExtended(body []byte) error {
 		if err != nil {
 			return err
 		}
-		c.session.post(func() { c.numbers = numbers })
+		c.mu.Lock()
+		c.numbers = numbers
+		c.mu.Unlock()
 	case len(body) == 5 && body[0] == fetchingNumber:
 		piece := int(binary.BigEndian.Uint32(body[1:]))
 		c.session.post(func() { c.session.coming(c, piece) })
-	case len(body) == 5 && body[0] == urgentNumber:
-		c.advance(int(binary.BigEndian.Uint32(body[1:])))
+	case len(body) == 2 && body[0] == wishNumber:
+		c.session.port.uplink.wish(c, schedule.Urgency(body[1]))
+	case len(body) == 1 && body[0] == passNumber:
+		c.session.port.uplink.pass(c)
+	case len(body) == 1 && body[0] == turnNumber:
+		c.session.post(func() { c.session.turn(c) })
 	}
 	return nil
 }
@@ -199,35 +185,19 @@ func (c *conn) asked(body []byte) error {
 		return fmt.Errorf("the peer asks for bytes %d to %d of piece %d, which aren't there", k.begin, k.begin+k.length, k.piece)
 	}
 	if !c.session.cfg.Store.Has(k.piece) || c.session.gifts.spared(k.piece, c.address, time.Now()) {
+		c.session.port.uplink.refused(c, k)
 		c.send(appendMessage(nil, msgReject, k.piece, k.begin, k.length))
 		return nil
 	}
+	c.session.port.uplink.asked(c, k) // before it can be sent
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.uploads) >= maxUploads {
 		return fmt.Errorf("the peer asks for more than %d blocks at once", maxUploads)
 	}
-	if k.piece == c.urgentPiece {
-		c.uploads = slices.Insert(c.uploads, c.urgent, k)
-		c.urgent++
-	} else {
-		c.uploads = append(c.uploads, k)
-	}
+	c.uploads = append(c.uploads, k)
 	c.stir()
 	return nil
-}
-
-// advance puts the blocks of a piece before the others.
-func (c *conn) advance(piece int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.urgentPiece = piece
-	for i := c.urgent; i < len(c.uploads); i++ {
-		if k := c.uploads[i]; k.piece == piece {
-			c.uploads = slices.Insert(slices.Delete(c.uploads, i, i+1), c.urgent, k)
-			c.urgent++
-		}
-	}
 }
 
 // refused takes the peer's word that a block doesn't come. The seeder refuses
@@ -299,14 +269,13 @@ func (c *conn) readBlock(length int) error {
 func (c *conn) paid(k block) bool {
 	c.mu.Lock()
 	_, owed := c.owed[k]
-	hadRoom := c.outstanding < c.meter.queue()
+	hadRoom := c.outstanding < foreignQueue
 	if owed {
 		delete(c.owed, k)
 		c.outstanding -= k.length
 		c.heard = time.Now()
-		c.meter.count(k.length, c.heard, c.outstanding == 0)
 	}
-	room := c.outstanding < c.meter.queue()
+	room := c.outstanding < foreignQueue
 	c.mu.Unlock()
 	if room && !hadRoom {
 		c.session.post(func() {})
@@ -318,10 +287,8 @@ func (c *conn) paid(k block) bool {
 func (c *conn) ask(blocks []block) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
 	if c.outstanding == 0 {
-		c.heard = now
-		c.meter.begin(now)
+		c.heard = time.Now()
 	}
 	for _, k := range blocks {
 		if _, twice := c.owed[k]; !twice {
@@ -347,11 +314,46 @@ func (c *conn) forget(piece int) {
 	}
 }
 
-// ready tells whether the peer's queue has room for one more piece.
+// ready tells whether the peer may be asked for one more piece: if it gives
+// turns, whether it has given us one.
 func (c *conn) ready() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.outstanding < c.meter.queue()
+	if c.numbers[turnNumber] != 0 {
+		return c.turns > 0
+	}
+	return c.outstanding < foreignQueue
+}
+
+// use uses a turn, if there is one, for something of an urgency.
+func (c *conn) use(u schedule.Urgency) {
+	if c.turns == 0 {
+		return
+	}
+	c.turns--
+	if u < c.wish {
+		c.setWish(u)
+	}
+}
+
+// pass gives turns back.
+func (c *conn) pass() {
+	for ; c.turns > 0; c.turns-- {
+		c.wish = schedule.Nothing
+		c.sendOwn(passNumber)
+	}
+}
+
+// want tells the peer that we want to ask it for something, unless it knows.
+func (c *conn) want(u schedule.Urgency) {
+	if u > c.wish {
+		c.setWish(u)
+	}
+}
+
+func (c *conn) setWish(u schedule.Urgency) {
+	c.wish = u
+	c.sendOwn(wishNumber, byte(u))
 }
 
 // silent is for how long the peer has sent nothing of what it owes.
@@ -370,6 +372,16 @@ func (c *conn) send(message []byte) {
 	defer c.mu.Unlock()
 	c.out = append(c.out, message...)
 	c.stir()
+}
+
+// sendOwn queues a message of ours, unless the peer doesn't know it.
+func (c *conn) sendOwn(number int, payload ...byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := c.numbers[number]; n != 0 {
+		c.out = appendExtended(c.out, n, payload)
+		c.stir()
+	}
 }
 
 // stir wakes the writer. c.mu is held.
@@ -392,86 +404,57 @@ func (c *conn) write(ended <-chan struct{}) error {
 		}
 		for {
 			var uploads []block
-			var urgent bool
-			buf, uploads, urgent = c.takeOut(buf[:0])
-			if len(buf) == 0 && len(uploads) == 0 {
-				break
-			}
-			if len(uploads) > 0 && len(buf) > 0 { // messages don't wait for a turn
+			buf, uploads = c.takeOut(buf[:0])
+			if len(buf) > 0 {
 				if _, err := c.Conn.Write(buf); err != nil {
 					return err
 				}
-				buf = buf[:0]
 			}
-			done := func() {}
 			if len(uploads) > 0 {
-				done = c.session.port.turns.take(urgent, ended)
-			}
-			sent := 0
-			for _, k := range uploads {
-				buf = appendPieceHeader(buf, k)
-				n := len(buf)
-				buf = append(buf, make([]byte, k.length)...)
-				if _, err := c.session.cfg.Store.ReadAt(buf[n:], c.session.cfg.Pieces.Offset(k.piece)+int64(k.begin)); err != nil && err != io.EOF {
-					return fmt.Errorf("read piece %d: %w", k.piece, err)
+				if err := c.upload(buf[:0], uploads, ended); err != nil {
+					return err
 				}
-				sent += k.length
+			} else if len(buf) == 0 {
+				break
 			}
-			_, err := c.Conn.Write(buf)
-			done()
-			if err != nil {
-				return err
-			}
-			c.session.uploaded.Add(int64(sent))
 		}
 	}
 }
 
-// takeOut moves messages to buf, and returns the blocks that go next: those that
-// are urgent, or others.
-func (c *conn) takeOut(buf []byte) (messages []byte, uploads []block, urgent bool) {
+// upload sends blocks when it's our turn.
+func (c *conn) upload(buf []byte, uploads []block, ended <-chan struct{}) error {
+	done := c.session.port.uplink.slot(c, ended)
+	defer done()
+	sent := 0
+	for _, k := range uploads {
+		buf = appendPieceHeader(buf, k)
+		n := len(buf)
+		buf = append(buf, make([]byte, k.length)...)
+		if _, err := c.session.cfg.Store.ReadAt(buf[n:], c.session.cfg.Pieces.Offset(k.piece)+int64(k.begin)); err != nil && err != io.EOF {
+			return fmt.Errorf("read piece %d: %w", k.piece, err)
+		}
+		sent += k.length
+	}
+	if _, err := c.Conn.Write(buf); err != nil {
+		return err
+	}
+	c.session.uploaded.Add(int64(sent))
+	c.session.port.uplink.sent(c, sent)
+	return nil
+}
+
+// takeOut moves messages to buf, and returns the blocks that go next.
+func (c *conn) takeOut(buf []byte) (messages []byte, uploads []block) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	buf = append(buf, c.out...)
 	c.out = c.out[:0]
-	urgent = c.urgent > 0
 	n, size := 0, 0
-	for n < len(c.uploads) && (!urgent || n < c.urgent) && (n == 0 || size+c.uploads[n].length <= writeBytes) {
+	for n < len(c.uploads) && (n == 0 || size+c.uploads[n].length <= writeBytes) {
 		size += c.uploads[n].length
 		n++
 	}
 	uploads = slices.Clone(c.uploads[:n])
 	c.uploads = slices.Delete(c.uploads, 0, n)
-	c.urgent = max(0, c.urgent-n)
-	return buf, uploads, urgent
-}
-
-// A meter measures at what rate a peer sends while it has something to send.
-type meter struct {
-	rate  float64   // bytes per second; 0: not yet known
-	since time.Time // of the bytes that are counted now
-	bytes int
-}
-
-// begin notes that the peer has something to send from now on.
-func (m *meter) begin(now time.Time) { m.since, m.bytes = now, 0 }
-
-// count notes bytes; last, that none are outstanding any more.
-func (m *meter) count(n int, now time.Time, last bool) {
-	m.bytes += n
-	d := now.Sub(m.since)
-	if d < queueTime && !(last && m.rate == 0) {
-		return
-	}
-	if sample := float64(m.bytes) / max(d, 100*time.Microsecond).Seconds(); m.rate == 0 {
-		m.rate = sample
-	} else {
-		m.rate += (sample - m.rate) / 2
-	}
-	m.begin(now)
-}
-
-// queue is how many bytes shall be outstanding at least.
-func (m *meter) queue() int {
-	return min(max(int(m.rate*queueTime.Seconds()), minQueue), maxQueue)
+	return buf, uploads
 }

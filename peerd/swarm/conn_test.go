@@ -26,12 +26,13 @@ func (hollow) ReadAt([]byte, int64) (int, error) { return 0, errors.New("nothing
 // meet is a conn with a peer in a session of ten pieces of two blocks.
 func meet(t testing.TB) (c *conn, peer net.Conn) {
 	pieces := images.Pieces{Size: 10 * 2 * blockLength, Length: 2 * blockLength}
-	s := newSession(&Port{}, Config{Pieces: pieces, Store: hollow{}, Log: slog.New(slog.DiscardHandler)}, [20]byte{})
+	s := newSession(&Port{uplink: newUplink()}, Config{Pieces: pieces, Store: hollow{}, Log: slog.New(slog.DiscardHandler)}, [20]byte{})
 	s.ctx = t.Context()
 	ours, peer := net.Pipe()
 	t.Cleanup(func() { ours.Close(); peer.Close() })
 	c = newConn(ours, s, [20]byte{1}, false)
 	s.conns[c.id] = c
+	s.port.uplink.join(c)
 	return c, peer
 }
 
@@ -65,8 +66,9 @@ func TestPiecesRoundTrip(t *testing.T) {
 
 func TestExtensionsRoundTrip(t *testing.T) {
 	b := appendExtensions(nil)
-	if got, err := decodeExtensions(b[6:]); err != nil || got != (numbers{fetchingNumber, urgentNumber}) {
-		t.Errorf("decodeExtensions = %v, %v; want our own numbers", got, err)
+	want := numbers{fetchingNumber: fetchingNumber, wishNumber: wishNumber, turnNumber: turnNumber, passNumber: passNumber}
+	if got, err := decodeExtensions(b[6:]); err != nil || got != want {
+		t.Errorf("decodeExtensions = %v, %v; want our own numbers %v", got, err, want)
 	}
 }
 
@@ -162,23 +164,6 @@ func TestConnRefuses(t *testing.T) {
 	}
 }
 
-// The queue is what comes in queueTime.
-func TestMeter(t *testing.T) {
-	var m meter
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	if got := m.queue(); got != minQueue {
-		t.Errorf("queue of an unknown peer = %d; want %d", got, minQueue)
-	}
-	m.begin(now)
-	for range 200 { // 16 KiB each 5 ms: 3.3 MB/s
-		now = now.Add(5 * time.Millisecond)
-		m.count(blockLength, now, false)
-	}
-	if got := m.queue(); got < 9*blockLength || got > 11*blockLength {
-		t.Errorf("queue at ten blocks in 50 ms = %d blocks", got/blockLength)
-	}
-}
-
 // Whatever a peer sends, the session stays as it is.
 func FuzzConn(f *testing.F) {
 	f.Add(message(msgHave, 0, 0, 0, 3))
@@ -187,6 +172,8 @@ func FuzzConn(f *testing.F) {
 	f.Add(append(appendMessage(nil, msgRequest, 1, 0, blockLength), appendMessage(nil, msgCancel, 1, 0, blockLength)...))
 	f.Add(appendExtensions(nil))
 	f.Add(appendExtended(nil, fetchingNumber, []byte{0, 0, 0, 200}))
+	f.Add(appendExtended(appendExtended(appendExtensions(nil), wishNumber, []byte{3}), turnNumber, nil))
+	f.Add(appendExtended(appendExtended(nil, wishNumber, []byte{200}), passNumber, nil))
 	f.Add([]byte{0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 4})
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		c, peer := meet(t)

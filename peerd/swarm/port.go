@@ -21,7 +21,7 @@ type Port struct {
 	listener net.Listener
 	dialer   net.Dialer
 	link     func(net.Conn) net.Conn // for tests: a slow link under each connection
-	turns    *turns
+	uplink   *uplink
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
@@ -56,7 +56,7 @@ func openPort(listen netip.AddrPort, log *slog.Logger, link func(net.Conn) net.C
 	p := &Port{
 		log: log, listener: l, link: link,
 		dialer: net.Dialer{KeepAliveConfig: keepAlive, Timeout: greetTime},
-		turns:  newTurns(), sessions: make(map[[20]byte]*Session), greeting: make(map[net.Conn]struct{}),
+		uplink: newUplink(), sessions: make(map[[20]byte]*Session), greeting: make(map[net.Conn]struct{}),
 	}
 	if !listen.Addr().IsUnspecified() {
 		p.dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(listen.Addr(), 0))

@@ -3,6 +3,7 @@ package swarm
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,6 +70,7 @@ type Session struct {
 	// State of Run's goroutine.
 	schedule   *schedule.Schedule
 	conns      map[schedule.Peer]*conn
+	turned     []*conn // that may have turns of ours
 	nextID     schedule.Peer
 	candidates map[netip.AddrPort]*candidate
 	strikes    map[netip.Addr]int
@@ -218,15 +220,6 @@ func (s *Session) Demand(pieces []int) {
 	pieces = slices.Clone(pieces)
 	s.post(func() {
 		s.schedule.Demand(pieces, time.Now())
-		for _, piece := range pieces {
-			if piece < 0 || piece >= s.cfg.Pieces.Count() {
-				continue
-			}
-			for _, id := range s.schedule.Asked(piece) { // until now without haste
-				c := s.conns[id]
-				c.send(appendNamed(nil, c.numbers.urgent, piece))
-			}
-		}
 	})
 }
 
@@ -299,21 +292,24 @@ func (s *Session) fetch() {
 	for {
 		f, ok := s.schedule.Next(now, func(id schedule.Peer) bool { return s.conns[id].ready() })
 		if !ok {
-			return
+			break
 		}
 		blocks := s.assembly.missing(f.Piece)
 		if len(s.schedule.Asked(f.Piece)) > 1 {
 			slices.Reverse(blocks) // so that two who give one piece meet in its middle
 		}
 		c := s.conns[f.Peer]
-		if f.Demand {
-			c.send(appendNamed(nil, c.numbers.urgent, f.Piece))
-		}
+		c.use(f.Urgency)
 		c.ask(blocks)
 		if c.seeder || c.far {
 			s.tell(f.Piece)
 		}
 	}
+	for _, c := range s.turned {
+		c.pass()
+	}
+	s.turned = s.turned[:0]
+	s.schedule.Wishes(now, func(id schedule.Peer, u schedule.Urgency) { s.conns[id].want(u) })
 }
 
 // tell lets the machines know which piece we're fetching from the seeder or
@@ -321,7 +317,7 @@ func (s *Session) fetch() {
 func (s *Session) tell(piece int) {
 	for _, c := range s.conns {
 		if !c.seeder && !c.has[piece] {
-			c.send(appendNamed(nil, c.numbers.fetching, piece))
+			c.sendOwn(fetchingNumber, binary.BigEndian.AppendUint32(nil, uint32(piece))...)
 		}
 	}
 }
@@ -335,6 +331,7 @@ func (s *Session) watch(now time.Time) {
 			c.Close()
 		}
 	}
+	s.port.uplink.expire(now)
 	s.needSeeder(now)
 	s.dialSome(now)
 }
@@ -377,6 +374,15 @@ func (s *Session) coming(c *conn, piece int) {
 		s.schedule.Coming(piece, time.Now())
 	} else {
 		s.schedule.Inbound(piece, time.Now())
+	}
+}
+
+// turn takes a turn that a peer gives us.
+func (s *Session) turn(c *conn) {
+	if s.conns[c.id] == c {
+		c.turns++
+		c.wish = min(c.wish, schedule.Window)
+		s.turned = append(s.turned, c)
 	}
 }
 

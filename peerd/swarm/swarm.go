@@ -9,10 +9,11 @@
 // and chose itself how much it asked of whom.
 //
 // The road of a piece: a message (conn.go, wire.go) reaches the Session's
-// goroutine (session.go), schedule decides, the connection asks for the blocks
-// that are missing (conn.go) and reads them into memory (assembly.go), and the
-// Store verifies the SHA-256 of the whole piece; only then is it announced.
-// port.go takes and makes connections, peers.go knows whom to dial.
+// goroutine (session.go), schedule decides whom to ask; when that peer says that
+// it's our turn (uplink.go), the connection asks for the blocks that are missing
+// (conn.go) and reads them into memory (assembly.go), and the Store verifies the
+// SHA-256 of the whole piece; only then is it announced. port.go takes and makes
+// connections, peers.go knows whom to dial.
 package swarm
 
 import (

@@ -11,7 +11,8 @@ import (
 
 // Messages of the peer wire protocol (BEP 3), its fast extension (BEP 6) and
 // the extension protocol (BEP 10). Those that are missing here mean nothing to
-// us: a machine is never choked, and asks for what it likes.
+// us: instead of choking and unchoking, peers of ours give each other turns (see
+// below); others ask for what they like.
 const (
 	msgChoke      = 0
 	msgUnchoke    = 1
@@ -164,50 +165,47 @@ type extensions struct {
 	Queue   int            `bencode:"reqq,omitempty"` // requests that we keep
 }
 
-// Extension messages between machines, each with four bytes that name a piece.
+// Extension messages between our own programs.
 //
-// fetching: the sender is fetching it from the seeder. Others who need it wait
-// for the sender to have it. Without it, machines that boot in step ask the
-// seeder for the same pieces at the same moment.
+// fetching, with four bytes that name a piece: the sender is fetching it from the
+// seeder. Others who need it wait for the sender to have it. Without it, machines
+// that boot in step ask the seeder for the same pieces at the same moment.
 //
-// urgent: a read waits for it. Its blocks go before those that were asked for
-// earlier.
+// wish, with a byte, a schedule.Urgency: the sender would like to ask for a piece.
+// turn: it may. pass: it has no use for its turn, and no wish.
 const (
-	fetchingProtocol = "swarmboot_fetching"
-	urgentProtocol   = "swarmboot_urgent"
-	fetchingNumber   = 1 // of our choice, for what comes to us
-	urgentNumber     = 2
+	fetchingNumber = 1 + iota // of our choice, for what comes to us
+	wishNumber
+	turnNumber
+	passNumber
+	endOfNumbers
 )
 
+var ourNames = [endOfNumbers]string{
+	fetchingNumber: "swarmboot_fetching", wishNumber: "swarmboot_wish", turnNumber: "swarmboot_turn", passNumber: "swarmboot_pass",
+}
+
 // numbers are by what a peer knows our messages; 0: it doesn't.
-type numbers struct{ fetching, urgent byte }
+type numbers [endOfNumbers]byte
 
 func appendExtensions(b []byte) []byte {
-	return appendExtended(b, 0, bencode.MustMarshal(extensions{
-		Numbers: map[string]int{fetchingProtocol: fetchingNumber, urgentProtocol: urgentNumber}, Version: "Swarmboot", Queue: maxUploads,
-	}))
+	e := extensions{Numbers: make(map[string]int), Version: "Swarmboot", Queue: maxUploads}
+	for number, name := range ourNames[1:] {
+		e.Numbers[name] = 1 + number
+	}
+	return appendExtended(b, 0, bencode.MustMarshal(e))
 }
 
 // decodeExtensions reads the peer's numbers.
-func decodeExtensions(payload []byte) (numbers, error) {
+func decodeExtensions(payload []byte) (theirs numbers, err error) {
 	var e extensions
 	if err := bencode.Unmarshal(payload, &e); err != nil {
 		return numbers{}, fmt.Errorf("handshake of the extension protocol: %w", err)
 	}
-	number := func(name string) byte {
+	for number, name := range ourNames[1:] {
 		if n := e.Numbers[name]; n > 0 && n < 256 {
-			return byte(n)
+			theirs[1+number] = byte(n)
 		}
-		return 0
 	}
-	return numbers{number(fetchingProtocol), number(urgentProtocol)}, nil
-}
-
-// appendNamed appends an extension message that names a piece, unless the peer
-// doesn't know it.
-func appendNamed(b []byte, number byte, piece int) []byte {
-	if number == 0 {
-		return b
-	}
-	return appendExtended(b, number, binary.BigEndian.AppendUint32(nil, uint32(piece)))
+	return theirs, nil
 }

@@ -1,5 +1,7 @@
 package sim
 
+import "slices"
+
 // A pipe is one direction of a link. It sends one block after the other.
 type pipe struct {
 	perByte float64 // nanoseconds
@@ -17,35 +19,33 @@ func (p *pipe) pass(now nanos, bytes int32) nanos {
 // A rack is the two directions of its link to the others.
 type rack struct{ up, down pipe }
 
-// send lets a machine's uplink, when it is free, send the next block. The
-// connections take turns, as TCP streams do; with Slots only so many of them,
-// each until its piece is through. A block goes
-// through the uplink, between racks through those of the racks, and through the
-// downlink; what it finds there it waits for.
+// sendersAtOnce is how many connections share an uplink (uplink.go in peerd/swarm).
+const sendersAtOnce = 2
+
+// send lets a machine's uplink, when it is free, send the next block. A few
+// connections take turns, each until its piece is through. A block goes through
+// the uplink, between racks through those of the racks, and through the downlink;
+// what it finds there it waits for.
 func (h *hall) send(n *node) {
-	for n.sending = false; len(n.turns) > 0; {
-		i := n.turns[0]
-		n.turns = n.turns[1:]
+	for n.sending = false; len(n.line) > 0; {
+		i := n.line[0]
+		n.line = n.line[1:]
 		c := &n.conns[i]
-		if before := len(c.queue); before > 0 {
-			c.queue = h.drop(c)
-			for range before - len(c.queue) {
-				h.release(n, i)
-			}
-		}
+		h.drop(n, i)
 		if len(c.queue) == 0 {
-			c.turn = false
+			c.inLine = false
 			continue
 		}
 		u := &c.queue[0]
 		block := event{kind: arrived, who: c.to, peer: c.back, piece: u.piece, bytes: min(u.left, h.block)}
-		u.left -= block.bytes
-		if u.left == 0 {
+		if u.left -= block.bytes; u.left > 0 {
+			n.line = slices.Insert(n.line, min(sendersAtOnce-1, len(n.line)), i)
+		} else {
 			block.last = true
 			c.queue = c.queue[1:]
-			defer h.release(n, i)
+			n.line = append(n.line, i)
 		}
-		n.turns = append(n.turns, i)
+		n.asking.Sent(i, int(block.bytes))
 		n.sending = true
 		h.count(n, block)
 		h.at(n.up.pass(h.now, block.bytes), event{kind: sent, who: n.id})
@@ -55,16 +55,18 @@ func (h *hall) send(n *node) {
 			block.kind = leaves
 		}
 		h.at(n.up.free, block)
-		return
+		break
 	}
+	h.give(n)
 }
 
 // drop forgets what the other end has got elsewhere, or nobody awaits.
-func (h *hall) drop(c *conn) []upload {
+func (h *hall) drop(n *node, i int32) {
+	c := &n.conns[i]
 	for len(c.queue) > 0 && (!c.open || h.nodes[c.to].has[c.queue[0].piece]) {
+		n.asking.Sent(i, int(c.queue[0].left))
 		c.queue = c.queue[1:]
 	}
-	return c.queue
 }
 
 // count adds a block to the sums of what was sent.

@@ -10,12 +10,11 @@ import (
 
 // What a session (peerd/swarm) adds to its schedule.
 const (
-	queueBytes = 256 << 10 // outstanding at a peer, below which it's asked for one more piece
-	maxConns   = 50        // of a machine
-	seedConns  = 1000      // of the seeder
-	tick       = 50 * nanos(time.Millisecond)
-	word       = 300 * nanos(time.Microsecond) // until a message arrives
-	wanted     = announce.DefaultWanted
+	maxConns  = 50   // of a machine
+	seedConns = 1000 // of the seeder
+	tick      = 50 * nanos(time.Millisecond)
+	word      = 300 * nanos(time.Microsecond) // until a message arrives
+	wanted    = announce.DefaultWanted
 )
 
 // server is the seeder's number. It stands in no rack.
@@ -32,15 +31,10 @@ type node struct {
 	open  int // of those
 
 	up, down pipe
-	turns    []int32 // connections that have something to send, in turn
+	line     []int32 // connections that have something to send, in turn
 	sending  bool
-
-	under  int     // pieces asked for
-	line   []int32 // connections that wait for a grant
-	given  int     // grants that are out
-	grants []int32 // connections that have granted something
-	wishes []int32 // connections in whose line this machine is
-	round  int     // counts the looks for what is useful
+	asking   schedule.Turns[int32] // which connections may ask for a piece
+	turned   []int32               // connections that have given this machine a turn
 
 	began, booted, completed nanos // -1: not yet
 	reading                  int   // place in the boot's trace
@@ -52,14 +46,11 @@ type node struct {
 type conn struct {
 	to, back int32 // the other end: whose, and which of its conns
 	open     bool
-	turn     bool // it is among turns
-	owed     int32
+	inLine   bool // to send
 	queue    []upload
 
-	wishes, granted bool  // of the other end
-	useful          int   // the round in which it was so last
-	wished, inLine  bool  // by the other end
-	given           int32 // to the other end
+	turns int              // that the other end has given
+	wish  schedule.Urgency // that the other end knows of
 }
 
 // An upload is what the other end has asked for.
@@ -82,6 +73,8 @@ func (h *hall) connect(a, b int32) {
 	n.conns = append(n.conns, conn{to: a, back: i, open: true})
 	m.open++
 	n.open++
+	m.asking.Join(i, int(h.length))
+	n.asking.Join(j, int(h.length))
 	h.meet(m, n, i)
 	h.meet(n, m, j)
 }
@@ -119,28 +112,64 @@ func (h *hall) decide(n *node) {
 	}
 	now := h.time()
 	for {
-		f, ok := n.Next(now, func(id schedule.Peer) bool {
-			c := &n.conns[id]
-			if h.Slots > 0 {
-				return c.open && c.granted
-			}
-			return c.open && c.owed < queueBytes
-		})
+		f, ok := n.Next(now, func(id schedule.Peer) bool { return n.conns[id].turns > 0 })
 		if !ok {
 			break
 		}
 		c := &n.conns[f.Peer]
-		c.granted = false
-		n.under++
-		c.owed += h.length
+		if c.turns > 0 {
+			c.turns--
+			if f.Urgency < c.wish {
+				h.wish(c, f.Urgency)
+			}
+		}
 		h.in(word, event{kind: asked, who: c.to, peer: c.back, piece: int32(f.Piece)})
 		if c.to == server || n.rack != h.nodes[c.to].rack {
 			h.in(word, event{kind: coming, who: n.id, piece: int32(f.Piece)})
 		}
 	}
-	if h.Slots > 0 {
-		h.wish(n, now)
+	for _, i := range n.turned {
+		for c := &n.conns[i]; c.turns > 0; c.turns-- {
+			c.wish = schedule.Nothing
+			h.in(word, event{kind: passes, who: c.to, peer: c.back})
+		}
 	}
+	n.turned = n.turned[:0]
+	n.Wishes(now, func(id schedule.Peer, u schedule.Urgency) {
+		if c := &n.conns[id]; u > c.wish && c.open {
+			h.wish(c, u)
+		}
+	})
+}
+
+// wish tells the other end of a connection how much this one wants to ask.
+func (h *hall) wish(c *conn, u schedule.Urgency) {
+	c.wish = u
+	h.in(word, event{kind: wishes, who: c.to, peer: c.back, piece: int32(u)})
+}
+
+// give gives the turns that a node has to give.
+func (h *hall) give(n *node) {
+	if !n.alive {
+		return
+	}
+	now := h.time()
+	for i, ok := n.asking.Next(now); ok; i, ok = n.asking.Next(now) {
+		c := &n.conns[i]
+		h.in(word, event{kind: turns, who: c.to, peer: c.back})
+	}
+}
+
+// turn takes a turn that a peer gives.
+func (h *hall) turn(n *node, i int32) {
+	c := &n.conns[i]
+	if !n.alive || !c.open {
+		return
+	}
+	c.turns++
+	c.wish = min(c.wish, schedule.Window)
+	n.turned = append(n.turned, i)
+	h.decide(n)
 }
 
 // ask puts a request into the queue of the connection that it came by.
@@ -150,9 +179,10 @@ func (h *hall) ask(n *node, i, piece int32) {
 		return
 	}
 	c.queue = append(c.queue, upload{piece, h.length})
-	if !c.turn {
-		c.turn = true
-		n.turns = append(n.turns, i)
+	n.asking.Asked(i, int(piece), int(h.length))
+	if !c.inLine {
+		c.inLine = true
+		n.line = append(n.line, i)
 	}
 	if !n.sending {
 		h.send(n)
@@ -165,27 +195,17 @@ func (h *hall) arrive(n *node, e event) {
 	if !n.alive || !c.open {
 		return
 	}
-	if n.has[e.piece] {
+	switch {
+	case n.has[e.piece]:
 		h.result.Duplicate += int64(e.bytes)
-		c.owed = max(0, c.owed-e.bytes)
-		return
-	}
-	low := c.owed >= queueBytes && c.owed-e.bytes < queueBytes
-	c.owed = max(0, c.owed-e.bytes)
-	if e.last {
+	case e.last:
 		h.have(n, e.piece)
-	}
-	if low || e.last {
 		h.decide(n)
 	}
 }
 
 // have takes a piece that is complete, and tells the peers.
 func (h *hall) have(n *node, piece int32) {
-	for _, id := range n.Asked(int(piece)) {
-		h.forget(&n.conns[id], piece)
-	}
-	n.under -= len(n.Asked(int(piece)))
 	n.has[piece] = true
 	n.left--
 	n.Have(int(piece))
@@ -203,16 +223,6 @@ func (h *hall) have(n *node, piece int32) {
 	}
 }
 
-// forget takes back what is still asked for by this connection of a piece.
-func (h *hall) forget(c *conn, piece int32) {
-	queue := h.nodes[c.to].conns[c.back].queue
-	for _, u := range queue {
-		if u.piece == piece {
-			c.owed = max(0, c.owed-u.left)
-		}
-	}
-}
-
 // tell lets a machine's peers know that it has a piece.
 func (h *hall) tell(n *node, piece int32) {
 	for i := range n.conns {
@@ -222,13 +232,7 @@ func (h *hall) tell(n *node, piece int32) {
 			continue
 		}
 		other.Offers(schedule.Peer(c.back), int(piece))
-		// With its queue full this peer can't be asked, but for demand.
-		if h.Slots > 0 && other.under >= h.Ahead && !other.waits {
-			continue
-		}
-		if h.Slots > 0 || other.waits || other.conns[c.back].owed < queueBytes {
-			h.decide(other)
-		}
+		h.decide(other)
 	}
 }
 
@@ -302,13 +306,11 @@ func (h *hall) die(n *node) {
 			continue
 		}
 		other := h.nodes[c.to]
-		for other.conns[c.back].given > 0 {
-			h.release(other, c.back)
-		}
+		other.asking.Leave(c.back)
+		h.give(other)
 		c.open, other.conns[c.back].open = false, false
 		other.open--
 		if other.id != server {
-			other.under -= int((other.conns[c.back].owed + h.length - 1) / h.length)
 			other.Leave(schedule.Peer(c.back))
 			h.decide(other)
 		}

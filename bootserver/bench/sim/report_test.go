@@ -32,37 +32,23 @@ type run struct {
 func runs() (all []run) {
 	add := func(what string, g goal, change func(*Hall)) {
 		h := big
-		h.Slots, h.Rules = 2, schedule.Rules{Window: 32, Demand: 0.3}
 		change(&h)
-		if h.Slots > 0 {
-			h.Ahead, h.Rules.Granted = 6, true
-		}
 		all = append(all, run{what, h, g})
 	}
-	for _, slots := range []int{0, 2} {
-		for _, n := range []int{1, 8, 32, 128} {
-			g := goal{ratio: 1.3, copies: 1.1}
-			if n > 32 {
-				g.copies = 1.2
-			}
-			add("bound by the network, C = 0.5 W/c", g, func(h *Hall) {
-				if h.Machines, h.Slots = n, slots; slots == 0 {
-					h.Rules = schedule.Default
-				}
-			})
+	for _, n := range []int{1, 8, 32, 128} {
+		g := goal{ratio: 1.3, copies: 1.1}
+		if n > 32 {
+			g.copies = 1.2
 		}
+		add("bound by the network, C = 0.5 W/c", g, func(h *Hall) { h.Machines = n })
 	}
-	for _, window := range []int{8, 16, 32, 64, 128} {
-		for _, slots := range []int{0, 2} {
-			add(fmt.Sprintf("window of %d", window), goal{ratio: 1.3, copies: 1.1}, func(h *Hall) {
-				if h.Machines, h.Slots = 32, slots; slots == 0 {
-					h.Rules = schedule.Default
-				}
-				h.Rules.Window = window
-			})
-		}
+	for _, window := range []int{8, 16, 64, 128} {
+		add(fmt.Sprintf("window of %d", window), goal{ratio: 1.3, copies: 1.1}, func(h *Hall) { h.Machines, h.Rules.Window = 32, window })
 	}
-	for _, part := range []float64{0, 0.1, 1} {
+	for _, spread := range []int{0, 8, 48} {
+		add(fmt.Sprintf("spread of %d", spread), goal{ratio: 1.3, copies: 1.1}, func(h *Hall) { h.Machines, h.Rules.Spread = 32, spread })
+	}
+	for _, part := range []float64{0, 0.1, 0.3} {
 		add(fmt.Sprintf("a read comes first in %.0f %% of the picks", 100*part), goal{ratio: 1.3, copies: 1.1}, func(h *Hall) {
 			h.Machines, h.Rules.Demand = 32, part
 		})
@@ -116,10 +102,9 @@ Made by ` + "`make bench-sim`" + `: the scheduler and the tracker of real machin
 1 Gbit/s, pieces of 256 KiB, a boot that reads 120 MiB (W). The bound is the least time that any scheme needs for the last
 machine. Copies are of W; core is what crosses between racks, of one W for each rack. **Bold** falls short of the goal.
 
-"No grants" is what machines do today, but for the turns that their uploads take, which the simulator doesn't model. Otherwise
-a machine is asked for a piece only when it is about to send one (grant.go), the window is 32 pieces, and a read comes first in
-30 % of the picks. Who takes pieces about in the profile's order (scatter in package schedule) serves 8 machines well and 32
-badly: they all want the same piece of the same machine. The simulator has not been compared with the namespaces of ` + "`make bench-storm`" + ` yet.
+Machines do what real ones do, unless the line says otherwise: a machine asks for a piece when it's its turn, fetches up to 32
+pieces of the profile ahead, and takes first what is early in the profile and what few have. What is left out tells the package's
+doc; the losses of a real network are among it.
 
 | machines | | last boot, of the bound | goal | copies by the server | goal | core | goal | twice | longest wait of a read |
 |--:|---|--:|--:|--:|--:|--:|--:|--:|--:|
@@ -137,9 +122,6 @@ func (run run) line(r Result) string {
 		return fmt.Sprintf("%.2f | %.2f", got, limit)
 	}
 	what := run.what
-	if r.Slots == 0 {
-		what += ", no grants"
-	}
 	if r.Blind {
 		what += ", tracker without racks"
 	}

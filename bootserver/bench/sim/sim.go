@@ -44,8 +44,6 @@ type Hall struct {
 	Full       bool          // after its boot each machine fetches the rest of the image
 	Blind      bool          // the tracker doesn't know the racks
 	Die        float64       // this part of the machines dies in the middle of the boot
-	Slots      int           // pieces that a machine grants at a time; 0: whoever asks is served, see grant.go
-	Ahead      int           // with Slots: pieces under way to a machine, beyond which it wants none granted
 	Rules      schedule.Rules
 	Seed       uint64
 }
@@ -115,10 +113,9 @@ const (
 	nearby         // a block reaches the receiver's link
 	arrived        // a block has passed it
 	dies
-	wants   // a wish for a grant arrives
-	resigns // the wish has gone
-	grants
-	passes // what was granted isn't needed any more
+	wishes // a machine would like to ask for a piece
+	turns  // it may
+	passes // it has no use for its turn
 )
 
 // A hall is a Hall while it boots.
@@ -254,14 +251,14 @@ func (h *hall) happen(e event) {
 		h.near(e)
 	case arrived:
 		h.arrive(n, e)
-	case resigns:
-		n.conns[e.peer].wished = false
-	case wants:
-		h.want(n, e.peer)
-	case grants:
-		h.granted(n, e.peer)
+	case wishes:
+		n.asking.Wish(e.peer, schedule.Urgency(e.piece))
+		h.give(n)
+	case turns:
+		h.turn(n, e.peer)
 	case passes:
-		h.release(n, e.peer)
+		n.asking.Pass(e.peer)
+		h.give(n)
 	case dies:
 		if !h.settled(n) {
 			h.die(n)

@@ -122,11 +122,29 @@ func (s *peers) none() set {
 	return s.ready
 }
 
-// addHaving adds who has a piece, within reach, to a set.
-func (s *peers) addHaving(to set, piece int, within reach) {
-	for i := range s.has {
-		to[i] |= s.word(i, piece, within)
+// addHaving adds who has a piece, within reach, to a set, and yields those that
+// were not in it.
+func (s *peers) addHaving(to set, piece int, within reach) iter.Seq[*peer] {
+	return func(yield func(*peer) bool) {
+		for i := range s.has {
+			word := s.word(i, piece, within) &^ to[i]
+			to[i] |= word
+			for ; word != 0; word &= word - 1 {
+				if !yield(s.slots[64*i+bits.TrailingZeros64(word)]) {
+					return
+				}
+			}
+		}
 	}
+}
+
+// all tells whether every peer is in a set.
+func (s *peers) all(of set) bool {
+	n := 0
+	for _, word := range of {
+		n += bits.OnesCount64(word)
+	}
+	return n == len(s.byID)
 }
 
 // word is who has a piece, within reach, of a block of slots.
@@ -139,19 +157,6 @@ func (s *peers) word(block, piece int, within reach) uint64 {
 		word |= s.seeders[block]
 	}
 	return word
-}
-
-// in yields the peers of a set.
-func (s *peers) in(set set) iter.Seq[*peer] {
-	return func(yield func(*peer) bool) {
-		for i, word := range set {
-			for ; word != 0; word &= word - 1 {
-				if !yield(s.slots[64*i+bits.TrailingZeros64(word)]) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // having yields who has a piece, within reach, in the order of their slots. A

@@ -66,16 +66,22 @@ func TestNext(t *testing.T) {
 	}{
 		"demand comes first, and from a machine": {
 			state: func() *Schedule { s := known(7, 8); s.Demand([]int{1}, begin); return s },
-			want:  Fetch{1, alice, true},
+			want:  Fetch{1, alice, Waiting},
 		},
 		"demand that no machine has comes from the seeder": {
 			state: func() *Schedule { s := known(); s.Demand([]int{5}, begin); return s },
-			want:  Fetch{5, seeder, true},
+			want:  Fetch{5, seeder, Waiting},
 		},
-		"demand doesn't wait for room": {
+		"demand waits for a turn": {
 			state: func() *Schedule { s := known(); s.Demand([]int{1}, begin); return s },
-			ready: only(),
-			want:  Fetch{1, alice, true},
+			ready: only(bob),
+			none:  true,
+		},
+		"until that is overdue": {
+			state: func() *Schedule { s := known(); s.Demand([]int{1}, begin); return s },
+			ready: only(bob),
+			at:    demandDeadline,
+			want:  Fetch{1, alice, Waiting},
 		},
 		"demand that a machine is fetching is left to it": {
 			state: func() *Schedule {
@@ -94,7 +100,7 @@ func TestNext(t *testing.T) {
 				return s
 			},
 			at:   demandDeadline,
-			want: Fetch{5, seeder, true},
+			want: Fetch{5, seeder, Waiting},
 		},
 		"what the seeder refuses is left to machines": {
 			state: func() *Schedule {
@@ -116,7 +122,7 @@ func TestNext(t *testing.T) {
 				return s
 			},
 			at:   demandDeadline,
-			want: Fetch{5, seeder, true},
+			want: Fetch{5, seeder, Waiting},
 		},
 		"overdue demand gets a second source": {
 			state: func() *Schedule {
@@ -126,11 +132,11 @@ func TestNext(t *testing.T) {
 				return s
 			},
 			at:   demandDeadline,
-			want: Fetch{1, seeder, true},
+			want: Fetch{1, seeder, Waiting},
 		},
 		"a window piece that nobody has comes from the seeder before the others": {
 			state: func() *Schedule { return known(0, 2, 8) },
-			want:  Fetch{8, seeder, false},
+			want:  Fetch{8, seeder, Window},
 		},
 		"a window piece that a machine has is left to machines": {
 			state: func() *Schedule {
@@ -144,13 +150,17 @@ func TestNext(t *testing.T) {
 			none:  true,
 		},
 		"the rarer piece of the window first": {
-			state: func() *Schedule { return known(2, 0) },
-			want:  Fetch{0, alice, false},
+			state: func() *Schedule {
+				s := known(2, 0)
+				s.SetRules(Rules{Window: 2, Spread: 100, Demand: 1})
+				return s
+			},
+			want:  Fetch{0, alice, Window},
 		},
 		"the rest at a trickle, when all is quiet": {
 			state: func() *Schedule { return known() },
 			ready: only(bob),
-			want:  Fetch{2, bob, false},
+			want:  Fetch{2, bob, Rest},
 		},
 		"not while a piece is under way": {
 			state: func() *Schedule { s := known(8); s.Next(begin, everyone); return s },
@@ -164,7 +174,7 @@ func TestNext(t *testing.T) {
 		"in full, only room limits the rest": {
 			state: func() *Schedule { s := known(8); s.SetFull(true); s.Next(begin, everyone); return s },
 			ready: only(bob),
-			want:  Fetch{2, bob, false},
+			want:  Fetch{2, bob, Rest},
 		},
 		"not even in full while a read waits": {
 			state: func() *Schedule {
@@ -195,7 +205,7 @@ func TestNext(t *testing.T) {
 				return s
 			},
 			at:   failedFor,
-			want: Fetch{1, alice, true},
+			want: Fetch{1, alice, Waiting},
 		},
 		"what a peer that left was asked for is asked of another": {
 			state: func() *Schedule {
@@ -205,7 +215,7 @@ func TestNext(t *testing.T) {
 				s.Leave(f.Peer)
 				return s
 			},
-			want: Fetch{2, bob, true},
+			want: Fetch{2, bob, Waiting},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -314,15 +324,15 @@ func TestFar(t *testing.T) {
 		want  Fetch
 		none  bool
 	}{
-		"what the rack has comes from the rack":           {func() *Schedule { return far(2) }, Fetch{2, bob, false}, false},
-		"what it lacks comes from far, not the seeder":    {func() *Schedule { return far(1) }, Fetch{1, alice, false}, false},
-		"what no machine has comes from the seeder":       {func() *Schedule { return far(5) }, Fetch{5, seeder, false}, false},
-		"what the rack lacks comes before what it has":    {func() *Schedule { return far(2, 1) }, Fetch{1, alice, false}, false},
+		"what the rack has comes from the rack":           {func() *Schedule { return far(2) }, Fetch{2, bob, Window}, false},
+		"what it lacks comes from far, not the seeder":    {func() *Schedule { return far(1) }, Fetch{1, alice, Window}, false},
+		"what no machine has comes from the seeder":       {func() *Schedule { return far(5) }, Fetch{5, seeder, Window}, false},
+		"what the rack lacks comes before what it has":    {func() *Schedule { return far(2, 1) }, Fetch{1, alice, Window}, false},
 		"what a machine of the rack is fetching is left":  {func() *Schedule { s := far(1); s.Inbound(1, begin); return s }, Fetch{}, true},
 		"what a machine far away is fetching is left too": {func() *Schedule { s := far(5); s.Coming(5, begin); return s }, Fetch{}, true},
 		"a read takes it from the rack": {func() *Schedule { s := far(); s.Demand([]int{2}, begin); return s },
-			Fetch{2, bob, true}, false},
-		"or from far": {func() *Schedule { s := far(); s.Demand([]int{1}, begin); return s }, Fetch{1, alice, true}, false},
+			Fetch{2, bob, Waiting}, false},
+		"or from far": {func() *Schedule { s := far(); s.Demand([]int{1}, begin); return s }, Fetch{1, alice, Waiting}, false},
 	} {
 		s := c.state()
 		for _, piece := range []int{3, 4, 6, 7, 8, 9} {
@@ -340,37 +350,30 @@ func TestFar(t *testing.T) {
 	}
 }
 
-func TestUseful(t *testing.T) {
-	useful := func(s *Schedule) (peers []Peer) {
-		s.Useful(begin, func(id Peer) { peers = append(peers, id) })
-		return peers
+func TestWishes(t *testing.T) {
+	type wish struct {
+		Peer
+		Urgency
+	}
+	wishes := func(s *Schedule) (all []wish) {
+		s.Wishes(begin, func(id Peer, u Urgency) { all = append(all, wish{id, u}) })
+		return all
 	}
 	for name, c := range map[string]struct {
 		state func() *Schedule
-		want  []Peer
+		want  []wish
 	}{
-		"who has a piece of the window":   {func() *Schedule { return known(0) }, []Peer{alice}},
-		"the seeder for what nobody has":  {func() *Schedule { return known(2, 9) }, []Peer{seeder, alice, bob}},
-		"nobody for what is under way":    {func() *Schedule { s := known(2); s.Next(begin, everyone); return s }, nil},
-		"who has what a read waits for":   {func() *Schedule { s := known(); s.Demand([]int{2}, begin); return s }, []Peer{alice, bob}},
-		"nobody for the rest, in a boot":  {func() *Schedule { return known() }, nil},
-		"everybody for the rest, in full": {func() *Schedule { s := known(); s.SetFull(true); return s }, []Peer{seeder, alice, bob}},
+		"who has a piece of the window":  {func() *Schedule { return known(0) }, []wish{{alice, Window}, {bob, Rest}, {seeder, Rest}}},
+		"the seeder for what nobody has": {func() *Schedule { return known(9, 2) }, []wish{{seeder, Window}, {alice, Window}, {bob, Window}}},
+		"nobody for what is under way":   {func() *Schedule { s := known(2); s.Next(begin, everyone); return s }, nil},
+		"who has what a read waits for": {func() *Schedule { s := known(0); s.Demand([]int{2}, begin); return s },
+			[]wish{{alice, Waiting}, {bob, Waiting}}},
+		"nobody for the rest while one is under way": {func() *Schedule { s := known(); s.Next(begin, everyone); return s }, nil},
+		"everybody for the rest, in full": {func() *Schedule { s := known(); s.SetFull(true); return s },
+			[]wish{{alice, Rest}, {bob, Rest}, {seeder, Rest}}},
 	} {
-		if got := useful(c.state()); !reflect.DeepEqual(got, c.want) {
+		if got := wishes(c.state()); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %v; want %v", name, got, c.want)
 		}
-	}
-}
-
-// Only peers that have granted it are asked, until a read has waited too long.
-func TestGranted(t *testing.T) {
-	s := known()
-	s.SetRules(Rules{Window: windowPieces, Demand: 1, Granted: true})
-	s.Demand([]int{1}, begin)
-	if f, ok := s.Next(begin, only(bob)); ok {
-		t.Errorf("Next = %v; only alice has the piece, and she has granted nothing", f)
-	}
-	if f, ok := s.Next(begin.Add(demandDeadline), only()); !ok || f.Piece != 1 {
-		t.Errorf("Next = %v, %t; the read has waited too long", f, ok)
 	}
 }

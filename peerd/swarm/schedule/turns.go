@@ -1,0 +1,200 @@
+package schedule
+
+import "time"
+
+// An Urgency is how much a machine wants to ask a peer for a piece.
+type Urgency byte
+
+const (
+	Nothing Urgency = iota // the peer has nothing for it
+	Rest                   // nothing waits for the piece
+	Window                 // the boot will read it soon
+	Waiting                // a read waits for it
+)
+
+// slots is how many pieces a computer lets others ask it for at a time. There
+// must be enough that its link does not run dry while a turn and the request for
+// which it is given travel; all more is time that each piece waits behind others.
+const slots = 6
+
+// turnKept is for how long a turn is believed to be of use. Who doesn't ask then
+// hangs, or is very far; until it is heard of it gets no other.
+const turnKept = time.Second
+
+// Turns decides whom a computer lets ask it for a piece next. It is the other
+// side of a Schedule, and as pure.
+//
+// If everybody asked at once for what he lacks, each would have decided long
+// before the piece can be sent, for the one peer who had it then; a piece that is
+// new would be asked of its first holder by all, who don't take it from those who
+// have it next. So who finds something at a peer says only that he would like to
+// ask, and how much (Wish); he decides for a piece when it's his turn. Then the
+// piece goes out soon, and the next turn to those who need one most, in the order
+// in which they came.
+type Turns[K comparable] struct {
+	load   int // bytes that were asked for and have not been sent, and those of turns
+	askers map[K]*asker
+	lines  [Waiting + 1][]place[K]
+	came   int
+}
+
+// An asker is a peer that may ask for pieces.
+type asker struct {
+	size   int // of a piece, bytes
+	wish   Urgency
+	place  int // in the line
+	turns  int // that it hasn't used
+	last   time.Time
+	late   bool // it doesn't use its turns
+	piece  int  // that it asked for last
+	queued int  // bytes that it asked for and that have not been sent
+	stuck  bool // it doesn't take what is sent, and so they don't count
+}
+
+// A place in a line is void if its owner has another.
+type place[K comparable] struct {
+	who K
+	at  int
+}
+
+// Join adds a peer that fetches pieces of so many bytes.
+func (t *Turns[K]) Join(who K, pieceBytes int) {
+	if t.askers == nil {
+		t.askers = make(map[K]*asker)
+	}
+	t.askers[who] = &asker{size: pieceBytes, piece: -1}
+}
+
+// Leave forgets a peer.
+func (t *Turns[K]) Leave(who K) {
+	if a := t.askers[who]; a != nil {
+		t.take(a, a.turns)
+		t.unload(a, a.queued)
+		delete(t.askers, who)
+	}
+}
+
+// Wish tells that a peer wants to ask for a piece, and how much, or that it
+// doesn't any more. A wish holds until it is changed; but when a read waits, it
+// waits for one piece.
+func (t *Turns[K]) Wish(who K, u Urgency) {
+	a := t.askers[who]
+	if a == nil || u > Waiting {
+		return
+	}
+	if a.wish != u || a.late {
+		a.late = false
+		a.wish = u
+		t.queue(who, a)
+	}
+}
+
+// Pass tells that a peer has no use for its turn, nor for others.
+func (t *Turns[K]) Pass(who K) {
+	if a := t.askers[who]; a != nil {
+		a.late, a.wish, a.place = false, Nothing, 0
+		t.take(a, 1)
+	}
+}
+
+// Asked tells that a peer asks for a part of a piece, in its turn or not.
+func (t *Turns[K]) Asked(who K, piece, bytes int) {
+	a := t.askers[who]
+	if a == nil {
+		return
+	}
+	if a.late {
+		a.late = false
+		t.queue(who, a)
+	}
+	if a.piece != piece {
+		a.piece = piece
+		t.take(a, 1)
+	}
+	a.queued += bytes
+	if !a.stuck {
+		t.load += bytes
+	}
+}
+
+// Sent tells that something that was asked for has been sent, or isn't wanted
+// any more.
+func (t *Turns[K]) Sent(who K, bytes int) {
+	if a := t.askers[who]; a != nil {
+		if a.stuck {
+			a.stuck = false
+			t.load += a.queued
+		}
+		t.unload(a, bytes)
+	}
+}
+
+// Stuck tells that a peer doesn't take what is sent to it. Others don't wait for
+// it.
+func (t *Turns[K]) Stuck(who K) {
+	if a := t.askers[who]; a != nil && !a.stuck {
+		a.stuck = true
+		t.load -= a.queued
+	}
+}
+
+// Next decides whose turn it is, if there is room for one more.
+func (t *Turns[K]) Next(now time.Time) (who K, ok bool) {
+	for u := Waiting; u >= Rest; u-- {
+		for len(t.lines[u]) > 0 {
+			first := t.lines[u][0]
+			a := t.askers[first.who]
+			if a != nil && a.place == first.at && t.load+a.size > slots*a.size {
+				return who, false
+			}
+			t.lines[u] = t.lines[u][1:]
+			if a == nil || a.place != first.at {
+				continue
+			}
+			a.turns++
+			a.last = now
+			t.load += a.size
+			a.wish = min(a.wish, Window)
+			t.queue(first.who, a)
+			return first.who, true
+		}
+	}
+	return who, false
+}
+
+// Expire takes back the turns of those who don't use them.
+func (t *Turns[K]) Expire(now time.Time) {
+	for _, a := range t.askers {
+		if a.turns > 0 && now.Sub(a.last) > turnKept {
+			t.take(a, a.turns)
+			a.late = true
+			a.place = 0
+		}
+	}
+}
+
+// queue gives a peer the last place in its line.
+func (t *Turns[K]) queue(who K, a *asker) {
+	a.place = 0
+	if a.wish > Nothing && !a.late {
+		t.came++
+		a.place = t.came
+		t.lines[a.wish] = append(t.lines[a.wish], place[K]{who, a.place})
+	}
+}
+
+// take takes turns from a peer.
+func (t *Turns[K]) take(a *asker, n int) {
+	n = min(n, a.turns)
+	a.turns -= n
+	t.load -= n * a.size
+}
+
+// unload forgets what was asked for.
+func (t *Turns[K]) unload(a *asker, bytes int) {
+	bytes = min(bytes, a.queued)
+	a.queued -= bytes
+	if !a.stuck {
+		t.load -= bytes
+	}
+}
