@@ -124,16 +124,12 @@ func (s *peers) none() set {
 
 // addHaving adds who has a piece, within reach, to a set, and yields those that
 // were not in it.
-func (s *peers) addHaving(to set, piece int, within reach) iter.Seq[*peer] {
-	return func(yield func(*peer) bool) {
-		for i := range s.has {
-			word := s.word(i, piece, within) &^ to[i]
-			to[i] |= word
-			for ; word != 0; word &= word - 1 {
-				if !yield(s.slots[64*i+bits.TrailingZeros64(word)]) {
-					return
-				}
-			}
+func (s *peers) addHaving(to set, piece int, within reach, yield func(*peer)) {
+	for i := range s.has {
+		word := s.word(i, piece, within) &^ to[i]
+		to[i] |= word
+		for ; word != 0; word &= word - 1 {
+			yield(s.slots[64*i+bits.TrailingZeros64(word)])
 		}
 	}
 }

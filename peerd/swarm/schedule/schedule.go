@@ -53,10 +53,14 @@ const (
 	// under way for each of eight peers, the measured best for flash crowds.
 	maxFetching = 48
 
-	// demandDeadline is how long demand is left to machines. A piece needs about
-	// a third of a second to reach one machine and the same again to be passed
-	// on when eight machines share a link of 100 Mbit/s.
+	// demandDeadline is how long demand is left to machines, and to the peer that
+	// was asked, at least; and patience, how many times as long as reads usually
+	// wait. Where a piece takes long, all reads would else be overdue: 32 machines
+	// on links of 6 Mbit/s needed 1.9 of the bound for a boot and 1.8 copies with a
+	// second, and 1.6 and 1.4 with three.
 	demandDeadline = time.Second
+	patience       = 4
+	lastDeadline   = 5 * time.Second
 
 	// comingFor is how long a machine is believed to be about to have a piece.
 	comingFor = 5 * time.Second
@@ -98,6 +102,7 @@ type Schedule struct {
 	fetching int // pieces under way
 
 	demand []waiting
+	usual  time.Duration // that a read waits which needs no second source
 	full   bool
 	rules  Rules
 	random *rand.Rand
@@ -235,6 +240,16 @@ func (s *Schedule) Demand(pieces []int, now time.Time) {
 		}
 		s.demand = append(s.demand, w)
 	}
+	for _, w := range old {
+		if d := now.Sub(w.since); s.have[w.piece] && d < s.deadline() && !slices.Contains(pieces, w.piece) {
+			s.usual += (d - s.usual) / 8
+		}
+	}
+}
+
+// deadline is how long a read waits until it is overdue.
+func (s *Schedule) deadline() time.Duration {
+	return min(max(demandDeadline, patience*s.usual), lastDeadline)
 }
 
 // Waited tells for how long a read has been waiting.
@@ -300,14 +315,12 @@ func (s *Schedule) Wishes(now time.Time, yield func(Peer, Urgency)) {
 	}
 	useful := s.peers.none()
 	add := func(u Urgency, pieces func(func(int) bool)) {
+		tell := func(p *peer) { yield(p.id, u) }
 		for piece := range pieces {
 			if !s.may(piece, now) {
 				continue
 			}
-			for p := range s.peers.addHaving(useful, piece, s.reach(piece, now)) {
-				yield(p.id, u)
-			}
-			if s.peers.all(useful) {
+			if s.peers.addHaving(useful, piece, s.reach(piece, now), tell); s.peers.all(useful) {
 				return
 			}
 		}
@@ -329,7 +342,7 @@ func (s *Schedule) nextDemand(now time.Time, ready func(Peer) bool, raised bool)
 		if s.have[w.piece] || !s.may(w.piece, now) {
 			continue
 		}
-		overdue := now.Sub(w.since) >= demandDeadline
+		overdue := now.Sub(w.since) >= s.deadline()
 		if !raised && !overdue {
 			continue
 		}

@@ -155,7 +155,7 @@ func TestNext(t *testing.T) {
 				s.SetRules(Rules{Window: 2, Spread: 100, Demand: 1})
 				return s
 			},
-			want:  Fetch{0, alice, Window},
+			want: Fetch{0, alice, Window},
 		},
 		"the rest at a trickle, when all is quiet": {
 			state: func() *Schedule { return known() },
@@ -228,6 +228,29 @@ func TestNext(t *testing.T) {
 				t.Errorf("Next = %+v, %t; want %+v, %t", got, ok, c.want, !c.none)
 			}
 		})
+	}
+}
+
+// Where reads usually wait for long, it takes longer until one is overdue.
+func TestPatience(t *testing.T) {
+	s := New(100, nil, 1)
+	s.Join(alice, false)
+	now := begin
+	for piece := range 90 {
+		s.Demand([]int{piece}, now)
+		now = now.Add(demandDeadline * 9 / 10)
+		s.Have(piece)
+		s.Demand(nil, now)
+	}
+	if got, least := s.deadline(), 3*demandDeadline; got < least || got > lastDeadline {
+		t.Errorf("a read is overdue after %v; want %v to %v", got, least, lastDeadline)
+	}
+	s.Demand([]int{90}, now)
+	s.Have(90)
+	before := s.deadline()
+	s.Demand(nil, now.Add(time.Minute))
+	if got := s.deadline(); got != before {
+		t.Errorf("a read is overdue after %v because another was; want %v still", got, before)
 	}
 }
 
