@@ -14,7 +14,7 @@ var rivals = []system{
 		name:    "nginx+curl",
 		needs:   []string{"nginx", "curl"},
 		server:  []string{`sh -c 'echo up; read go; ` + nginx + until},
-		most:    8,
+		most:    4,
 		machine: `sh -c 'read go; curl -sS --retry 9 --retry-delay 1 --retry-connrefused -o {dir}/image http://{server}:8080/image && echo complete; cat'`,
 	},
 	{
@@ -44,7 +44,7 @@ var lazyRivals = []system{{
 	name:    "nbd",
 	needs:   []string{"nbdkit", "nbdfuse", "/dev/fuse"},
 	lazy:    true,
-	most:    8,
+	most:    4,
 	server:  []string{`sh -c 'echo up; read go; nbdkit -f -p 10809 -t 32 -r file {load}/image ` + until},
 	machine: `sh -c 'touch {dir}/root; ({self} storm-reader --load {load} --file {dir}/root --boot {boot} --mount "nbdfuse -r {dir}/root nbd://{server}:10809"); cat'`,
 }}

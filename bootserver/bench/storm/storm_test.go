@@ -32,7 +32,7 @@ type system struct {
 	machine string   // command line; it waits for a line on its input, and ends at the end of it
 	lazy    bool     // it boots while the image arrives
 	torrent bool     // it is a BitTorrent client
-	most    int      // machines; it sends each a copy, and would take the whole hour. 0: any number
+	most    int      // machines; it sends each a copy, and takes so many times as long. 0: any number
 	needs   []string // programs, or files that tell of a package
 }
 
@@ -323,6 +323,7 @@ func TestStorm(t *testing.T) {
 		systems  []system
 	}{
 		{wholeImage, []int{8, 16}, append([]system{ours}, rivals...)},
+		{wholeImage, []int{4}, []system{ours, rivals[0]}},
 		{wholeImage, []int{1, 32}, []system{ours}},
 		{networkBound, []int{1, 2, 4, 8, 16, 32}, append([]system{ours}, lazyRivals...)},
 		{computeBound, []int{8}, []system{ours}},
