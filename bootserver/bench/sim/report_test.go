@@ -103,8 +103,10 @@ Made by ` + "`make bench-sim`" + `: the scheduler and the tracker of real machin
 machine. Copies are of W; core is what crosses between racks, of one W for each rack. **Bold** falls short of the goal.
 
 Machines do what real ones do, unless the line says otherwise: a machine asks for a piece when it's its turn, fetches up to 32
-pieces of the profile ahead, and takes first what is early in the profile and what few have. What is left out tells the package's
-doc; the losses of a real network are among it.
+pieces of the profile ahead, and takes first what is early in the profile and what few have. The doc of the package tells what is left out;
+the losses of a real network are among it. Beyond 32 machines the swarm falls apart: so many the tracker hands the seeder to
+(served in package tracker). With no such limit, 48 machines needed 1.47 of the bound instead of 3.20, but 128, who know 50
+others each, 3.43 and 3.5 copies.
 
 | machines | | last boot, of the bound | goal | copies by the server | goal | core | goal | twice | longest wait of a read |
 |--:|---|--:|--:|--:|--:|--:|--:|--:|--:|
