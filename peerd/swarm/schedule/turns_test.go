@@ -80,6 +80,20 @@ func TestTurnsComeBack(t *testing.T) {
 	}
 }
 
+// Who changes its wish without end takes no memory.
+func TestWishesTakeNoMemory(t *testing.T) {
+	turns := meeting()
+	turns.Wish(bob, Window)
+	given(turns, begin) // no room is left
+	for range 1000 {
+		turns.Wish(alice, Rest)
+		turns.Wish(alice, Window)
+	}
+	if n := len(turns.lines[Rest]) + len(turns.lines[Window]); n > 100 {
+		t.Errorf("%d places in line for three peers", n)
+	}
+}
+
 // Whatever happens, in whatever order, what was given comes back.
 func TestTurnsAreNotLost(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
