@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"swarmboot/appliance/e2e/vm"
@@ -9,12 +11,18 @@ import (
 )
 
 // TestCache boots a machine that keeps pieces on a disk: once with an empty
-// partition, once with what the first boot has left there, and once with a
-// partition that is somebody else's.
+// partition, once with what the first boot has left there, once another version of
+// the image, and once with a partition that is somebody else's.
 func TestCache(t *testing.T) {
 	needsImages(t)
-	m := machine{Name: "cached", MAC: "52:54:00:77:07:01", Image: "lab@1", More: "\n    cache: swarmboot-cache"}
-	rack := newRackOf(t, labState(t), m)
+	m := machine{Name: "cached", MAC: "52:54:00:77:07:01", Image: "lab@stable", More: "\n    cache: swarmboot-cache"}
+	folder := newStateWithLab(t)
+	becomes := func(version string) {
+		t.Helper()
+		shell(t, "", swarmbootProgram(t), "image", "tag", m.Image, version, "--state", folder)
+	}
+	becomes("lab@1")
+	rack := newRackOf(t, folder, m)
 	disk := newDisk(t, "swarmboot-cache")
 	boot := func(t *testing.T, until stage.Stage) (bootserver.MachineStatus, *vm.Machine) {
 		t.Helper()
@@ -40,6 +48,25 @@ func TestCache(t *testing.T) {
 			t.Errorf("%d of %d bytes came over the network", got, pieces.Size)
 		} else {
 			t.Logf("%d of %d bytes came over the network", got, pieces.Size)
+		}
+		isTheImage(t, rack.server, on, m)
+		if err := on.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	promise(t, "a boot of the next version moves what has changed", func(t *testing.T) {
+		change := filepath.Join(t.TempDir(), "change")
+		if err := os.WriteFile(change, []byte("#!/bin/sh\necho changed >$1/etc/motd; head -c 100000 /dev/urandom >$1/usr/lib/new\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		shell(t, "", swarmbootProgram(t), "image", "build", "lab@2", "--from", "image:lab@1", "--customize", change, "--state", folder)
+		becomes("lab@2")
+		status, on := boot(t, stage.Seeding)
+		size := rack.server.image(t, m.Image).Manifest.Pieces.Size
+		if got := status.Progress.FromServer + status.Progress.FromPeers; got*10 >= size {
+			t.Errorf("%d of %d bytes came over the network", got, size)
+		} else {
+			t.Logf("%d of %d bytes came over the network", got, size)
 		}
 		isTheImage(t, rack.server, on, m)
 		if err := on.Kill(); err != nil {
