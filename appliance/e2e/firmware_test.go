@@ -57,6 +57,26 @@ func TestFirmware(t *testing.T) {
 	}
 }
 
+// TestFirmwareHTTPv6 boots a machine by HTTP over IPv6. Firmware tries that after
+// HTTP over IPv4, so that nobody answers its DHCPv4 until it has a loader.
+func TestFirmwareHTTPv6(t *testing.T) {
+	needsPatience(t)
+	wanted := machine{Name: "firmware", MAC: "52:54:00:77:05:20", Image: "lab@1"}
+	rack := newRackDual(t, wanted)
+	deaf := func(op string) {
+		t.Helper()
+		if out, err := rack.lan.Command(t.Context(), "iptables", op, "INPUT", "-p", "udp", "--dport", "67", "-j", "DROP").CombinedOutput(); err != nil {
+			t.Fatalf("iptables %s: %v: %s", op, err, out)
+		}
+	}
+	deaf("--append")
+	m := rack.powerOn(vm.MachineConfig{Name: "firmware", MAC: wanted.MAC, Firmware: vm.UEFIHTTPv6})
+	rack.server.logged(t, "machine="+wanted.MAC, "load=http://[fd77::1]/loaders/shimx64.efi")
+	deaf("--delete")
+	bootsToLogin(t, rack, m, wanted)
+	rack.server.logged(t, "machine="+wanted.MAC, "version=GRUB")
+}
+
 // TestFirmwareBeside boots machines on a network whose addresses dnsmasq gives:
 // the boot server only says what to load.
 func TestFirmwareBeside(t *testing.T) {

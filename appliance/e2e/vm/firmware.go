@@ -15,12 +15,13 @@ import (
 type Firmware string
 
 const (
-	BIOS       Firmware = "bios"        // SeaBIOS, and as network card ROM the iPXE that QEMU brings
-	UEFI       Firmware = "uefi"        // OVMF with its own network stack, by PXE
-	UEFIHTTP   Firmware = "uefi-http"   // the same, by HTTP boot
-	UEFIv6     Firmware = "uefi-v6"     // the same, by PXE over IPv6
-	SecureBoot Firmware = "secure-boot" // UEFI that starts only what Microsoft has signed
-	ARM64      Firmware = "arm64"       // AAVMF, the same firmware for arm64, by PXE
+	BIOS       Firmware = "bios"         // SeaBIOS, and as network card ROM the iPXE that QEMU brings
+	UEFI       Firmware = "uefi"         // OVMF with its own network stack, by PXE
+	UEFIHTTP   Firmware = "uefi-http"    // the same, by HTTP boot
+	UEFIv6     Firmware = "uefi-v6"      // the same, by PXE over IPv6
+	UEFIHTTPv6 Firmware = "uefi-http-v6" // the same, by HTTP boot, over IPv6 where IPv4 does not answer
+	SecureBoot Firmware = "secure-boot"  // UEFI that starts only what Microsoft has signed
+	ARM64      Firmware = "arm64"        // AAVMF, the same firmware for arm64, by PXE
 )
 
 // Where Debian's packages put firmware.
@@ -82,7 +83,7 @@ func (f Firmware) arguments(nic, mac string) ([]string, error) {
 	case BIOS:
 		// reboot-timeout: try again after 5 s instead of stopping for ever.
 		return []string{"-boot", "menu=off,reboot-timeout=5000", "-device", card}, nil
-	case UEFI, UEFIHTTP, UEFIv6, SecureBoot, ARM64:
+	case UEFI, UEFIHTTP, UEFIv6, UEFIHTTPv6, SecureBoot, ARM64:
 		if nic != VirtioNIC {
 			return nil, fmt.Errorf("network card %s: UEFI firmware has a driver for %s only", nic, VirtioNIC)
 		}
@@ -101,7 +102,7 @@ func (f Firmware) arguments(nic, mac string) ([]string, error) {
 		if f != UEFIv6 {
 			args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=no")
 		}
-		if f == UEFIHTTP || f == UEFIv6 {
+		if f == UEFIHTTP || f == UEFIv6 || f == UEFIHTTPv6 {
 			args = append(args, "-fw_cfg", "name=opt/org.tianocore/IPv4PXESupport,string=no")
 		}
 		return args, nil

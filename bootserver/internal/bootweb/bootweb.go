@@ -143,6 +143,7 @@ func Handler(cfg Config, server Server) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+ScriptPath, w.script(ipxe{}))
 	mux.Handle("GET "+grubScriptPath, w.script(grub{}))
+	mux.Handle("GET "+grubHTTPScriptPath, w.script(grub{byHTTP: true}))
 	mux.HandleFunc("GET "+GRUBConfigPath, w.grubConfig)
 	mux.HandleFunc("GET "+LoadersPath+"{file}", w.loader)
 	mux.HandleFunc("GET "+failedPath, w.failed)

@@ -15,29 +15,49 @@ import (
 // and by the same protocol.
 const GRUBConfigPath = "/grub/grub.cfg"
 
-const grubScriptPath = "/boot.grub"
+// Where the script of a machine lies, for a GRUB that has its own network stack
+// and for one that was itself loaded by HTTP.
+const (
+	grubScriptPath     = "/boot.grub"
+	grubHTTPScriptPath = "/http/boot.grub"
+)
 
 // GRUBConfig is the same for all machines: it asks the server at base for the
 // script of the machine that runs it, again and again should that come back.
-func GRUBConfig(base string) string {
+func GRUBConfig(base string) string { return grub{}.config(base) }
+
+func (g grub) config(base string) string {
+	path := grubScriptPath
+	if g.byHTTP {
+		path = grubHTTPScriptPath
+	}
 	return fmt.Sprintf(`smbios --type 1 --get-uuid 8 --set uuid
 while true; do
 	source "%s%s?mac=$net_default_mac&uuid=$uuid&platform=$grub_cpu-$grub_platform&version=GRUB"
 	echo 'Swarmboot: trying again in %d s'
 	sleep %d
 done
-`, grubDevice(base), grubScriptPath, int(unreachable.Seconds()), int(unreachable.Seconds()))
+`, g.device(base), path, int(unreachable.Seconds()), int(unreachable.Seconds()))
 }
 
-// grubDevice is a server as GRUB names it: (http,10.77.0.1) or, with a port that
-// is not 80, (http,10.77.0.1:8080), as 2.12 has it.
-func grubDevice(base string) string { return "(http," + strings.TrimPrefix(base, "http://") + ")" }
-
 // grub is the language of GRUB: a script that ends has failed.
-type grub struct{}
+type grub struct {
+	byHTTP bool // the firmware has loaded GRUB by HTTP, and fetches what GRUB asks for
+}
 
-func (grub) boot(p Plan, base string, _ int) string {
-	image, device := p.Image, grubDevice(base)
+// device is a server as GRUB names it: (http,10.77.0.1) or, with a port that is not
+// 80, (http,10.77.0.1:8080), as 2.12 has it. For the firmware GRUB itself puts an
+// IPv6 address into brackets, and there is no boot with two.
+func (g grub) device(base string) string {
+	name := strings.TrimPrefix(base, "http://")
+	if addr, err := netip.ParseAddr(strings.Trim(name, "[]")); g.byHTTP && err == nil {
+		name = addr.String()
+	}
+	return "(http," + name + ")"
+}
+
+func (g grub) boot(p Plan, base string, _ int) string {
+	image, device := p.Image, g.device(base)
 	report := url.Values{"mac": {p.MAC.String()}, "stage": {"kernel"}}.Encode()
 	if p.Local {
 		return fmt.Sprintf(`echo 'Swarmboot: %s boots %s from its disk'
@@ -55,7 +75,7 @@ source "%s%s?%s&part=disk"
 	linux, initrd := fetch(device)
 	mate := ""
 	if p.Mate != "" {
-		linux, initrd := fetch(grubDevice(p.Mate))
+		linux, initrd := fetch(g.device(p.Mate))
 		mate = fmt.Sprintf(grubMate, linux, strings.Join(quoted(p.KernelArgs), " "), initrd)
 	}
 	return fmt.Sprintf(`echo 'Swarmboot: %s boots %s'
@@ -123,5 +143,5 @@ func (s *web) grubConfig(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "want this server by its address", http.StatusBadRequest)
 		return
 	}
-	sendText(w, GRUBConfig("http://"+r.Host))
+	sendText(w, grub{byHTTP: true}.config("http://"+r.Host))
 }
