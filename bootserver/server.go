@@ -3,10 +3,12 @@
 //
 // Server composes the protocols, which are packages of their own below
 // internal/, and holds what they have in common: who boots what (config.go,
-// site.go, offer.go; reload.go changes it), how far each machine has come
-// (machines.go, and after a restart memory.go), what its boot will read
-// (profile.go), what makes it itself (identity.go), and the images that come
-// from elsewhere (origin.go). answer.go is where the protocols ask and tell.
+// site.go, offer.go; reload.go and override.go change it), how far each machine
+// has come (machines.go, and after a restart memory.go), what its boot will read
+// (profile.go), what of that it has already (delta.go) or gets from its rack mates
+// (mates.go), what makes it itself (identity.go), what it writes to its disk
+// (install.go), and the images that come from elsewhere (origin.go). answer.go is
+// where the protocols ask and tell.
 //
 // appliance is its only caller: it reads the config and shows the status.
 package bootserver

@@ -14,8 +14,9 @@
 // piecestore (verifies, writes, wakes the read). When the last piece is here,
 // handover.go moves the loop device to the finished file. On machines with a
 // cache, cache.go brings what an earlier boot has left on disk before the engine
-// asks others, and keeps what arrives. bootfiles.go serves kernel and initramfs to
-// the loaders of rack mates, once all else is done.
+// asks others, and keeps what arrives. Once all else is done, install.go has the
+// image written to the machine's disk, and bootfiles.go serves kernel and initramfs
+// to the loaders of rack mates, each where the boot description says so.
 //
 // cmd/peerd is the only caller; init starts it.
 package peerd

@@ -27,7 +27,8 @@
 // meanwhile. The keys that it trusts are in /etc/swarmboot/keys.
 //
 // A boot reads attempt (boot.go), identify (identity.go), startPeerd (peerd.go),
-// mountRoot (root.go).
+// mountRoot (root.go); one from the disk attemptLocal (local.go). console.go is
+// what people see of it.
 package main
 
 import (
