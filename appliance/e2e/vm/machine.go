@@ -169,9 +169,6 @@ func (m *Machine) connect() (err error) {
 	}
 }
 
-// Reset presses the reset button.
-func (m *Machine) Reset() error { return m.monitor.execute("system_reset", map[string]string{}) }
-
 // Screenshot writes what is on the machine's screen into a PNG file.
 func (m *Machine) Screenshot(file string) error {
 	return m.monitor.execute("screendump", map[string]string{"filename": file, "format": "png"})
