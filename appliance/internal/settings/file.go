@@ -12,46 +12,58 @@ import (
 	"swarmboot/bootserver/loaders"
 )
 
-// File has the shape of the settings file. The tags are its keys, and the
-// comments are what the JSON Schema says about them.
+// File has the shape of the settings file. The tags are its keys; the comments
+// are what the JSON Schema and docs/settings.md say about them, both made by
+// TestSchema.
 type File struct {
-	Server   Server             `yaml:"server"`   // the boot server itself
-	Admin    Admin              `yaml:"admin"`    // pages and API for the admin
 	Networks map[string]Network `yaml:"networks"` // networks that machines boot on, by name
 	Racks    map[string]Rack    `yaml:"racks"`    // where machines stand, by name
 	Groups   map[string]Group   `yaml:"groups"`   // what machines are for, by name
 	Machines []Machine          `yaml:"machines"` // machines by the MAC address that they boot with
 	Defaults Boot               `yaml:"defaults"` // what machines boot unless their network, rack, group or own entry says otherwise
 	Images   map[string]Image   `yaml:"images"`   // names of your own for images, so that one line moves all who boot it
-	Unknown  bootserver.Policy  `yaml:"unknown"`  // what machines get that are not listed; default: deny
-	Origin   Origin             `yaml:"origin"`   // store elsewhere that images come from which the state folder lacks
-	Webhooks map[string]Webhook `yaml:"webhooks"` // programs that are told how machines come along, by name
+	Server   Server             `yaml:"server"`   // the boot server itself
+	Admin    Admin              `yaml:"admin"`    // pages and API for the admin
+	Origin   Origin             `yaml:"origin"`   // store of images elsewhere
+	Webhooks map[string]Webhook `yaml:"webhooks"` // programs that are told of stages that machines reach, by POST, by name
 	Traces   Traces             `yaml:"traces"`   // OpenTelemetry collector that is told of boots
 	Power    map[string]Power   `yaml:"power"`    // ways to switch machines on and off, by name
+
+	// What a machine that is not listed gets: deny (nothing; its MAC is in the
+	// log), default (the image of its network) or discover (it tells what it is,
+	// and waits for swarmboot machine adopt); default: deny
+	Unknown bootserver.Policy `yaml:"unknown"`
 }
 
 // Server is the boot server itself.
 type Server struct {
-	HTTP      uint16 `yaml:"http"`      // TCP port of scripts, kernels, reports and the tracker; default: 80
+	HTTP      uint16 `yaml:"http"`      // TCP port of the web server: scripts, kernels, reports, tracker; default: 80
 	Swarm     uint16 `yaml:"swarm"`     // TCP port of the seeder; default: 6881
-	State     string `yaml:"state"`     // folder of images, key, leases and the control socket; default: /var/lib/swarmboot
-	Loaders   string `yaml:"loaders"`   // folder of the loaders; default: /usr/lib/swarmboot/loaders
-	Initramfs string `yaml:"initramfs"` // the common initramfs; default: /usr/lib/swarmboot/initramfs.cpio.zst
+	State     string `yaml:"state"`     // folder of images, keys, leases, profiles and the control socket; default: /var/lib/swarmboot
+	Loaders   string `yaml:"loaders"`   // folder that `swarmboot loaders fetch` fills; default: /usr/lib/swarmboot/loaders
+	Initramfs string `yaml:"initramfs"` // the common initramfs; that for arm64 lies beside it, as initramfs-arm64.cpio.zst; default: /usr/lib/swarmboot/initramfs.cpio.zst
 }
 
 // Admin is the listener of the admin pages and the API, apart from what machines
 // talk to. Off loopback it speaks TLS and asks for a token.
 type Admin struct {
-	Listen      netip.AddrPort `yaml:"listen"`      // address and TCP port; default: 127.0.0.1:8470
+	// Address and TCP port of the admin pages and the API. On any but loopback they
+	// speak TLS and ask for a token (swarmboot token new NAME); what changes
+	// something takes one of scope write everywhere; default: 127.0.0.1:8470
+	Listen      netip.AddrPort `yaml:"listen"`
 	Names       []string       `yaml:"names"`       // host names that browsers reach it by, besides localhost and its addresses
-	Certificate string         `yaml:"certificate"` // file of a TLS certificate (PEM); default: one that the server makes
+	Certificate string         `yaml:"certificate"` // file of a TLS certificate (PEM); default: one that the server makes; its fingerprint is in the log
 	Key         string         `yaml:"key"`         // file of the certificate's private key
 }
 
 // Origin is a store of images elsewhere, which several boot servers may share:
 // the server fetches from it what its machines are to boot.
 type Origin struct {
-	URL         string `yaml:"url"`         // https://HOST/PATH for a web server, s3:https://HOST/BUCKET for an S3 bucket
+	// s3:https://HOST/BUCKET/PATH for a bucket, https://HOST/PATH for a web server.
+	// The server fetches what its machines are to boot and its catalogue lacks,
+	// checks every byte against the signature, and keeps it; what is broken off goes
+	// on where it was; default: images are in the state folder
+	URL         string `yaml:"url"`
 	Credentials string `yaml:"credentials"` // file of the bucket's keys, as AWS's tools write it; default: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment
 }
 
@@ -87,9 +99,9 @@ type Network struct {
 	Address   netip.Prefix       `yaml:"address"`   // this server's own address there, and the length of the network's prefix
 	Subnet    netip.Prefix       `yaml:"subnet"`    // network behind relays
 	Server    netip.Addr         `yaml:"server"`    // which of this server's addresses machines behind relays reach it by
-	Mode      bootserver.Mode    `yaml:"mode"`      // how far this server is the network's DHCP server; default: full
-	Pool      bootserver.Range   `yaml:"pool"`      // addresses for machines that have none of their own
-	Address6  Prefix6            `yaml:"address6"`  // this server's own IPv6 address there; machines then get IPv6 addresses besides
+	Mode      bootserver.Mode    `yaml:"mode"`      // how far this server is the network's DHCP server: full, proxy (another server gives addresses), reservations (listed machines only) or off; default: full
+	Pool      bootserver.Range   `yaml:"pool"`      // addresses for machines that have none of their own; default: none
+	Address6  Prefix6            `yaml:"address6"`  // this server's own IPv6 address there. Firmware that boots over IPv6 gets loader, script and kernel by it; from init on, machines use IPv4; default: no IPv6
 	Subnet6   Network6           `yaml:"subnet6"`   // IPv6 network behind relays, besides subnet
 	Pool6     Range6             `yaml:"pool6"`     // IPv6 addresses for machines that have none of their own
 	Router    netip.Addr         `yaml:"router"`    // the machines' default route
@@ -97,9 +109,9 @@ type Network struct {
 	NTP       []netip.Addr       `yaml:"ntp"`       // time servers
 	Log       []netip.Addr       `yaml:"log"`       // log servers
 	Domain    string             `yaml:"domain"`    // the machines' domain name
-	Routes    []bootserver.Route `yaml:"routes"`    // routes besides the default one
-	Lease     time.Duration      `yaml:"lease"`     // how long an address is given out; default: 24h
-	Unknown   bootserver.Policy  `yaml:"unknown"`   // what machines get that are not listed; default: as for all networks
+	Routes    []bootserver.Route `yaml:"routes"`    // routes besides the default one, each NETWORK via ROUTER
+	Lease     time.Duration      `yaml:"lease"`     // how long an address is given out; a machine that is heard of keeps its own; default: 24h
+	Unknown   bootserver.Policy  `yaml:"unknown"`   // as unknown, for this network alone; default: as for all networks
 	Boot      `yaml:",inline"`
 }
 
@@ -144,22 +156,56 @@ type Addresses6 []netip.Addr
 // group, and its own entry; the later wins, but kernel arguments, keys and
 // files add up.
 type Boot struct {
-	Image      Image          `yaml:"image"`       // NAME@VERSION, or a name under images
-	KernelArgs []string       `yaml:"kernel_args"` // kernel arguments, besides those from further out
+	Image      Image          `yaml:"image"`       // name@version, name@tag, or a name under images
+	KernelArgs []string       `yaml:"kernel_args"` // kernel arguments such as console=ttyS0, besides those from further out
 	Loader     loaders.Policy `yaml:"loader"`      // the first program that it loads; default: grub
-	Rescue     *bool          `yaml:"rescue"`      // open a shell on the console if the boot fails; default: false
+	Rescue     *bool          `yaml:"rescue"`      // a machine that cannot boot opens a shell on its console; default: false
+	Power      string         `yaml:"power"`       // way to switch it on and off; a name under power
 
-	BootFromPeers *bool `yaml:"boot_from_peers"` // kernel and initramfs come from a machine of the same rack where one is ready, and this machine may serve them to others; default: false
+	AuthorizedKeys []SSHKey      `yaml:"authorized_keys"` // SSH keys by which root logs in, besides those of the image and from further out
+	Files          []MachineFile `yaml:"files"`           // files that the machine has in place of the image's, besides those from further out
+	UserData       string        `yaml:"user_data"`       // file with user data for cloud-init
 
-	Cache          PartitionName           `yaml:"cache"`           // name of the disk partition (GPT) on which the machine keeps pieces for its next boot; default: none, memory alone
-	Persistent     PartitionName           `yaml:"persistent"`      // name of the disk partition (GPT) that keeps what the machine writes; default: none, it is gone with the next boot
-	PersistentOver bootserver.Over         `yaml:"persistent_over"` // what the machine has written stays with this version of its image, or with all versions of it; default: version
-	Install        DiskName                `yaml:"install"`         // disk of the machine, as Linux calls it, that the image is written to; it then starts from there; default: none
-	AuthorizedKeys []SSHKey                `yaml:"authorized_keys"` // SSH keys by which root logs in, besides those of the image and from further out
-	Files          []MachineFile           `yaml:"files"`           // files that the machine has in place of the image's, besides those from further out
-	UserData       string                  `yaml:"user_data"`       // file with user data for cloud-init
-	Power          string                  `yaml:"power"`           // way to switch it on and off; a name under power
-	NetworkSetup   bootserver.NetworkSetup `yaml:"network_setup"`   // who configures the card that it boots from in the running system; default: image
+	// Who configures the card that it boots from in the running system. image: the
+	// card is as the boot has left it, unless the image has its own way. dhcp: the
+	// image's network service (netplan, ifupdown or systemd-networkd) keeps the card
+	// by DHCP; default: image
+	NetworkSetup bootserver.NetworkSetup `yaml:"network_setup"`
+
+	// Kernel and initramfs come from a machine of the same rack where one is ready,
+	// else from the server; two machines of a rack keep them in memory (some 20 MB)
+	// for the others. Not with loader: secure-boot; default: false
+	BootFromPeers *bool `yaml:"boot_from_peers"`
+
+	// Name of the disk partition (GPT) on which the machine keeps the pieces that it
+	// has fetched. Its next boot fetches only what is missing; of another version of
+	// the image, only pieces in which something has changed. The partition must be
+	// empty, its first MiB zero, or a cache already; any other is left alone, and the
+	// boot stops and says so; default: none, nothing is written to a disk
+	Cache PartitionName `yaml:"cache"`
+
+	// Name of the disk partition (GPT) that keeps what the machine writes to its
+	// root. It must be empty, its first MiB zero, and gets an ext4 file system; or
+	// have one labelled swarmboot (e2label). Any other is left alone, and the boot
+	// stops and says so. Host name, keys and files are the settings' at each boot
+	// all the same; default: none, it is gone with the next boot
+	Persistent PartitionName `yaml:"persistent"`
+
+	// version: each version of an image has writes of its own, so that a rollback
+	// finds those from before; /run/swarmboot/writes on the machine has a folder for
+	// each, to be removed when there are too many. image: all versions of an image
+	// have the same; a file that the machine has changed stays so, whatever a new
+	// version brings; default: version
+	PersistentOver bootserver.Over `yaml:"persistent_over"`
+
+	// Disk of the machine, as Linux calls it (nvme0n1): once its image is complete,
+	// the machine writes it there, with kernel and loader, and starts from there the
+	// next time, with or without this server; what it then writes is kept, as with
+	// persistent. When image, settings or keys have changed, it boots over the
+	// network again, without what is kept on the disk, and writes them there. For
+	// UEFI alone. The disk must be empty, its first MiB zero, or installed by us; any
+	// other is left alone, and machine list says so; default: none
+	Install DiskName `yaml:"install"`
 }
 
 // PartitionName is what a GPT calls a partition.

@@ -46,7 +46,9 @@ var single = map[reflect.Type]*jsonschema.Schema{
 	reflect.TypeFor[bootserver.Mode]():         {Type: "string", Enum: []any{bootserver.Full, bootserver.Proxy, bootserver.Reservations, bootserver.Off}},
 	reflect.TypeFor[loaders.Policy]():          {Type: "string", Enum: []any{loaders.GRUB, loaders.SecureBoot, loaders.SNPOnly, loaders.IPXE}},
 	reflect.TypeFor[Image]():                   {Type: "string", Examples: []any{"lab@1"}},
-	reflect.TypeFor[PartitionName]():           {Type: "string", Pattern: partitionName.String(), Examples: []any{"swarmboot-cache"}},
+	reflect.TypeFor[PartitionName]():           {Type: "string", Pattern: partitionName.String(), Examples: []any{"swarmboot"}},
+	reflect.TypeFor[DiskName]():                {Type: "string", Examples: []any{"nvme0n1"}},
+	reflect.TypeFor[bootserver.Over]():         {Type: "string", Enum: []any{bootserver.OverVersion, bootserver.OverImage}},
 	reflect.TypeFor[SSHKey]():                  {Type: "string", Examples: []any{"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI... anna@example.org"}},
 	reflect.TypeFor[fs.FileMode]():             {AnyOf: []*jsonschema.Schema{{Type: "integer"}, {Type: "string", Pattern: "^(0o)?[0-7]{3,4}$"}}},
 	reflect.TypeFor[power.Kind]():              {Type: "string", Enum: []any{power.IPMI, power.Redfish, power.Command}},
@@ -73,8 +75,8 @@ func schemaOf(t reflect.Type) *jsonschema.Schema {
 	return nil
 }
 
-// TestSchema checks that the published schema is that of File, with the
-// comments on its fields, and that it takes every setting there is.
+// TestSchema checks that the published schema and reference are those of File,
+// with the comments on its fields, and that the schema takes every setting there is.
 func TestSchema(t *testing.T) {
 	r := jsonschema.Reflector{FieldNameTag: "yaml", Anonymous: true, DoNotReference: true, RequiredFromJSONSchemaTags: true, Mapper: schemaOf}
 	if err := r.AddGoComments("swarmboot/appliance/internal/settings", "."); err != nil {
@@ -87,12 +89,17 @@ func TestSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	want = append(want, '\n')
-	if *update {
-		if err := os.WriteFile("swarmboot.schema.json", want, 0o644); err != nil {
-			t.Fatal(err)
+	for name, content := range map[string][]byte{
+		"swarmboot.schema.json":     want,
+		"../../../docs/settings.md": []byte(reference(schema)),
+	} {
+		if *update {
+			if err := os.WriteFile(name, content, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		} else if got, err := os.ReadFile(name); err != nil || !bytes.Equal(got, content) {
+			t.Errorf("%s is not that of File; make it anew: go test ./appliance/internal/settings -update", name)
 		}
-	} else if !bytes.Equal(Schema, want) {
-		t.Errorf("swarmboot.schema.json is not that of File; make it anew: go test ./appliance/internal/settings -update")
 	}
 
 	parsed, err := validator.UnmarshalJSON(bytes.NewReader(want))

@@ -39,7 +39,7 @@ func (c Card) String() string { return c.Name }
 // a machine cannot tell what it is.
 func (a Answers) Settings() []byte {
 	var b strings.Builder
-	b.WriteString("# Written by 'swarmboot setup'. README.md explains every key: /usr/share/doc/swarmboot.\n")
+	b.WriteString("# Written by 'swarmboot setup'. Every key: /usr/share/doc/swarmboot/docs/settings.md.\n")
 	b.WriteString("\n# Once there is an image, machines that are not listed can tell what they are, and wait:\n")
 	b.WriteString("# unknown: discover\n# defaults: {image: lab@1}\nunknown: deny\n")
 	if a.Pages {
