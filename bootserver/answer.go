@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"swarmboot/bootserver/fleet"
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/bootserver/internal/dhcp"
 	"swarmboot/bootserver/loaders"
@@ -109,14 +110,14 @@ func (s *Server) rackOf(address netip.Addr) string {
 func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
 	mac, now := c.MAC.String(), time.Now()
 	if !c.Begins || c.Program == dhcp.System {
-		s.registry.heard(mac, now)
+		s.fleet.Heard(mac, now)
 		return
 	}
 	m, _, ok := s.machine(c.MAC.HardwareAddr())
 	if !ok {
 		return // a reload has just taken it out
 	}
-	if s.registry.discovered(mac, m.Name, m.shown(), c.Program == dhcp.IPXE, now) {
+	if s.fleet.Discovered(m.known(), c.Program == dhcp.IPXE, now) {
 		s.identities.begin(mac)
 		s.mates.forget(mac)
 		s.log.Info("boot begins", "machine", mac, "stage", stage.DHCP, "image", m.shown(), "platform", platform(c), "uuid", c.UUID)
@@ -160,8 +161,8 @@ func (s *Server) report(r stage.Report) {
 	if r.Image == "" {
 		r.Image = m.shown()
 	}
-	s.registry.add(r.Machine, m.Name, r.Image)
-	if s.registry.report(r, time.Now()) {
+	s.fleet.Add(fleet.Machine{MAC: r.Machine, Name: m.Name, Image: r.Image})
+	if s.fleet.Report(r, time.Now()) {
 		log := s.log.With("machine", r.Machine, "stage", r.Stage, "image", r.Image)
 		if r.Stage == stage.Failed {
 			log.Error("machine failed", "at", r.At, "err", r.Reason)
@@ -170,7 +171,7 @@ func (s *Server) report(r stage.Report) {
 		}
 	}
 	if r.Progress != nil && r.Progress.Serving != nil && m.BootFromPeers { // no machine makes itself one
-		s.registry.countBoot(r.Image, s.mates.heard(r.Machine, s.rackOf(s.address(mac)), *r.Progress.Serving, time.Now()))
+		s.fleet.CountBoot(r.Image, s.mates.heard(r.Machine, s.rackOf(s.address(mac)), *r.Progress.Serving, time.Now()))
 	}
 	if r.Stage == stage.Ready {
 		s.identities.ready(r.Machine)
@@ -231,7 +232,7 @@ type webSide struct{ *Server }
 func (s webSide) Plan(mac net.HardwareAddr) (bootweb.Plan, error) {
 	plan, err := s.plan(mac)
 	if err == nil {
-		s.registry.useOverride(mac.String())
+		s.fleet.UseOverride(mac.String())
 		s.boots(mac.String(), running{plan.Image.Manifest.Ref(), plan.KernelArgs})
 	}
 	return plan, err
@@ -278,7 +279,7 @@ func (s webSide) Sender(address netip.Addr) (net.HardwareAddr, bool) {
 func (s webSide) Heard(hw net.HardwareAddr) {
 	if mac, ok := dhcp.ToMAC(hw); ok {
 		s.dhcp.Touch(mac)
-		s.registry.heard(mac.String(), time.Now())
+		s.fleet.Heard(mac.String(), time.Now())
 	}
 }
 

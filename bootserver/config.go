@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"swarmboot/bootserver/fleet"
 	"swarmboot/bootserver/loaders"
 	"swarmboot/images"
 	"swarmboot/images/origin"
@@ -178,6 +179,20 @@ func (m Machine) shown() string {
 		return ""
 	}
 	return m.Image.String()
+}
+
+// known is what is told to the fleet of m.
+func (m Machine) known() fleet.Machine {
+	return fleet.Machine{MAC: m.MAC.String(), Name: m.Name, Image: m.shown()}
+}
+
+// known are the listed machines.
+func (c Config) known() []fleet.Machine {
+	all := make([]fleet.Machine, len(c.Machines))
+	for i, m := range c.Machines {
+		all[i] = m.known()
+	}
+	return all
 }
 
 // withDefaults fills in what is left out.

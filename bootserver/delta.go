@@ -64,7 +64,7 @@ func makeDelta(from, to *catalogue.Image) ([]byte, error) {
 // deltaPaths are where a machine that keeps pieces finds what to's have in common
 // with those of the images that it has booted before.
 func (s *Server) deltaPaths(mac net.HardwareAddr, to *catalogue.Image) (paths []string) {
-	for _, name := range s.registry.earlier(mac.String(), to.Manifest.Ref().String()) {
+	for _, name := range s.fleet.Earlier(mac.String(), to.Manifest.Ref().String()) {
 		ref, err := images.ParseRef(name)
 		if err != nil || len(paths) == maxBases {
 			continue

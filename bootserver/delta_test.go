@@ -26,8 +26,8 @@ func TestDeltaForWhatAMachineHasBooted(t *testing.T) {
 		t.Errorf("a machine that has booted nothing is told of %v", paths)
 	}
 	for range 2 { // the first is among the past ones when the second begins
-		s.registry.discovered(m.MAC.String(), m.Name, "lab@1", false, time.Now())
-		s.registry.report(stage.Report{Machine: m.MAC.String(), Stage: stage.Init, Image: "lab@1"}, time.Now())
+		s.fleet.Discovered(m.known(), false, time.Now())
+		s.fleet.Report(stage.Report{Machine: m.MAC.String(), Stage: stage.Init, Image: "lab@1"}, time.Now())
 	}
 	lab1 := images.Ref{Name: "lab", Version: "1"}
 	if paths := s.deltaPaths(m.MAC, next); len(paths) != 1 || paths[0] != bootweb.DeltaPath(next, lab1) {

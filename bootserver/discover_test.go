@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/inventory"
 	"swarmboot/initramfs/stage"
@@ -69,7 +70,7 @@ func TestDiscover(t *testing.T) {
 	if code, _ := m.do("GET", bootargs.DescriptionPath(mac), ""); code == http.StatusOK {
 		t.Error("a stranger was given a boot description")
 	}
-	if got := s.Machines()[0]; got.Stage != stage.Discovered || got.Image != "" || got.Condition != Stuck || !strings.Contains(got.Remedy, "adopt") {
+	if got := s.Machines()[0]; got.Stage != stage.Discovered || got.Image != "" || got.Condition != fleet.Stuck || !strings.Contains(got.Remedy, "adopt") {
 		t.Errorf("status = %+v; want it discovered, without an image, and what to do", got)
 	}
 	if got := s.Strangers(); len(got) != 1 || got[0].Inventory == nil || got[0].Inventory.Serial != "S1" {

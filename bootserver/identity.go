@@ -249,7 +249,7 @@ func (s *Server) claim(mac net.HardwareAddr) []string {
 	m, listed := s.site.Load().machines[mac.String()]
 	// Once Linux runs, whoever asks for the script is not the machine's loader: any
 	// program on it can.
-	if !listed || s.registry.reaches(mac.String(), stage.Init) {
+	if !listed || s.fleet.Reaches(mac.String(), stage.Init) {
 		return nil
 	}
 	word, seed := s.identities.token(mac.String())
@@ -275,7 +275,7 @@ func (s *Server) identity(mac net.HardwareAddr, word string) ([]byte, error) {
 		return nil, err
 	}
 	// Once the image runs, any program on it can read the token.
-	if s.registry.reaches(mac.String(), stage.SwitchRoot) || !s.identities.spend(mac.String(), word) {
+	if s.fleet.Reaches(mac.String(), stage.SwitchRoot) || !s.identities.spend(mac.String(), word) {
 		return nil, bootweb.ErrToken
 	}
 	i := bootargs.Identity{

@@ -49,13 +49,3 @@ func (s *Server) install(m Machine, n Network, o *offer, args []string) (bootarg
 	i.Digest = images.Digest(all)
 	return i, nil
 }
-
-// installed is the digest of what mac has on its disk; empty if nothing.
-func (r *registry) installed(mac string) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if m := r.machines[mac]; m != nil && m.Install != nil {
-		return m.Install.Digest
-	}
-	return ""
-}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/envelope"
 	"swarmboot/initramfs/stage"
@@ -77,12 +78,12 @@ func TestInstallTakesItsCourse(t *testing.T) {
 	}
 	s.report(stage.Report{Machine: m2, Stage: stage.Seeding, Install: &stage.Install{Digest: told.Digest}})
 	for boot, want := range []bool{true, false} { // the first gets as far as init
-		s.registry.discovered(m2, "m2", "lab@1", false, time.Now())
+		s.fleet.Discovered(fleet.Machine{MAC: m2, Name: "m2", Image: "lab@1"}, false, time.Now())
 		s.report(stage.Report{Machine: m2, Stage: stage.Script})
 		if boot == 0 {
 			s.report(stage.Report{Machine: m2, Stage: stage.Init})
 		}
-		s.registry.discovered(m2, "m2", "lab@1", false, time.Now())
+		s.fleet.Discovered(fleet.Machine{MAC: m2, Name: "m2", Image: "lab@1"}, false, time.Now())
 		if got := local(); got != want {
 			t.Errorf("after boot %d from its disk it is to start from there again: %t", boot, got)
 		}

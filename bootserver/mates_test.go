@@ -79,7 +79,7 @@ func TestMateIsNamed(t *testing.T) {
 	if got := s.mate(other, l.image); got != "http://10.77.0.22:6882" {
 		t.Errorf("%q is named; want the first machine", got)
 	}
-	if got := s.registry.bootGiven("lab@1"); got != 7 {
+	if got := s.fleet.BootGiven("lab@1"); got != 7 {
 		t.Errorf("machines gave each other %d bytes; want 7", got)
 	}
 	other.BootFromPeers = false

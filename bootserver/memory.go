@@ -3,9 +3,10 @@ package bootserver
 import (
 	"context"
 	"encoding/json"
-	"slices"
+	"errors"
 	"time"
 
+	"swarmboot/bootserver/fleet"
 	"swarmboot/bootserver/internal/dhcp"
 	"swarmboot/images"
 )
@@ -22,9 +23,8 @@ const (
 
 // A memory is a machine as it is stored, as JSON.
 type memory struct {
-	Status MachineStatus `json:"status"`
-	Past   []Timeline    `json:"past,omitempty"`
-	Script *script       `json:"script,omitempty"` // the last that it was sent
+	fleet.Memory
+	Script *script `json:"script,omitempty"` // the last that it was sent
 }
 
 // A script is a running as it is stored.
@@ -56,23 +56,26 @@ func (s *Server) remember(ctx context.Context) error {
 
 // save stores the machines that have news, or all. What fails is tried again.
 func (s *Server) save(all bool) error {
-	known := map[[6]byte][]byte{}
-	for mac, m := range s.registry.unsaved(all) {
+	unsaved := s.fleet.Unsaved(all)
+	if len(unsaved) == 0 {
+		return nil
+	}
+	known := make(map[[6]byte][]byte, len(unsaved))
+	for _, one := range unsaved {
+		m := memory{Memory: one}
 		if told, ok := s.runs(m.Status.MAC); ok {
 			m.Script = &script{told.image, told.args}
 		}
+		var mac dhcp.MAC
 		data, err := json.Marshal(m)
-		if err != nil {
+		if err := errors.Join(err, mac.UnmarshalText([]byte(m.Status.MAC))); err != nil {
 			return err
 		}
 		known[mac] = data
 	}
-	if len(known) == 0 {
-		return nil
-	}
 	err := s.leases.Remember(known)
 	if err != nil {
-		s.registry.saveAgain(known)
+		s.fleet.SaveAgain(unsaved)
 	}
 	return err
 }
@@ -96,7 +99,7 @@ func (s *Server) recall(now time.Time) {
 			forgotten[mac] = nil
 			continue
 		}
-		s.registry.recall(m, now)
+		s.fleet.Recall(m.Memory, now)
 		if m.Script != nil {
 			s.boots(name, running{m.Script.Image, m.Script.Args})
 		}
@@ -104,45 +107,4 @@ func (s *Server) recall(now time.Time) {
 	if err := s.leases.Remember(forgotten); err != nil {
 		s.log.Warn("machines that were not heard for a month are still stored", "err", err)
 	}
-}
-
-// unsaved are the machines with news since they were saved, or all that were ever
-// heard of. They count as saved then.
-func (r *registry) unsaved(all bool) map[dhcp.MAC]memory {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	known := map[dhcp.MAC]memory{}
-	for name, m := range r.machines {
-		var mac dhcp.MAC
-		if !m.unsaved && (!all || m.Stage == "") || mac.UnmarshalText([]byte(name)) != nil {
-			continue
-		}
-		m.unsaved = false
-		known[mac] = memory{Status: m.copy(), Past: slices.Clone(m.past)}
-	}
-	return known
-}
-
-// saveAgain notes that machines were not saved.
-func (r *registry) saveAgain(macs map[[6]byte][]byte) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for mac := range macs {
-		if m := r.machines[dhcp.MAC(mac).String()]; m != nil {
-			m.unsaved = true
-		}
-	}
-}
-
-// recall takes up a machine that a server before this one knew.
-func (r *registry) recall(known memory, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.recalled = now
-	m := r.state(known.Status.MAC, known.Status.Name, known.Status.Image)
-	m.MachineStatus, m.past = known.Status, known.Past
-	for at := range m.Times {
-		m.reached = max(m.reached, at.Index())
-	}
-	r.touch(m, now)
 }

@@ -6,22 +6,26 @@ import (
 	"testing"
 	"time"
 
+	"swarmboot/bootserver/fleet"
 	"swarmboot/bootserver/internal/leasestore"
 	"swarmboot/images"
 	"swarmboot/initramfs/stage"
 )
 
-const m2 = "52:54:00:77:00:02" // listed in the lab
+const (
+	m1 = "52:54:00:77:00:01"
+	m2 = "52:54:00:77:00:02" // listed in the lab
+)
 
 // booted lets m2 boot twice, and at last reach ready an hour ago.
 func booted(s *Server) (ready time.Time) {
 	now := time.Now().Add(-2 * time.Hour)
 	for range 2 {
 		now = now.Add(time.Minute)
-		s.registry.discovered(m2, "m2", "lab@1", false, now)
+		s.fleet.Discovered(fleet.Machine{MAC: m2, Name: "m2", Image: "lab@1"}, false, now)
 		for _, at := range []stage.Stage{stage.Loader, stage.Script, stage.Ready} {
 			now = now.Add(time.Second)
-			s.registry.report(stage.Report{Machine: m2, Stage: at}, now)
+			s.fleet.Report(stage.Report{Machine: m2, Stage: at}, now)
 		}
 	}
 	s.boots(m2, running{images.Ref{Name: "lab", Version: "0"}, []string{"quiet"}})
@@ -51,11 +55,11 @@ func TestARestartedServerKnowsItsMachines(t *testing.T) {
 		t.Fatalf("after a restart the machine is %+v", d)
 	}
 	// An hour without a word, but nobody was there to hear one.
-	if d.Condition != Up {
-		t.Errorf("it counts as %s (%s); want %s", d.Condition, d.Why, Up)
+	if d.Condition != fleet.Up {
+		t.Errorf("it counts as %s (%s); want %s", d.Condition, d.Why, fleet.Up)
 	}
-	if s.registry.look(time.Now().Add(silence + time.Minute)); s.Machines()[0].Condition != Silent {
-		t.Errorf("after %v it counts as %s; want %s", silence, s.Machines()[0].Condition, Silent)
+	if s.fleet.Look(time.Now().Add(10 * time.Minute)); s.Machines()[0].Condition != fleet.Silent {
+		t.Errorf("after ten minutes it counts as %s; want %s", s.Machines()[0].Condition, fleet.Silent)
 	}
 	// It gets the root that belongs to its kernel, whatever the config says now.
 	listed, _ := s.site.Load().machines[m2]
@@ -63,7 +67,7 @@ func TestARestartedServerKnowsItsMachines(t *testing.T) {
 		t.Errorf("its image is %s; want lab@0, whose kernel it runs", got)
 	}
 	// Its next boot is told from this one.
-	if !s.registry.discovered(m2, "m2", "lab@1", false, time.Now()) {
+	if !s.fleet.Discovered(fleet.Machine{MAC: m2, Name: "m2", Image: "lab@1"}, false, time.Now()) {
 		t.Error("its next boot is not noticed")
 	}
 }
@@ -85,7 +89,7 @@ func TestNewsThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	if known, err := disk.States(); err != nil || len(known) != 1 {
 		t.Errorf("%d machines are stored, %v; want 1", len(known), err)
 	}
-	if again := s.registry.unsaved(false); len(again) != 0 {
+	if again := s.fleet.Unsaved(false); len(again) != 0 {
 		t.Errorf("what is stored is to be stored again: %v", again)
 	}
 }
@@ -99,7 +103,7 @@ func TestWhoIsNotListedIsForgottenAfterAMonth(t *testing.T) {
 	s := l.new(t)
 	const other = "52:54:00:77:00:99"
 	for mac, heard := range map[string]time.Time{other: time.Now().Add(-forgetAfter - time.Hour), m2: time.Now().Add(-forgetAfter - time.Hour), m1: time.Now()} {
-		s.registry.discovered(mac, "", "lab@1", false, heard)
+		s.fleet.Discovered(fleet.Machine{MAC: mac, Image: "lab@1"}, false, heard)
 	}
 	if err := errors.Join(s.save(true), s.leases.Remember(map[[6]byte][]byte{{2, 2, 2, 2, 2, 2}: []byte("torn")})); err != nil {
 		t.Fatal(err)

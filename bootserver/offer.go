@@ -138,7 +138,7 @@ func (s *Server) plan(mac net.HardwareAddr) (bootweb.Plan, error) {
 	}
 	plan := bootweb.Plan{
 		MAC: mac, Name: m.Name, Image: o.Image, KernelArgs: args, IPXEVersion: loaders.IPXEVersion,
-		Local: install.Digest != "" && install.Digest == s.registry.installed(mac.String()),
+		Local: install.Digest != "" && install.Digest == s.fleet.Installed(mac.String()),
 	}
 	if !plan.Local {
 		plan.Mate, plan.IPXE = s.mate(m, o.Image), s.takesOver(m.Loader, o.Manifest.Arch)
@@ -240,7 +240,7 @@ func (s *Server) Swarms() []SwarmStatus {
 		ref := o.Manifest.Ref().String()
 		status := SwarmStatus{
 			Image: ref, Digest: digest, ImageBytes: o.Manifest.Root.Size,
-			SeederBytes: seeded[digest].Uploaded, HTTPBytes: o.httpBytes.Load(), PeerBytes: s.registry.given(ref), BootBytes: s.registry.bootGiven(ref),
+			SeederBytes: seeded[digest].Uploaded, HTTPBytes: o.httpBytes.Load(), PeerBytes: s.fleet.Given(ref), BootBytes: s.fleet.BootGiven(ref),
 			Peers: s.tracker.Peers(o.infohash),
 		}
 		status.Copies = float64(status.SeederBytes+status.HTTPBytes) / float64(status.ImageBytes)

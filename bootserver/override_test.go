@@ -6,57 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"swarmboot/bootserver/fleet"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/stage"
 )
-
-// boots lets one machine boot as it does under full DHCP, or where DHCP is another
-// server's, and returns what the settings-or-override said at its scripts.
-func (s *story) boots(withDHCP bool) (scripts []string) {
-	if withDHCP {
-		s.discover(false)
-		s.reach(stage.Loader)
-	}
-	for range 2 { // its loader tries twice
-		scripts = append(scripts, s.override(m1))
-		s.useOverride(m1)
-		s.reach(stage.Script)
-	}
-	s.reach(stage.Kernel, stage.Init, stage.Ready, stage.Seeding)
-	return scripts
-}
-
-func TestOverrideHoldsForOneBoot(t *testing.T) {
-	machine := Machine{MAC: net.HardwareAddr{0x52, 0x54, 0, 0x77, 0, 1}}
-	for name, withDHCP := range map[string]bool{"full DHCP": true, "another's DHCP": false} {
-		s := newStory()
-		s.boots(withDHCP)
-		s.setOverride(machine, &Override{Image: "lab@2"})
-		s.setOverride(machine, &Override{Image: "lab@3"}) // the later word counts
-		if got := s.status().Override; got == nil || got.Image != "lab@3" || got.Boot != 0 {
-			t.Errorf("%s: before the boot it is %+v", name, got)
-		}
-		for i, want := range []string{"lab@3", "", ""} {
-			if got := s.boots(withDHCP); got[0] != want || got[1] != want {
-				t.Errorf("%s: scripts of boot %d name %q; want %q", name, i, got, want)
-			}
-		}
-		if got := s.status().Override; got != nil {
-			t.Errorf("%s: it is left over: %+v", name, got)
-		}
-	}
-}
-
-func TestOverrideThatStays(t *testing.T) {
-	s := newStory()
-	s.setOverride(Machine{MAC: net.HardwareAddr{0x52, 0x54, 0, 0x77, 0, 1}}, &Override{Image: "lab@2", Stays: true})
-	for range 3 {
-		if got := s.boots(true); got[0] != "lab@2" || got[1] != "lab@2" {
-			t.Errorf("scripts name %q; want lab@2", got)
-		}
-	}
-}
 
 func TestOverridesOfAServer(t *testing.T) {
 	l := newLab(t)
@@ -79,8 +33,8 @@ func TestOverridesOfAServer(t *testing.T) {
 		image string
 		until stage.Stage
 	}{{"lab@1", stage.Ready}, {"lab@2", stage.Ready}, {"lab@2", stage.Init}} {
-		s.registry.discovered(m2, "m2", boot.image, false, now)
-		s.registry.report(stage.Report{Machine: m2, Stage: boot.until}, now)
+		s.fleet.Discovered(fleet.Machine{MAC: m2, Name: "m2", Image: boot.image}, false, now)
+		s.fleet.Report(stage.Report{Machine: m2, Stage: boot.until}, now)
 	}
 	o, err := s.Rollback(m2)
 	if err != nil || o.Image != "lab@1" || !o.Stays {

@@ -33,7 +33,7 @@ func (s *Server) Reload(cfg Config) error {
 		return errors.Join(err, s.dhcp.Reload(now.dhcpNetworks()))
 	}
 	s.site.Store(next)
-	s.registry.expect(next.Machines)
+	s.fleet.Expect(next.known())
 	wake(s.verify)
 	wake(s.lacking)
 	s.log.Info("config reloaded", "networks", len(next.Networks), "machines", len(next.Machines))

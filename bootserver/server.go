@@ -4,9 +4,9 @@
 // Server composes the protocols, which are packages of their own below
 // internal/, and holds what they have in common: who boots what (config.go,
 // site.go, offer.go; reload.go and override.go change it), how far each machine
-// has come (machines.go, and after a restart memory.go), what its boot will read
-// (profile.go), what of that it has already (delta.go) or gets from its rack mates
-// (mates.go), what makes it itself (identity.go), what it writes to its disk
+// has come (package fleet; memory.go keeps it over a restart), what its boot will
+// read (profile.go), what of that it has already (delta.go) or gets from its rack
+// mates (mates.go), what makes it itself (identity.go), what it writes to its disk
 // (install.go), and the images that come from elsewhere (origin.go). answer.go is
 // where the protocols ask and tell.
 //
@@ -29,6 +29,7 @@ import (
 	"syscall"
 	"time"
 
+	"swarmboot/bootserver/fleet"
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/bootserver/internal/dhcp"
 	"swarmboot/bootserver/internal/dhcp6"
@@ -51,7 +52,7 @@ type Server struct {
 	key       envelope.Signer
 	log       *slog.Logger
 
-	registry   *registry
+	fleet      *fleet.Fleet
 	strangers  *strangers
 	meter      *meter
 	profiles   *profiles
@@ -89,7 +90,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	s := &Server{
 		foreign:   map[string]bool{},
 		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1), lacking: make(chan struct{}, 1), pulls: map[images.Ref]PullStatus{}, serving: make(chan struct{}),
-		registry: newRegistry(), strangers: newStrangers(), meter: newMeter(),
+		fleet: fleet.New(), strangers: newStrangers(), meter: newMeter(),
 	}
 	s.tracker = tracker.New(s.rackOf, rand.Uint64(), log)
 	s.site.Store(newSite(cfg))
@@ -129,7 +130,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 		return nil, err
 	}
 	s.recall(time.Now())
-	s.registry.expect(cfg.Machines)
+	s.fleet.Expect(cfg.known())
 	s.dhcp, err = dhcp.New(dhcp.Config{Networks: s.site.Load().dhcpNetworks(), Leases: s.leases, Log: log}, dhcpSide{s})
 	if err != nil {
 		s.leases.Close()

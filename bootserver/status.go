@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"swarmboot/bootserver/fleet"
 	"swarmboot/bootserver/internal/dhcp"
 )
 
@@ -16,7 +17,7 @@ import (
 // else.
 
 // Machines tells how far each machine has come.
-func (s *Server) Machines() []MachineStatus {
+func (s *Server) Machines() []fleet.MachineStatus {
 	all, _ := s.MachinesSince(0)
 	return all
 }
@@ -24,8 +25,8 @@ func (s *Server) Machines() []MachineStatus {
 // MachinesSince tells of the machines that have changed after the change
 // numbered last, and gives the number of the last change. Change 0 was before
 // all machines.
-func (s *Server) MachinesSince(last uint64) ([]MachineStatus, uint64) {
-	all, last := s.registry.since(last)
+func (s *Server) MachinesSince(last uint64) ([]fleet.MachineStatus, uint64) {
+	all, last := s.fleet.Since(last)
 	for i := range all {
 		s.place(&all[i])
 	}
@@ -33,18 +34,18 @@ func (s *Server) MachinesSince(last uint64) ([]MachineStatus, uint64) {
 }
 
 // Machine tells all about one machine; ok is false if none has this MAC.
-func (s *Server) Machine(mac string) (d MachineDetail, ok bool) {
+func (s *Server) Machine(mac string) (d fleet.MachineDetail, ok bool) {
 	hw, err := net.ParseMAC(mac)
 	if err != nil {
-		return MachineDetail{}, false
+		return fleet.MachineDetail{}, false
 	}
-	d, ok = s.registry.detail(hw.String())
+	d, ok = s.fleet.Detail(hw.String())
 	s.place(&d.MachineStatus)
 	return d, ok
 }
 
 // place adds where a machine stands: in which rack and at which address.
-func (s *Server) place(m *MachineStatus) {
+func (s *Server) place(m *fleet.MachineStatus) {
 	hw, err := net.ParseMAC(m.MAC)
 	if err != nil {
 		return
@@ -61,19 +62,19 @@ func (s *Server) Throughput(image string) Throughput { return s.meter.of(image) 
 
 // ImageStatus is one image of the catalogue and what it is used for.
 type ImageStatus struct {
-	Image      string            `json:"image"` // name@version
-	Tags       []string          `json:"tags"`  // that stand for it
-	Digest     string            `json:"digest"`
-	Arch       string            `json:"arch"`
-	Kernel     string            `json:"kernel"`      // release
-	Filesystem string            `json:"filesystem"`  // of the root
-	RootBytes  int64             `json:"root_bytes"`  //
-	BootBytes  int64             `json:"boot_bytes"`  // kernel and modules
-	PieceBytes int64             `json:"piece_bytes"` //
-	Pieces     int               `json:"pieces"`      // of the root
-	Hot        int               `json:"hot"`         // pieces that a recorded boot has read; 0: none was recorded
-	Machines   map[Condition]int `json:"machines"`    // how many run it, or are to
-	Swarm      *SwarmStatus      `json:"swarm,omitempty"`
+	Image      string                  `json:"image"` // name@version
+	Tags       []string                `json:"tags"`  // that stand for it
+	Digest     string                  `json:"digest"`
+	Arch       string                  `json:"arch"`
+	Kernel     string                  `json:"kernel"`      // release
+	Filesystem string                  `json:"filesystem"`  // of the root
+	RootBytes  int64                   `json:"root_bytes"`  //
+	BootBytes  int64                   `json:"boot_bytes"`  // kernel and modules
+	PieceBytes int64                   `json:"piece_bytes"` //
+	Pieces     int                     `json:"pieces"`      // of the root
+	Hot        int                     `json:"hot"`         // pieces that a recorded boot has read; 0: none was recorded
+	Machines   map[fleet.Condition]int `json:"machines"`    // how many run it, or are to
+	Swarm      *SwarmStatus            `json:"swarm,omitempty"`
 }
 
 // Images tells of all images in the catalogue, in the order of their names.
@@ -90,10 +91,10 @@ func (s *Server) Images() ([]ImageStatus, error) {
 	for tag, image := range tags {
 		byDigest[image.Digest] = append(byDigest[image.Digest], tag.Version)
 	}
-	machines := map[string]map[Condition]int{}
-	for _, m := range s.registry.list() {
+	machines := map[string]map[fleet.Condition]int{}
+	for _, m := range s.fleet.List() {
 		if machines[m.Image] == nil {
-			machines[m.Image] = map[Condition]int{}
+			machines[m.Image] = map[fleet.Condition]int{}
 		}
 		machines[m.Image][m.Condition]++
 	}
@@ -112,7 +113,7 @@ func (s *Server) Images() ([]ImageStatus, error) {
 			Machines: machines[ref], Swarm: swarms[image.Digest],
 		}
 		if status.Machines == nil {
-			status.Machines = map[Condition]int{}
+			status.Machines = map[fleet.Condition]int{}
 		}
 		all = append(all, status)
 	}
@@ -183,8 +184,14 @@ func (r Range) size() int {
 	return int(binary.BigEndian.Uint32(last[:])-binary.BigEndian.Uint32(first[:])) + 1
 }
 
-// DHCP counts the packets of DHCP.
-func (s *Server) DHCP() dhcp.Stats { return s.dhcp.Stats() }
+// Stays tells how long machines were at each stage.
+func (s *Server) Stays() []fleet.Stays { return s.fleet.Stays() }
+
+// DHCPStats counts packets.
+type DHCPStats = dhcp.Stats
+
+// DHCPStats counts the packets of all networks since the server was started.
+func (s *Server) DHCPStats() DHCPStats { return s.dhcp.Stats() }
 
 // Leases are the addresses that were given out, in their order.
 func (s *Server) Leases() []Lease {

@@ -5,39 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"swarmboot/initramfs/stage"
+	"swarmboot/bootserver/fleet"
 )
-
-// count adds what a machine has got from others since it last told. The sum only
-// grows: a machine that boots anew counts from zero, what it had got before
-// stays. The caller holds mu.
-func (r *registry) count(image string, before, now *stage.Progress) {
-	if before == nil || now.FromPeers < before.FromPeers {
-		before = &stage.Progress{}
-	}
-	r.fromPeers[image] += now.FromPeers - before.FromPeers
-}
-
-// countBoot adds what a machine has sent of an image's kernel and initramfs.
-func (r *registry) countBoot(image string, sent int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.bootFromPeers[image] += sent
-}
-
-// bootGiven tells how much of it the machines have had from each other.
-func (r *registry) bootGiven(image string) int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.bootFromPeers[image]
-}
-
-// given tells how many bytes the machines of an image have had from each other.
-func (r *registry) given(image string) int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.fromPeers[image]
-}
 
 // keptSeconds is how far back Throughput goes.
 const keptSeconds = 600
@@ -99,8 +68,8 @@ func (s *Server) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			for _, m := range s.registry.look(now) {
-				if m.Condition == Stuck || m.Condition == Silent {
+			for _, m := range s.fleet.Look(now) {
+				if m.Condition == fleet.Stuck || m.Condition == fleet.Silent {
 					s.log.Warn("machine is "+string(m.Condition), "machine", m.MAC, "stage", m.Stage, "image", m.Image, "err", m.Why)
 				}
 			}

@@ -12,6 +12,7 @@ import (
 
 	"swarmboot/appliance/e2e/vm"
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 )
 
@@ -26,9 +27,9 @@ type row struct {
 // A benchmark gathers rows, and what they are computed from.
 type benchmark struct {
 	t        *testing.T
-	Rows     []row                                 `json:"rows"`
-	Machines map[string][]bootserver.MachineStatus `json:"machines,omitempty"` // raw, by run
-	Swarms   map[string][]bootserver.SwarmStatus   `json:"swarms,omitempty"`
+	Rows     []row                               `json:"rows"`
+	Machines map[string][]fleet.MachineStatus    `json:"machines,omitempty"` // raw, by run
+	Swarms   map[string][]bootserver.SwarmStatus `json:"swarms,omitempty"`
 }
 
 // rounds is how often boots that are compared are repeated.
@@ -42,7 +43,7 @@ func TestBench(t *testing.T) {
 	if folder == "" {
 		t.Skip("takes half an hour; run it by make bench-boot")
 	}
-	b := &benchmark{t: t, Machines: map[string][]bootserver.MachineStatus{}, Swarms: map[string][]bootserver.SwarmStatus{}}
+	b := &benchmark{t: t, Machines: map[string][]fleet.MachineStatus{}, Swarms: map[string][]bootserver.SwarmStatus{}}
 
 	one := []machine{{Name: "m1", MAC: "52:54:00:77:03:01", Image: "lab@1"}}
 	prefetching := []machine{{Name: "m1", MAC: "52:54:00:77:03:01", Image: "lab@1", KernelArgs: "swarmboot.prefetch"}}
@@ -50,7 +51,7 @@ func TestBench(t *testing.T) {
 
 	// In turns, so that what else the computer does falls on all alike.
 	var first, profiled, local []float64
-	var touched bootserver.MachineStatus
+	var touched fleet.MachineStatus
 	for range rounds {
 		lazy := b.boot("unshaped", one, "", 2)
 		touched = lazy[0][0]
@@ -84,7 +85,7 @@ func TestBench(t *testing.T) {
 
 // boot boots machines together so many times on a network of their own, until
 // they seed, and returns what the server knows of them after each time.
-func (b *benchmark) boot(name string, machines []machine, rate string, times int) (boots [][]bootserver.MachineStatus) {
+func (b *benchmark) boot(name string, machines []machine, rate string, times int) (boots [][]fleet.MachineStatus) {
 	b.t.Helper()
 	rack := newRack(b.t, machines...)
 	for range times {
@@ -94,7 +95,7 @@ func (b *benchmark) boot(name string, machines []machine, rate string, times int
 			before[m.MAC] = rack.server.machine(b.t, m.MAC).Boots
 			on = append(on, rack.powerOn(vm.MachineConfig{Name: m.Name, MAC: m.MAC, Firmware: vm.UEFI, Rate: rate}))
 		}
-		var result []bootserver.MachineStatus
+		var result []fleet.MachineStatus
 		for _, m := range machines {
 			// Until it begins, what the server knows is of the last boot.
 			for tick := time.Tick(100 * time.Millisecond); rack.server.machine(b.t, m.MAC).Boots == before[m.MAC]; {
@@ -127,7 +128,7 @@ func median(values []float64) float64 {
 }
 
 // system is how long the image's own init took to its login, in seconds.
-func system(m bootserver.MachineStatus) float64 {
+func system(m fleet.MachineStatus) float64 {
 	return m.Times[stage.Ready].Sub(m.Times[stage.SwitchRoot]).Seconds()
 }
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"swarmboot/appliance/e2e/vm"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 )
 
@@ -24,7 +24,7 @@ func TestCache(t *testing.T) {
 	becomes("lab@1")
 	rack := newRackOf(t, folder, m)
 	disk := newDisk(t, "swarmboot-cache")
-	boot := func(t *testing.T, until stage.Stage) (bootserver.MachineStatus, *vm.Machine) {
+	boot := func(t *testing.T, until stage.Stage) (fleet.MachineStatus, *vm.Machine) {
 		t.Helper()
 		on := rack.powerOn(vm.MachineConfig{Name: m.Name, MAC: m.MAC, Firmware: vm.BIOS, Disk: disk})
 		login(t, on)

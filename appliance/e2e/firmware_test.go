@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"swarmboot/appliance/e2e/vm"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 )
 
@@ -174,7 +174,7 @@ func isLockedDown(t *testing.T, m *vm.Machine) {
 }
 
 // stageTimes tells when each stage was reached, since the first packet.
-func stageTimes(m bootserver.MachineStatus) string {
+func stageTimes(m fleet.MachineStatus) string {
 	var b strings.Builder
 	for _, s := range stage.All {
 		if at, ok := m.Times[s]; ok {

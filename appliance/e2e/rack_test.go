@@ -21,7 +21,7 @@ import (
 	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/state"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/stage"
@@ -348,7 +348,7 @@ func (s *server) stop(sig syscall.Signal) (took time.Duration, err error) {
 }
 
 // machine is what the server knows of a machine.
-func (s *server) machine(t *testing.T, mac string) bootserver.MachineStatus {
+func (s *server) machine(t *testing.T, mac string) fleet.MachineStatus {
 	t.Helper()
 	list, err := s.client.Machines(t.Context())
 	if err != nil {
@@ -359,12 +359,12 @@ func (s *server) machine(t *testing.T, mac string) bootserver.MachineStatus {
 			return m
 		}
 	}
-	return bootserver.MachineStatus{}
+	return fleet.MachineStatus{}
 }
 
 // wait returns when the machine has reached a stage. It fails when nothing that
 // the server knows of the machine has changed for vm.Stall.
-func (s *server) wait(t *testing.T, mac string, until stage.Stage) bootserver.MachineStatus {
+func (s *server) wait(t *testing.T, mac string, until stage.Stage) fleet.MachineStatus {
 	t.Helper()
 	last, changed := "", time.Now()
 	for tick := time.Tick(300 * time.Millisecond); ; <-tick {

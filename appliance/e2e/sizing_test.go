@@ -11,7 +11,7 @@ import (
 
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/state"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 )
 
 // TestSizing measures what the boot server takes while halls of simulated
@@ -55,7 +55,7 @@ func (h *hall) waitUp(machines int) {
 		}
 		up := 0
 		for _, m := range list {
-			if m.Condition == bootserver.Up {
+			if m.Condition == fleet.Up {
 				up++
 			}
 		}

@@ -11,7 +11,7 @@ import (
 
 	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/table"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 
 	"golang.org/x/term"
@@ -71,7 +71,7 @@ func (l *lab) conclude(machines []machine, watched map[string]*watch) error {
 	if err != nil {
 		return err
 	}
-	var list []bootserver.MachineStatus
+	var list []fleet.MachineStatus
 	var errs []error
 	for _, m := range machines {
 		w := watched[m.MAC()]
@@ -89,7 +89,7 @@ func (l *lab) conclude(machines []machine, watched map[string]*watch) error {
 // A watch is one machine as it is seen from time to time.
 type watch struct {
 	machine machine
-	status  bootserver.MachineStatus
+	status  fleet.MachineStatus
 	lost    string // why it counts as lost
 
 	sign    string // of life: changes as long as the machine does something

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 )
 
@@ -36,23 +37,23 @@ func TestLook(t *testing.T) {
 	begun := time.Now()
 	after := func(d time.Duration) time.Time { return begun.Add(d) }
 	w := watch{changed: begun}
-	booting := bootserver.MachineStatus{Stage: stage.Root, Since: begun}
+	booting := fleet.MachineStatus{Stage: stage.Root, Since: begun}
 	for _, test := range []struct {
 		name    string
-		status  bootserver.MachineStatus
+		status  fleet.MachineStatus
 		console int64
 		now     time.Time
 		open    bool
 		lost    string
 	}{
-		{"just begun", bootserver.MachineStatus{}, 0, after(time.Minute), true, ""},
-		{"never heard of", bootserver.MachineStatus{}, 0, after(6 * time.Minute), false, "has not been heard of by the boot server"},
+		{"just begun", fleet.MachineStatus{}, 0, after(time.Minute), true, ""},
+		{"never heard of", fleet.MachineStatus{}, 0, after(6 * time.Minute), false, "has not been heard of by the boot server"},
 		{"talks", booting, 900, after(7 * time.Minute), true, ""},
 		{"stands still", booting, 900, after(12 * time.Minute), false, "stands still at root"},
 		{"goes on all the same", booting, 901, after(13 * time.Minute), true, ""},
-		{"fails", bootserver.MachineStatus{Stage: stage.Failed, At: stage.Root, Reason: "no loop", Since: after(11 * time.Minute)}, 950, after(12*time.Minute + 30*time.Second), true, ""},
-		{"has failed", bootserver.MachineStatus{Stage: stage.Failed, At: stage.Root, Reason: "no loop", Since: after(11 * time.Minute)}, 950, after(14 * time.Minute), false, "has failed at root: no loop"},
-		{"seeds", bootserver.MachineStatus{Stage: stage.Seeding}, 999, after(15 * time.Minute), false, ""},
+		{"fails", fleet.MachineStatus{Stage: stage.Failed, At: stage.Root, Reason: "no loop", Since: after(11 * time.Minute)}, 950, after(12*time.Minute + 30*time.Second), true, ""},
+		{"has failed", fleet.MachineStatus{Stage: stage.Failed, At: stage.Root, Reason: "no loop", Since: after(11 * time.Minute)}, 950, after(14 * time.Minute), false, "has failed at root: no loop"},
+		{"seeds", fleet.MachineStatus{Stage: stage.Seeding}, 999, after(15 * time.Minute), false, ""},
 	} {
 		w.status = test.status
 		if open := w.look(test.console, test.now); open != test.open || w.lost != test.lost {
@@ -64,7 +65,7 @@ func TestLook(t *testing.T) {
 func TestSummary(t *testing.T) {
 	begun := time.Now()
 	var b strings.Builder
-	summary(&b, []bootserver.MachineStatus{{
+	summary(&b, []fleet.MachineStatus{{
 		Name:     "lab-01",
 		Times:    map[stage.Stage]time.Time{stage.DHCP: begun, stage.Loader: begun.Add(1500 * time.Millisecond), stage.Ready: begun.Add(40 * time.Second)},
 		AtReady:  &stage.Progress{Pieces: 400, Have: 100},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 
 	"github.com/dustin/go-humanize"
@@ -15,16 +16,16 @@ import (
 // summary tells what the boots took: for each machine a column with the seconds
 // from the stage before to each stage, then what was there at login and where
 // the bytes came from; below it what the server sent of each image.
-func summary(out io.Writer, machines []bootserver.MachineStatus, swarms []bootserver.SwarmStatus) {
+func summary(out io.Writer, machines []fleet.MachineStatus, swarms []bootserver.SwarmStatus) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row := func(name string, cell func(bootserver.MachineStatus) string) {
+	row := func(name string, cell func(fleet.MachineStatus) string) {
 		fmt.Fprintf(w, "%s\t", name)
 		for _, m := range machines {
 			fmt.Fprintf(w, "%s\t", cell(m))
 		}
 		fmt.Fprintln(w)
 	}
-	row("seconds to", func(m bootserver.MachineStatus) string {
+	row("seconds to", func(m fleet.MachineStatus) string {
 		if m.Name == "" {
 			return m.MAC
 		}
@@ -34,23 +35,23 @@ func summary(out io.Writer, machines []bootserver.MachineStatus, swarms []bootse
 		if s == stage.Discovered {
 			continue // the lab's machines are all known
 		}
-		row(string(s), func(m bootserver.MachineStatus) string { return seconds(m.Times, s) })
+		row(string(s), func(m fleet.MachineStatus) string { return seconds(m.Times, s) })
 	}
-	row("login, in all", func(m bootserver.MachineStatus) string {
+	row("login, in all", func(m fleet.MachineStatus) string {
 		begun, login := m.Times[first(m.Times)], m.Times[stage.Ready]
 		if login.IsZero() {
 			return "-"
 		}
 		return fmt.Sprintf("%.1f", login.Sub(begun).Seconds())
 	})
-	row("image at login", func(m bootserver.MachineStatus) string {
+	row("image at login", func(m fleet.MachineStatus) string {
 		if p := m.AtReady; p != nil && p.Pieces > 0 {
 			return fmt.Sprintf("%d%%", p.Have*100/p.Pieces)
 		}
 		return "-"
 	})
 	from := func(name string, bytes func(*stage.Progress) int64) {
-		row(name, func(m bootserver.MachineStatus) string {
+		row(name, func(m fleet.MachineStatus) string {
 			if m.Progress == nil {
 				return "-"
 			}

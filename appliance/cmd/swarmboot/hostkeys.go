@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 
 	"github.com/spf13/cobra"
 )
@@ -47,7 +48,7 @@ the keys and keeps them, so they stay the same from boot to boot.`,
 
 // knownHost is a line of a known_hosts file (sshd(8)); empty for a machine
 // without a key, or that nobody could ask for.
-func knownHost(m bootserver.MachineStatus, key string) string {
+func knownHost(m fleet.MachineStatus, key string) string {
 	var names []string
 	if m.Name != "" {
 		names = append(names, m.Name)

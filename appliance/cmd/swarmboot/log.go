@@ -10,7 +10,7 @@ import (
 
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/journal"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 
 	"github.com/spf13/cobra"
 )
@@ -58,7 +58,7 @@ stands only where its log is kept, such as in the journal of systemd.`,
 // A logReader prints the lines about some machines, each once.
 type logReader struct {
 	client   *control.Client
-	machines []bootserver.MachineStatus
+	machines []fleet.MachineStatus
 	asJSON   bool
 	out      io.Writer
 	last     map[string]uint64 // line of each machine, by MAC

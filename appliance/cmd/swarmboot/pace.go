@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 
 	"github.com/spf13/cobra"
 )
@@ -21,7 +21,7 @@ type pace struct {
 
 // each does one thing to each machine and prints what it says. One that refuses
 // does not keep the others.
-func (p pace) each(cmd *cobra.Command, machines []bootserver.MachineStatus, do func(context.Context, bootserver.MachineStatus) (said string, err error)) error {
+func (p pace) each(cmd *cobra.Command, machines []fleet.MachineStatus, do func(context.Context, fleet.MachineStatus) (said string, err error)) error {
 	ctx := cmd.Context()
 	var (
 		wg   sync.WaitGroup

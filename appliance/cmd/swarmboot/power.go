@@ -8,13 +8,13 @@ import (
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/power"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 
 	"github.com/spf13/cobra"
 )
 
 // choose finds the machines that the words of a command name.
-type choose func(ctx context.Context, client *control.Client, words []string) ([]bootserver.MachineStatus, error)
+type choose func(ctx context.Context, client *control.Client, words []string) ([]fleet.MachineStatus, error)
 
 func machinePowerCommand(reach func() (*control.Client, error)) *cobra.Command {
 	return powerCommand(reach, "machine", "NAME|MAC|RANGE...", "r1-n[01-40]", someMachines, completeMachines(reach))
@@ -28,14 +28,14 @@ func rackCommand() *cobra.Command {
 }
 
 // machinesOfRacks are all in some racks, in the order of their names.
-func machinesOfRacks(ctx context.Context, client *control.Client, racks []string) (all []bootserver.MachineStatus, err error) {
+func machinesOfRacks(ctx context.Context, client *control.Client, racks []string) (all []fleet.MachineStatus, err error) {
 	list, err := client.Machines(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, rack := range racks {
 		in := slices.Clone(list)
-		in = slices.DeleteFunc(in, func(m bootserver.MachineStatus) bool { return m.Rack != rack })
+		in = slices.DeleteFunc(in, func(m fleet.MachineStatus) bool { return m.Rack != rack })
 		if len(in) == 0 {
 			return nil, fmt.Errorf("the boot server knows no machine in a rack %s", rack)
 		}
@@ -62,7 +62,7 @@ func powerCommand(reach func() (*control.Client, error), what, operands, example
 				if err != nil {
 					return err
 				}
-				return p.each(cmd, machines, func(ctx context.Context, m bootserver.MachineStatus) (string, error) {
+				return p.each(cmd, machines, func(ctx context.Context, m fleet.MachineStatus) (string, error) {
 					return do(ctx, client, m.MAC, network)
 				})
 			},

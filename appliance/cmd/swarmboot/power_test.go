@@ -10,7 +10,7 @@ import (
 
 	"swarmboot/appliance/internal/power"
 	"swarmboot/appliance/internal/power/powertest"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 )
 
 // TestPower switches machines over API and Redfish.
@@ -34,9 +34,9 @@ func TestPower(t *testing.T) {
 		}
 		name := []string{"r1-n01", "r1-n02"}[i]
 		machines[mac] = power.Machine{Name: name, MAC: card, BMC: at.Addr(), Way: power.Way{Kind: power.Redfish, User: powertest.User, Password: password, Port: at.Port(), Unverified: true}}
-		server.Known = append(server.Known, bootserver.MachineStatus{MAC: mac, Name: name, Rack: "r1"})
+		server.Known = append(server.Known, fleet.MachineStatus{MAC: mac, Name: name, Rack: "r1"})
 	}
-	server.Known = append(server.Known, bootserver.MachineStatus{MAC: "52:54:00:77:00:03", Name: "r2-n01", Rack: "r2"})
+	server.Known = append(server.Known, fleet.MachineStatus{MAC: "52:54:00:77:00:03", Name: "r2-n01", Rack: "r2"})
 	server.Board.Set(machines)
 	for _, c := range []struct {
 		args         string

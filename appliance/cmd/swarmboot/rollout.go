@@ -7,7 +7,7 @@ import (
 
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/control"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/images"
 
 	"github.com/spf13/cobra"
@@ -31,7 +31,7 @@ reboot it.`,
 			if _, err := images.ParseRef(image); err != nil {
 				return usage(err)
 			}
-			return eachMachine(cmd, reach, words, func(ctx context.Context, client *control.Client, m bootserver.MachineStatus) (string, error) {
+			return eachMachine(cmd, reach, words, func(ctx context.Context, client *control.Client, m fleet.MachineStatus) (string, error) {
 				o, err := client.Override(ctx, m.MAC, api.Next{Image: image, Stays: stays})
 				return nextBoot(o, m), err
 			})
@@ -55,7 +55,7 @@ reboot it.`,
 		Example: "  swarmboot machine rollback r1-n[01-40]",
 		Args:    cobra.MinimumNArgs(1), ValidArgsFunction: completeMachines(reach),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return eachMachine(cmd, reach, words, func(ctx context.Context, client *control.Client, m bootserver.MachineStatus) (string, error) {
+			return eachMachine(cmd, reach, words, func(ctx context.Context, client *control.Client, m fleet.MachineStatus) (string, error) {
 				o, err := client.Rollback(ctx, m.MAC)
 				return nextBoot(o, m), err
 			})
@@ -71,7 +71,7 @@ func machineReleaseCommand(reach func() (*control.Client, error)) *cobra.Command
 		Example: "  swarmboot machine release r1-n[01-40]",
 		Args:    cobra.MinimumNArgs(1), ValidArgsFunction: completeMachines(reach),
 		RunE: func(cmd *cobra.Command, words []string) error {
-			return eachMachine(cmd, reach, words, func(ctx context.Context, client *control.Client, m bootserver.MachineStatus) (string, error) {
+			return eachMachine(cmd, reach, words, func(ctx context.Context, client *control.Client, m fleet.MachineStatus) (string, error) {
 				return "boots what the settings name, from its next boot on", client.Release(ctx, m.MAC)
 			})
 		},
@@ -80,7 +80,7 @@ func machineReleaseCommand(reach func() (*control.Client, error)) *cobra.Command
 
 // eachMachine does one thing to each machine that words name and prints what it
 // says. One that refuses does not keep the others.
-func eachMachine(cmd *cobra.Command, reach func() (*control.Client, error), words []string, do func(context.Context, *control.Client, bootserver.MachineStatus) (said string, err error)) error {
+func eachMachine(cmd *cobra.Command, reach func() (*control.Client, error), words []string, do func(context.Context, *control.Client, fleet.MachineStatus) (said string, err error)) error {
 	client, err := reach()
 	if err != nil {
 		return err
@@ -89,11 +89,11 @@ func eachMachine(cmd *cobra.Command, reach func() (*control.Client, error), word
 	if err != nil {
 		return err
 	}
-	return pace{atOnce: 1}.each(cmd, machines, func(ctx context.Context, m bootserver.MachineStatus) (string, error) { return do(ctx, client, m) })
+	return pace{atOnce: 1}.each(cmd, machines, func(ctx context.Context, m fleet.MachineStatus) (string, error) { return do(ctx, client, m) })
 }
 
 // nextBoot tells what an override means for a machine.
-func nextBoot(o bootserver.Override, m bootserver.MachineStatus) string {
+func nextBoot(o fleet.Override, m fleet.MachineStatus) string {
 	said := "boots " + o.Image + " at its next boot, once"
 	if o.Stays {
 		said = "boots " + o.Image + " from its next boot on, until 'swarmboot machine release'"

@@ -11,7 +11,7 @@ import (
 
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/settings"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -20,18 +20,18 @@ import (
 // pick chooses from list the machines that words name, in the order of words:
 // each is a name, a MAC address, or a range of names such as r1-n[01-40]. Without
 // words it is all.
-func pick(list []bootserver.MachineStatus, words []string) ([]bootserver.MachineStatus, error) {
+func pick(list []fleet.MachineStatus, words []string) ([]fleet.MachineStatus, error) {
 	if len(words) == 0 {
 		return list, nil
 	}
-	byName := map[string]bootserver.MachineStatus{}
+	byName := map[string]fleet.MachineStatus{}
 	for _, m := range list {
 		byName[m.MAC] = m
 		if m.Name != "" {
 			byName[m.Name] = m
 		}
 	}
-	picked := []bootserver.MachineStatus{}
+	picked := []fleet.MachineStatus{}
 	for _, word := range words {
 		names := []string{word}
 		if mac, err := net.ParseMAC(word); err == nil {
@@ -51,7 +51,7 @@ func pick(list []bootserver.MachineStatus, words []string) ([]bootserver.Machine
 }
 
 // someMachines asks for the machines that words name.
-func someMachines(ctx context.Context, client *control.Client, words []string) ([]bootserver.MachineStatus, error) {
+func someMachines(ctx context.Context, client *control.Client, words []string) ([]fleet.MachineStatus, error) {
 	list, err := client.Machines(ctx)
 	if err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ import (
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/journal"
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/inventory"
 	"swarmboot/initramfs/stage"
 
@@ -117,7 +118,7 @@ func serveOne(t *testing.T, folder string) (server *apitest.Server, stop func())
 	t.Helper()
 	server = &apitest.Server{
 		Config: api.Settings{File: "lab.yaml", Loaded: time.Now(), Refused: time.Now(), Problem: "lab.yaml:1:1: one\nlab.yaml:2:1: two"},
-		Known: []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01", Image: "lab@1", Stage: stage.Ready,
+		Known: []fleet.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01", Image: "lab@1", Stage: stage.Ready,
 			Progress: &stage.Progress{Pieces: 4, Have: 3}}},
 		Nets:     []bootserver.NetworkStatus{{Name: "hall", Server: netip.MustParseAddr("10.77.0.1"), Subnet: "10.77.0.0/24", Mode: bootserver.Full, PoolSize: 100, PoolUsed: 7}},
 		Swarm:    []bootserver.SwarmStatus{{Image: "lab@1", Copies: 1.5}},
@@ -159,7 +160,7 @@ func TestMachineListAndStatus(t *testing.T) {
 		}
 	}
 	out, failure = swarmboot(t, "machine", "list", "-o", "json", "--state", folder)
-	var list []bootserver.MachineStatus
+	var list []fleet.MachineStatus
 	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 1 || list[0].Name != "r1-n01" {
 		t.Errorf("machine list -o json printed %q, %q", out, failure)
 	}

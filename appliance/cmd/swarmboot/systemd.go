@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 )
@@ -39,7 +40,7 @@ func tellSystemd(ctx context.Context, server *bootserver.Server, log *slog.Logge
 		// Whoever waits for a lock that is never given back gets no further.
 		up, all := 0, server.Machines()
 		for _, m := range all {
-			if m.Condition == bootserver.Up {
+			if m.Condition == fleet.Up {
 				up++
 			}
 		}

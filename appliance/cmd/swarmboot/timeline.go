@@ -9,7 +9,7 @@ import (
 
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/table"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 
 	"github.com/spf13/cobra"
 )
@@ -70,7 +70,7 @@ is wrong with a machine that is stuck, and what to do, stands above.
 	return cmd
 }
 
-func printTimeline(w io.Writer, d bootserver.MachineDetail, past bool) error {
+func printTimeline(w io.Writer, d fleet.MachineDetail, past bool) error {
 	if err := table.Timeline(w, d, screenWidth(), time.Now()); err != nil || !past || len(d.Past) == 0 {
 		return err
 	}

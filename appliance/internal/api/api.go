@@ -18,6 +18,7 @@ import (
 
 	"swarmboot/appliance/internal/journal"
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -31,9 +32,9 @@ const Prefix = "/api/v1"
 type Source interface {
 	Settings() Settings
 	Log(mac string, after uint64) []journal.Line
-	Machines() []bootserver.MachineStatus
-	MachinesSince(last uint64) ([]bootserver.MachineStatus, uint64)
-	Machine(mac string) (bootserver.MachineDetail, bool)
+	Machines() []fleet.MachineStatus
+	MachinesSince(last uint64) ([]fleet.MachineStatus, uint64)
+	Machine(mac string) (fleet.MachineDetail, bool)
 	Images() ([]bootserver.ImageStatus, error)
 	Origin() bootserver.OriginStatus
 	Swarms() []bootserver.SwarmStatus
@@ -83,10 +84,10 @@ func register(mux *http.ServeMux, source Source, doer Doer, version string, log 
 	cfg.CreateHooks = nil                  // no links to schemas in the answers
 	api := humago.New(mux, cfg)
 
-	get(api, "/machines", "machines", "How far each machine is, and what is wrong with it", func(context.Context, *struct{}) ([]bootserver.MachineStatus, error) {
+	get(api, "/machines", "machines", "How far each machine is, and what is wrong with it", func(context.Context, *struct{}) ([]fleet.MachineStatus, error) {
 		return source.Machines(), nil
 	})
-	get(api, "/machines/{mac}", "machines", "All about one machine: this boot, those before, and the median to compare with", func(_ context.Context, in *OneMachine) (bootserver.MachineDetail, error) {
+	get(api, "/machines/{mac}", "machines", "All about one machine: this boot, those before, and the median to compare with", func(_ context.Context, in *OneMachine) (fleet.MachineDetail, error) {
 		return in.find(source)
 	}, http.StatusNotFound)
 	get(api, "/machines/{mac}/log", "machines", "The last lines of the server's log about one machine, the oldest first", func(_ context.Context, in *struct {
@@ -135,7 +136,7 @@ type OneMachine struct {
 	MAC string `path:"mac" doc:"MAC address of the card that it boots from" example:"52:54:00:77:00:01" maxLength:"23"`
 }
 
-func (in OneMachine) find(source Source) (bootserver.MachineDetail, error) {
+func (in OneMachine) find(source Source) (fleet.MachineDetail, error) {
 	d, ok := source.Machine(in.MAC)
 	if !ok {
 		return d, huma.Error404NotFound("no machine with the MAC address " + in.MAC + " is known; /machines lists all")

@@ -16,7 +16,7 @@ import (
 	"swarmboot/appliance/internal/api/apitest"
 	"swarmboot/appliance/internal/journal"
 	"swarmboot/appliance/internal/power"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 )
 
 var update = flag.Bool("update", false, "rewrite docs/openapi.json")
@@ -53,7 +53,7 @@ var switchable = map[string]power.Machine{"52:54:00:77:00:01": {Way: power.Way{K
 
 func TestQuestions(t *testing.T) {
 	server := &apitest.Server{
-		Known: []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01"}},
+		Known: []fleet.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01"}},
 		Lines: []journal.Line{{Number: 1, Text: "boot begins"}, {Number: 2, Text: "offer sent"}},
 	}
 	server.Board.Set(switchable)
@@ -81,7 +81,7 @@ func TestQuestions(t *testing.T) {
 // Each change is made once, is refused in words where it cannot be, and stands
 // in the log with who made it.
 func TestChanges(t *testing.T) {
-	server := &apitest.Server{Versions: []string{"1", "2"}, Known: []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01"}}}
+	server := &apitest.Server{Versions: []string{"1", "2"}, Known: []fleet.MachineStatus{{MAC: "52:54:00:77:00:01"}}}
 	server.Board.Set(switchable)
 	var log strings.Builder
 	handler := api.Handler(server, server, "1", slog.New(slog.NewTextHandler(&log, nil)))

@@ -13,6 +13,7 @@ import (
 	"swarmboot/appliance/internal/power"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 
@@ -32,10 +33,10 @@ type Doer interface {
 	Untag(ctx context.Context, tag images.Ref) error
 	// Override has a machine boot an image in place of the settings':
 	// bootserver.ErrUnlisted, catalogue.ErrNotFound.
-	Override(mac string, to images.Ref, stays bool) (bootserver.Override, error)
+	Override(mac string, to images.Ref, stays bool) (fleet.Override, error)
 	// Rollback has it boot the one that it ran before: bootserver.ErrUnlisted,
 	// bootserver.ErrNoRollback.
-	Rollback(mac string) (bootserver.Override, error)
+	Rollback(mac string) (fleet.Override, error)
 	// Release gives it back to the settings: bootserver.ErrUnlisted.
 	Release(mac string) error
 	// Power asks whether a machine is switched on: power.ErrNone.
@@ -169,7 +170,7 @@ func overrides(api huma.API, doer Doer, audited func(ctx context.Context, what s
 		func(ctx context.Context, in *struct {
 			OneMachine
 			Body Next
-		}) (*answer[bootserver.Override], error) {
+		}) (*answer[fleet.Override], error) {
 			to, err := images.ParseRef(in.Body.Image)
 			if err != nil {
 				return nil, huma.Error422UnprocessableEntity(err.Error())
@@ -179,17 +180,17 @@ func overrides(api huma.API, doer Doer, audited func(ctx context.Context, what s
 				return nil, refusal(err)
 			}
 			audited(ctx, "machine overridden", "machine", in.MAC, "image", o.Image, "stays", o.Stays)
-			return &answer[bootserver.Override]{o}, nil
+			return &answer[fleet.Override]{o}, nil
 		})
 	huma.Register(api, change(http.MethodPost, "/machines/{mac}/rollback", "machines", http.StatusOK,
 		"Have a machine boot the image that it ran before this one, until that is taken back", http.StatusNotFound, http.StatusConflict),
-		func(ctx context.Context, in *OneMachine) (*answer[bootserver.Override], error) {
+		func(ctx context.Context, in *OneMachine) (*answer[fleet.Override], error) {
 			o, err := doer.Rollback(in.MAC)
 			if err != nil {
 				return nil, refusal(err)
 			}
 			audited(ctx, "machine rolled back", "machine", in.MAC, "image", o.Image)
-			return &answer[bootserver.Override]{o}, nil
+			return &answer[fleet.Override]{o}, nil
 		})
 	huma.Register(api, change(http.MethodDelete, "/machines/{mac}/override", "machines", http.StatusNoContent,
 		"Give a machine back to the settings, from its next boot on", http.StatusNotFound),

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/sse"
@@ -15,7 +16,7 @@ import (
 // MachinesEvent holds the machines that have changed since the event before; in
 // the first event of a connection, all. Times and AtReady are left out: two
 // thousand machines may change in each second.
-type MachinesEvent []bootserver.MachineStatus
+type MachinesEvent []fleet.MachineStatus
 
 // SwarmsEvent holds all swarms.
 type SwarmsEvent []bootserver.SwarmStatus

@@ -11,7 +11,7 @@ import (
 
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/api/apitest"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 )
 
 // Whatever is asked, the answer is the server's, in JSON, and never that it
@@ -33,7 +33,7 @@ func FuzzRequests(f *testing.F) {
 		}
 	}
 	f.Add("PUT", api.Prefix+"/images/../tags/..", "after=-1", "application/cbor", "\xa1")
-	server := &apitest.Server{Versions: []string{"1"}, Known: []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01"}}}
+	server := &apitest.Server{Versions: []string{"1"}, Known: []fleet.MachineStatus{{MAC: "52:54:00:77:00:01"}}}
 	handler := api.Handler(server, server, "1", slog.New(slog.DiscardHandler))
 	f.Fuzz(func(t *testing.T, method, path, query, kind, body string) {
 		if path == api.Prefix+"/events" {

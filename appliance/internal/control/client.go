@@ -21,6 +21,7 @@ import (
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/journal"
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/images"
 )
 
@@ -136,13 +137,13 @@ func (c *Client) Networks(ctx context.Context) (list []bootserver.NetworkStatus,
 }
 
 // Machines tells how far each machine is.
-func (c *Client) Machines(ctx context.Context) (list []bootserver.MachineStatus, err error) {
+func (c *Client) Machines(ctx context.Context) (list []fleet.MachineStatus, err error) {
 	err = c.get(ctx, api.Prefix+"/machines", &list)
 	return list, err
 }
 
 // Machine tells all about one machine.
-func (c *Client) Machine(ctx context.Context, mac string) (d bootserver.MachineDetail, err error) {
+func (c *Client) Machine(ctx context.Context, mac string) (d fleet.MachineDetail, err error) {
 	err = c.get(ctx, machinePath(mac), &d)
 	return d, err
 }
@@ -188,13 +189,13 @@ func (c *Client) Untag(ctx context.Context, tag images.Ref) error {
 }
 
 // Override has a machine boot an image in place of the settings'.
-func (c *Client) Override(ctx context.Context, mac string, next api.Next) (o bootserver.Override, err error) {
+func (c *Client) Override(ctx context.Context, mac string, next api.Next) (o fleet.Override, err error) {
 	err = c.ask(ctx, http.MethodPut, machinePath(mac)+"/override", next, &o)
 	return o, err
 }
 
 // Rollback has a machine boot the image that it ran before.
-func (c *Client) Rollback(ctx context.Context, mac string) (o bootserver.Override, err error) {
+func (c *Client) Rollback(ctx context.Context, mac string) (o fleet.Override, err error) {
 	err = c.ask(ctx, http.MethodPost, machinePath(mac)+"/rollback", nil, &o)
 	return o, err
 }

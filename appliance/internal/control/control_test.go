@@ -21,6 +21,7 @@ import (
 	"swarmboot/appliance/internal/api/apitest"
 	"swarmboot/appliance/internal/journal"
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/images"
 	"swarmboot/initramfs/stage"
 )
@@ -47,7 +48,7 @@ func TestAskAndAnswer(t *testing.T) {
 	server := &apitest.Server{
 		Config: api.Settings{File: "/etc/swarmboot.yaml", Loaded: time.Unix(1800000000, 0).UTC(), Problem: "a\nb"},
 		Nets:   []bootserver.NetworkStatus{{Name: "lab", Server: netip.MustParseAddr("10.77.0.1"), Mode: bootserver.Full}},
-		Known: []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01", Stage: stage.Failed, At: stage.Root, Reason: "disk full",
+		Known: []fleet.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01", Stage: stage.Failed, At: stage.Root, Reason: "disk full",
 			Since: time.Unix(1800000000, 0).UTC(), Progress: &stage.Progress{Pieces: 4, Have: 2}}},
 		Swarm: []bootserver.SwarmStatus{{Image: "lab@1", ImageBytes: 300 << 20, Copies: 1.25, Peers: 3}},
 		Lines: []journal.Line{{Number: 1, Text: "boot begins"}, {Number: 2, Text: "offer sent"}},
@@ -89,7 +90,7 @@ func TestAskAndAnswer(t *testing.T) {
 }
 
 func TestOneMachine(t *testing.T) {
-	server := &apitest.Server{Known: []bootserver.MachineStatus{{MAC: "52:54:00:77:00:01"}}, Lines: []journal.Line{{Number: 1}, {Number: 2, Text: "offer sent"}}}
+	server := &apitest.Server{Known: []fleet.MachineStatus{{MAC: "52:54:00:77:00:01"}}, Lines: []journal.Line{{Number: 1}, {Number: 2, Text: "offer sent"}}}
 	client, stop := start(t, filepath.Join(t.TempDir(), "control.sock"), server, bootserver.Config{})
 	defer stop()
 	if d, err := client.Machine(t.Context(), "52:54:00:77:00:01"); err != nil || d.MAC != "52:54:00:77:00:01" {
@@ -101,7 +102,7 @@ func TestOneMachine(t *testing.T) {
 	if lines, err := client.Log(t.Context(), "52:54:00:77:00:01", 1); err != nil || len(lines) != 1 || lines[0].Text != "offer sent" {
 		t.Errorf("Log() = %+v, %v; want the second line", lines, err)
 	}
-	var heard []bootserver.MachineStatus
+	var heard []fleet.MachineStatus
 	ctx, cancel := context.WithCancel(t.Context())
 	err := client.Events(ctx, func(e api.MachinesEvent) { heard = append(heard, e...) }, func(api.SwarmsEvent) { cancel() })
 	if err != nil || len(heard) != 1 {

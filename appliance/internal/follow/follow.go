@@ -6,21 +6,21 @@ import (
 	"context"
 	"time"
 
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 )
 
 // A Source tells of machines that have changed; bootserver.Server is one.
 type Source interface {
-	MachinesSince(last uint64) ([]bootserver.MachineStatus, uint64)
+	MachinesSince(last uint64) ([]fleet.MachineStatus, uint64)
 }
 
 // Machines calls look with all machines, and then, so often, with those that have
 // changed, until ctx is done.
-func Machines(ctx context.Context, source Source, every time.Duration, look func([]bootserver.MachineStatus)) {
+func Machines(ctx context.Context, source Source, every time.Duration, look func([]fleet.MachineStatus)) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for last := uint64(0); ; {
-		var changed []bootserver.MachineStatus
+		var changed []fleet.MachineStatus
 		changed, last = source.MachinesSince(last)
 		look(changed)
 		select {

@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,8 +22,8 @@ const Path = "/metrics"
 
 // A Source knows the numbers; bootserver.Server is one.
 type Source interface {
-	Machines() []bootserver.MachineStatus
-	Stays() []bootserver.Stays
+	Machines() []fleet.MachineStatus
+	Stays() []fleet.Stays
 	Swarms() []bootserver.SwarmStatus
 	Networks() []bootserver.NetworkStatus
 	Strangers() []bootserver.Stranger
@@ -81,13 +82,13 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	count := func(d *prometheus.Desc, v int64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	conditions, stages, begun := map[bootserver.Condition]int{}, map[stage.Stage]int{}, 0
+	conditions, stages, begun := map[fleet.Condition]int{}, map[stage.Stage]int{}, 0
 	for _, m := range c.Machines() {
 		conditions[m.Condition]++
 		stages[m.Stage]++
 		begun += m.Boots
 	}
-	for _, condition := range bootserver.Conditions { // zeros too, so that alerts have something to compare
+	for _, condition := range fleet.Conditions { // zeros too, so that alerts have something to compare
 		gauge(machines, float64(conditions[condition]), string(condition))
 	}
 	for _, s := range append([]stage.Stage{stage.Failed}, stage.All...) {
@@ -97,7 +98,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	for _, s := range c.Stays() {
 		within := make(map[float64]uint64, len(s.Within))
 		for i, n := range s.Within {
-			within[bootserver.StayBounds[i]] = n
+			within[fleet.StayBounds[i]] = n
 		}
 		ch <- prometheus.MustNewConstHistogram(stays, s.Count, s.Seconds, within, string(s.Stage))
 		count(failures, int64(s.Failures), string(s.Stage))

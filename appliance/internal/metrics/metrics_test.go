@@ -10,21 +10,22 @@ import (
 	"testing"
 
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 )
 
 type source struct{}
 
-func (source) Machines() []bootserver.MachineStatus {
-	return []bootserver.MachineStatus{
-		{Stage: stage.Root, Boots: 2, Health: bootserver.Health{Condition: bootserver.Booting}},
-		{Stage: stage.Failed, Boots: 1, Health: bootserver.Health{Condition: bootserver.Failed}},
+func (source) Machines() []fleet.MachineStatus {
+	return []fleet.MachineStatus{
+		{Stage: stage.Root, Boots: 2, Health: fleet.Health{Condition: fleet.Booting}},
+		{Stage: stage.Failed, Boots: 1, Health: fleet.Health{Condition: fleet.Failed}},
 	}
 }
-func (source) Stays() []bootserver.Stays {
-	within := make([]uint64, len(bootserver.StayBounds))
+func (source) Stays() []fleet.Stays {
+	within := make([]uint64, len(fleet.StayBounds))
 	within[len(within)-1] = 2
-	return []bootserver.Stays{{Stage: stage.Kernel, Count: 3, Seconds: 700.5, Within: within, Failures: 1}}
+	return []fleet.Stays{{Stage: stage.Kernel, Count: 3, Seconds: 700.5, Within: within, Failures: 1}}
 }
 func (source) Swarms() []bootserver.SwarmStatus {
 	return []bootserver.SwarmStatus{{Image: "lab@1", ImageBytes: 100, SeederBytes: 120, HTTPBytes: 30, PeerBytes: 900, Peers: 9}}

@@ -17,6 +17,7 @@ import (
 
 	"swarmboot/appliance/internal/access"
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/images"
 	"swarmboot/initramfs/stage"
 
@@ -24,7 +25,7 @@ import (
 )
 
 // Machines writes a line for each machine: how far it is, what it has, whence.
-func Machines(w io.Writer, list []bootserver.MachineStatus) error {
+func Machines(w io.Writer, list []fleet.MachineStatus) error {
 	rows := make([][]string, len(list))
 	for i, m := range list {
 		rows[i] = machineRow(m, time.Now())
@@ -32,7 +33,7 @@ func Machines(w io.Writer, list []bootserver.MachineStatus) error {
 	return write(w, []string{"MAC", "NAME", "IMAGE", "STAGE", "HOT", "TOTAL", "AT LOGIN", "FROM PEERS", "FROM SERVER", "SINCE", "REASON"}, rows)
 }
 
-func machineRow(m bootserver.MachineStatus, now time.Time) []string {
+func machineRow(m fleet.MachineStatus, now time.Time) []string {
 	hot, total, atLogin, fromPeers, fromServer, since := "", "", "", "", "", ""
 	if p := m.Progress; p != nil {
 		hot, total = percent(p.HotHave, p.Hot), percent(p.Have, p.Pieces)
@@ -56,7 +57,7 @@ func machineRow(m bootserver.MachineStatus, now time.Time) []string {
 
 // image is what a machine runs, and what it boots next if that is not the
 // settings' to say.
-func image(m bootserver.MachineStatus) string {
+func image(m fleet.MachineStatus) string {
 	o := m.Override
 	switch {
 	case o == nil || o.Boot != 0 && o.Boot <= m.Boots: // none, or this boot is the one that it was for

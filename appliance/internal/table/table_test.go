@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/images"
 	"swarmboot/initramfs/stage"
 )
@@ -13,7 +14,7 @@ import (
 func TestMachines(t *testing.T) {
 	ago := func(d time.Duration) time.Time { return time.Now().Add(-d) }
 	var b strings.Builder
-	err := Machines(&b, []bootserver.MachineStatus{
+	err := Machines(&b, []fleet.MachineStatus{
 		{MAC: "52:54:00:77:00:01", Name: "r1-n01", Image: "lab@1", Stage: stage.Ready, Since: ago(75*time.Second + 300*time.Millisecond),
 			AtReady:  &stage.Progress{Pieces: 389, Have: 100},
 			Progress: &stage.Progress{Pieces: 389, Have: 388, Hot: 69, HotHave: 69, FromPeers: 70 << 20, FromServer: 1536}},

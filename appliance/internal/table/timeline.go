@@ -7,13 +7,13 @@ import (
 	"strings"
 	"time"
 
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 )
 
 // Timeline writes one boot as a table with a bar for each stage, beside the
 // median of the last boots of its image; width is that of the screen.
-func Timeline(w io.Writer, d bootserver.MachineDetail, width int, now time.Time) error {
+func Timeline(w io.Writer, d fleet.MachineDetail, width int, now time.Time) error {
 	fmt.Fprintf(w, "%s  %s  %s  %s", cmp.Or(d.Name, d.MAC), d.MAC, cmp.Or(image(d.MachineStatus), "no image"), Standing(d.MachineStatus, now))
 	fmt.Fprintln(w)
 	if d.Why != "" {
@@ -29,18 +29,18 @@ func Timeline(w io.Writer, d bootserver.MachineDetail, width int, now time.Time)
 	}
 	fmt.Fprint(w, "\n\n")
 
-	running := d.Condition == bootserver.Booting || d.Condition == bootserver.Stuck || d.Condition == bootserver.Failed
+	running := d.Condition == fleet.Booting || d.Condition == fleet.Stuck || d.Condition == fleet.Failed
 	var until time.Duration
 	if running {
 		until = now.Sub(d.Boot.Began)
 	}
 	own := d.Boot.Spans(until)
-	var usual []bootserver.Span
+	var usual []fleet.Span
 	if d.Typical != nil {
 		usual = d.Typical.Spans(0)
 	}
 	end := time.Second
-	for _, s := range append(append([]bootserver.Span{}, own...), usual...) {
+	for _, s := range append(append([]fleet.Span{}, own...), usual...) {
 		end = max(end, s.To)
 	}
 	rows := [][]string{}
@@ -74,26 +74,26 @@ func Timeline(w io.Writer, d bootserver.MachineDetail, width int, now time.Time)
 }
 
 // Standing is how a machine fares, in a few words.
-func Standing(m bootserver.MachineStatus, now time.Time) string {
+func Standing(m fleet.MachineStatus, now time.Time) string {
 	if m.Stage == "" {
 		return string(m.Condition)
 	}
 	return fmt.Sprintf("%s, at %s for %v", m.Condition, cmp.Or(m.At, m.Stage), now.Sub(m.Since).Truncate(time.Second))
 }
 
-func find(spans []bootserver.Span, at stage.Stage) (bootserver.Span, bool) {
+func find(spans []fleet.Span, at stage.Stage) (fleet.Span, bool) {
 	for _, s := range spans {
 		if s.Stage == at {
 			return s, true
 		}
 	}
-	return bootserver.Span{}, false
+	return fleet.Span{}, false
 }
 
 // bar draws mine over median, both on a scale of width cells from 0 to end.
-func bar(mine bootserver.Span, wasReached bool, median bootserver.Span, known bool, end time.Duration, width int) string {
+func bar(mine fleet.Span, wasReached bool, median fleet.Span, known bool, end time.Duration, width int) string {
 	cells := []rune(strings.Repeat(" ", width))
-	draw := func(s bootserver.Span, with rune) {
+	draw := func(s fleet.Span, with rune) {
 		first := int(s.From * time.Duration(width) / (end + 1))
 		last := int((s.To - 1) * time.Duration(width) / (end + 1))
 		for i := first; i <= max(first, last) && i < width; i++ {
@@ -112,7 +112,7 @@ func bar(mine bootserver.Span, wasReached bool, median bootserver.Span, known bo
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1fs", d.Seconds()) }
 
 // Past writes a line for each boot, the last first.
-func Past(w io.Writer, boots []bootserver.Timeline) error {
+func Past(w io.Writer, boots []fleet.Timeline) error {
 	rows := make([][]string, len(boots))
 	for i, b := range boots {
 		after := func(s stage.Stage) string {

@@ -5,17 +5,17 @@ import (
 	"testing"
 	"time"
 
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 )
 
 func TestTimeline(t *testing.T) {
 	began := time.Date(2026, 3, 1, 12, 0, 0, 0, time.Local)
-	d := bootserver.MachineDetail{
-		MachineStatus: bootserver.MachineStatus{MAC: "52:54:00:77:00:01", Name: "r1-n01", Image: "lab@1", Stage: stage.Swarm, Since: began.Add(8 * time.Second),
-			Health: bootserver.Health{Condition: bootserver.Stuck, Why: "no pieces", Remedy: "Let 6881/tcp through."}},
-		Boot:    &bootserver.Timeline{Began: began, Image: "lab@1", Stages: map[stage.Stage]int64{stage.DHCP: 0, stage.Kernel: 2000, stage.Swarm: 8000}},
-		Typical: &bootserver.Timeline{Image: "lab@1", Stages: map[stage.Stage]int64{stage.DHCP: 0, stage.Kernel: 2000, stage.Swarm: 4000, stage.Ready: 10000}},
+	d := fleet.MachineDetail{
+		MachineStatus: fleet.MachineStatus{MAC: "52:54:00:77:00:01", Name: "r1-n01", Image: "lab@1", Stage: stage.Swarm, Since: began.Add(8 * time.Second),
+			Health: fleet.Health{Condition: fleet.Stuck, Why: "no pieces", Remedy: "Let 6881/tcp through."}},
+		Boot:    &fleet.Timeline{Began: began, Image: "lab@1", Stages: map[stage.Stage]int64{stage.DHCP: 0, stage.Kernel: 2000, stage.Swarm: 8000}},
+		Typical: &fleet.Timeline{Image: "lab@1", Stages: map[stage.Stage]int64{stage.DHCP: 0, stage.Kernel: 2000, stage.Swarm: 4000, stage.Ready: 10000}},
 		Sample:  7,
 	}
 	var out strings.Builder
@@ -41,7 +41,7 @@ ready                                                ░
 
 func TestPast(t *testing.T) {
 	var out strings.Builder
-	err := Past(&out, []bootserver.Timeline{
+	err := Past(&out, []fleet.Timeline{
 		{Image: "lab@2", Stages: map[stage.Stage]int64{stage.DHCP: 0, stage.Ready: 12345, stage.Complete: 20000}},
 		{Image: "lab@1", Stages: map[stage.Stage]int64{stage.DHCP: 0}, Failed: stage.Root, Reason: "disk full"},
 		{Image: "lab@1"},

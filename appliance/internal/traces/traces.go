@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"swarmboot/appliance/internal/follow"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -46,7 +46,7 @@ func Run(ctx context.Context, source follow.Source, url, version string, log *sl
 		trace.WithResource(resource.NewSchemaless(attribute.String("service.name", "swarmboot"), attribute.String("service.version", version))),
 	)
 	w := watch{tracer: provider.Tracer("swarmboot")}
-	follow.Machines(ctx, source, lookEvery, func(changed []bootserver.MachineStatus) { w.look(changed, time.Now()) })
+	follow.Machines(ctx, source, lookEvery, func(changed []fleet.MachineStatus) { w.look(changed, time.Now()) })
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastWords)
 	defer cancel()
 	if err := provider.Shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {

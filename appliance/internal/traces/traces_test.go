@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -28,8 +28,8 @@ import (
 var began = time.Unix(1800000000, 0)
 
 // at is a machine that has reached stages one second after the other.
-func at(boot int, stages ...stage.Stage) bootserver.MachineStatus {
-	m := bootserver.MachineStatus{MAC: "52:54:00:77:00:01", Name: "r1-n01", Rack: "r1", Image: "lab@1", Times: map[stage.Stage]time.Time{}}
+func at(boot int, stages ...stage.Stage) fleet.MachineStatus {
+	m := fleet.MachineStatus{MAC: "52:54:00:77:00:01", Name: "r1-n01", Rack: "r1", Image: "lab@1", Times: map[stage.Stage]time.Time{}}
 	for i, s := range stages {
 		m.Stage = s
 		if s == stage.Failed {
@@ -45,7 +45,7 @@ func TestBootsThatEndAreTold(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
 	w := watch{tracer: trace.NewTracerProvider(trace.WithSpanProcessor(recorder)).Tracer("")}
 	for i, c := range []struct {
-		m    bootserver.MachineStatus
+		m    fleet.MachineStatus
 		want string // the spans, in the order in which they end
 	}{
 		{at(0, stage.DHCP, stage.Ready, stage.Seeding), ""}, // before the first look
@@ -59,7 +59,7 @@ func TestBootsThatEndAreTold(t *testing.T) {
 		{at(3, stage.DHCP), "dhcp 1s, complete 1s, seeding 1s, switch-root 3597s failed, boot r1-n01 3600s failed"},
 	} {
 		told := len(recorder.Ended())
-		w.look([]bootserver.MachineStatus{c.m}, began.Add(time.Hour+99*time.Second))
+		w.look([]fleet.MachineStatus{c.m}, began.Add(time.Hour+99*time.Second))
 		var got []string
 		for _, s := range recorder.Ended()[told:] {
 			text := s.Name() + " " + s.EndTime().Sub(s.StartTime()).Round(time.Second).String()
@@ -77,19 +77,19 @@ func TestBootsThatEndAreTold(t *testing.T) {
 // source is one machine.
 type source struct {
 	mu      sync.Mutex
-	machine bootserver.MachineStatus // guarded by mu
-	changes uint64                   // guarded by mu
-	asked   chan struct{}            // closed when it was asked
+	machine fleet.MachineStatus // guarded by mu
+	changes uint64              // guarded by mu
+	asked   chan struct{}       // closed when it was asked
 }
 
-func (s *source) becomes(m bootserver.MachineStatus) {
+func (s *source) becomes(m fleet.MachineStatus) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.machine = m
 	s.changes++
 }
 
-func (s *source) MachinesSince(last uint64) ([]bootserver.MachineStatus, uint64) {
+func (s *source) MachinesSince(last uint64) ([]fleet.MachineStatus, uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if last == 0 {
@@ -98,7 +98,7 @@ func (s *source) MachinesSince(last uint64) ([]bootserver.MachineStatus, uint64)
 	if last >= s.changes {
 		return nil, s.changes
 	}
-	return []bootserver.MachineStatus{s.machine}, s.changes
+	return []fleet.MachineStatus{s.machine}, s.changes
 }
 
 // TestCollector sends a boot to a collector, as OTLP over HTTP.

@@ -3,7 +3,7 @@ package traces
 import (
 	"time"
 
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 
 	"go.opentelemetry.io/otel/trace"
@@ -17,14 +17,14 @@ type watch struct {
 
 // known is a boot as it was at the last look.
 type known struct {
-	bootserver.MachineStatus
-	boot *bootserver.Timeline
+	fleet.MachineStatus
+	boot *fleet.Timeline
 	told stage.Stage // the end that the collector was told of: seeding or failed; empty: none
 }
 
 // look tells of the boots that have ended since the last look. What had ended
 // before the first one is no news.
-func (w *watch) look(changed []bootserver.MachineStatus, now time.Time) {
+func (w *watch) look(changed []fleet.MachineStatus, now time.Time) {
 	first := w.known == nil
 	if first {
 		w.known = map[string]known{}
@@ -52,7 +52,7 @@ func (w *watch) look(changed []bootserver.MachineStatus, now time.Time) {
 
 // ending is how a boot has ended; empty while it goes on. A machine that has failed
 // tries again by itself, so that it may be told of twice.
-func ending(m bootserver.MachineStatus) stage.Stage {
+func ending(m fleet.MachineStatus) stage.Stage {
 	switch _, whole := m.Times[stage.Seeding]; {
 	case m.Stage == stage.Failed:
 		return stage.Failed

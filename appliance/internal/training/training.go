@@ -25,7 +25,7 @@ import (
 	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/state"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/stage"
 )
@@ -152,12 +152,12 @@ func quote(path string) string { return "'" + strings.ReplaceAll(path, "'", "''"
 
 // follow waits until the machine is ready and its trace has arrived. It fails
 // when the machine does, or when nothing about it has changed for vm.Stall.
-func follow(ctx context.Context, client *control.Client, progress func(string), traced func() bool) (bootserver.MachineStatus, error) {
+func follow(ctx context.Context, client *control.Client, progress func(string), traced func() bool) (fleet.MachineStatus, error) {
 	sign, changed := "", time.Now()
 	for tick := time.NewTicker(300 * time.Millisecond); ; {
 		list, err := client.Machines(ctx)
 		if err != nil {
-			return bootserver.MachineStatus{}, err
+			return fleet.MachineStatus{}, err
 		}
 		m := list[0] // the only one
 		if m.Stage == stage.Failed {

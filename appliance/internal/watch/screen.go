@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"swarmboot/appliance/internal/api"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 
 	tea "charm.land/bubbletea/v2"
 )
@@ -22,7 +22,7 @@ type screen struct {
 	now           time.Time
 	begun         bool // something was heard
 	lost          error
-	machines      map[string]bootserver.MachineStatus
+	machines      map[string]fleet.MachineStatus
 	swarms        api.SwarmsEvent
 
 	filter string
@@ -34,7 +34,7 @@ type screen struct {
 }
 
 func newScreen(ctx context.Context, source Source) screen {
-	return screen{ctx: ctx, source: source, width: 80, height: 24, now: time.Now(), machines: map[string]bootserver.MachineStatus{}}
+	return screen{ctx: ctx, source: source, width: 80, height: 24, now: time.Now(), machines: map[string]fleet.MachineStatus{}}
 }
 
 func (s screen) Init() tea.Cmd { return tick() }
@@ -144,7 +144,7 @@ func (s screen) move(by int) (tea.Model, tea.Cmd) {
 func (s screen) place() int { return max(slices.Index(s.shown, s.chosen), 0) }
 
 // urgency is the order of conditions: who needs somebody comes first.
-var urgency = []bootserver.Condition{bootserver.Failed, bootserver.Stuck, bootserver.Silent, bootserver.Booting, bootserver.Up, bootserver.Unseen}
+var urgency = []fleet.Condition{fleet.Failed, fleet.Stuck, fleet.Silent, fleet.Booting, fleet.Up, fleet.Unseen}
 
 // arrange finds out which machines are shown, and in which order.
 func (s *screen) arrange() {

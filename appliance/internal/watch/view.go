@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"swarmboot/appliance/internal/table"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 
 	tea "charm.land/bubbletea/v2"
@@ -17,8 +17,8 @@ import (
 // Each condition has a sign and a colour, and neither is needed to tell it: the
 // word stands there too.
 var (
-	signs   = map[bootserver.Condition]string{bootserver.Failed: "✕", bootserver.Stuck: "▲", bootserver.Silent: "◌", bootserver.Booting: "◐", bootserver.Up: "●", bootserver.Unseen: "·"}
-	colours = map[bootserver.Condition]string{bootserver.Failed: "31", bootserver.Stuck: "33", bootserver.Silent: "35", bootserver.Booting: "36", bootserver.Up: "32", bootserver.Unseen: "2"}
+	signs   = map[fleet.Condition]string{fleet.Failed: "✕", fleet.Stuck: "▲", fleet.Silent: "◌", fleet.Booting: "◐", fleet.Up: "●", fleet.Unseen: "·"}
+	colours = map[fleet.Condition]string{fleet.Failed: "31", fleet.Stuck: "33", fleet.Silent: "35", fleet.Booting: "36", fleet.Up: "32", fleet.Unseen: "2"}
 )
 
 func paint(colour, text string) string { return "\x1b[" + colour + "m" + text + "\x1b[m" }
@@ -57,7 +57,7 @@ func (s screen) View() tea.View {
 
 // counts tells how many machines fare how.
 func (s screen) counts() string {
-	n := map[bootserver.Condition]int{}
+	n := map[fleet.Condition]int{}
 	for _, m := range s.machines {
 		n[m.Condition]++
 	}
@@ -69,7 +69,7 @@ func (s screen) counts() string {
 	}
 	switch {
 	case s.lost != nil:
-		parts = append(parts, paint(colours[bootserver.Failed], s.lost.Error()+"; trying again"))
+		parts = append(parts, paint(colours[fleet.Failed], s.lost.Error()+"; trying again"))
 	case !s.begun:
 		parts = append(parts, "connecting")
 	}

@@ -13,7 +13,7 @@ import (
 
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/journal"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 
 	tea "charm.land/bubbletea/v2"
 )
@@ -21,7 +21,7 @@ import (
 // A Source tells of machines; control.Client is one.
 type Source interface {
 	Events(ctx context.Context, machines func(api.MachinesEvent), swarms func(api.SwarmsEvent)) error
-	Machine(ctx context.Context, mac string) (bootserver.MachineDetail, error)
+	Machine(ctx context.Context, mac string) (fleet.MachineDetail, error)
 	Log(ctx context.Context, mac string, last uint64) ([]journal.Line, error)
 }
 
@@ -69,13 +69,13 @@ func listen(ctx context.Context, source Source, send func(tea.Msg)) {
 // What the screen is told.
 type (
 	heard struct {
-		machines []bootserver.MachineStatus
+		machines []fleet.MachineStatus
 		all      bool // there are no others
 	}
 	lost   struct{ err error }
 	moment time.Time
 	looked struct { // at one machine
-		detail bootserver.MachineDetail
+		detail fleet.MachineDetail
 		log    []journal.Line
 		err    error
 	}

@@ -11,7 +11,7 @@ import (
 
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/journal"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 
 	tea "charm.land/bubbletea/v2"
@@ -27,21 +27,21 @@ func (h *hall) Events(ctx context.Context, machines func(api.MachinesEvent), swa
 	return errors.New("gone")
 }
 
-func (h *hall) Machine(_ context.Context, mac string) (bootserver.MachineDetail, error) {
-	return bootserver.MachineDetail{MachineStatus: bootserver.MachineStatus{MAC: mac, Name: "n07"},
-		Boot: &bootserver.Timeline{Stages: map[stage.Stage]int64{stage.DHCP: 0, stage.Kernel: 1500}}}, nil
+func (h *hall) Machine(_ context.Context, mac string) (fleet.MachineDetail, error) {
+	return fleet.MachineDetail{MachineStatus: fleet.MachineStatus{MAC: mac, Name: "n07"},
+		Boot: &fleet.Timeline{Stages: map[stage.Stage]int64{stage.DHCP: 0, stage.Kernel: 1500}}}, nil
 }
 
 func (h *hall) Log(context.Context, string, uint64) ([]journal.Line, error) {
 	return []journal.Line{{Text: "offer sent image=lab@1"}}, nil
 }
 
-func rack(n int) (all []bootserver.MachineStatus) {
+func rack(n int) (all []fleet.MachineStatus) {
 	for i := range n {
-		m := bootserver.MachineStatus{MAC: fmt.Sprintf("52:54:00:00:00:%02x", i), Name: fmt.Sprintf("n%02d", i), Image: "lab@1", Stage: stage.Ready}
-		m.Condition = bootserver.Up
+		m := fleet.MachineStatus{MAC: fmt.Sprintf("52:54:00:00:00:%02x", i), Name: fmt.Sprintf("n%02d", i), Image: "lab@1", Stage: stage.Ready}
+		m.Condition = fleet.Up
 		if i == 7 {
-			m.Condition, m.Stage, m.Why = bootserver.Stuck, stage.Root, "no pieces"
+			m.Condition, m.Stage, m.Why = fleet.Stuck, stage.Root, "no pieces"
 		}
 		all = append(all, m)
 	}
@@ -91,7 +91,7 @@ func TestWhoNeedsSomebodyComesFirst(t *testing.T) {
 
 	// Whoever is chosen stays so when others move.
 	s, _ = show(s, key("down"))
-	s, _ = show(s, heard{[]bootserver.MachineStatus{{MAC: "52:54:00:00:00:09", Name: "n09", Health: bootserver.Health{Condition: bootserver.Failed}}}, false})
+	s, _ = show(s, heard{[]fleet.MachineStatus{{MAC: "52:54:00:00:00:09", Name: "n09", Health: fleet.Health{Condition: fleet.Failed}}}, false})
 	if s.machines[s.chosen].Name != "n00" {
 		t.Errorf("chosen is %s now; want n00 as before", s.machines[s.chosen].Name)
 	}

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 )
 
@@ -17,7 +17,7 @@ type seen struct {
 // news finds the stages that machines have reached since known, in the order in
 // which they did, and brings known up to date. A stage that was passed between
 // two looks is among them.
-func news(known map[string]seen, changed []bootserver.MachineStatus) (events []Event) {
+func news(known map[string]seen, changed []fleet.MachineStatus) (events []Event) {
 	for _, m := range changed {
 		before := known[m.MAC]
 		now := seen{times: m.Times}

@@ -20,7 +20,7 @@ import (
 
 	"swarmboot/appliance/internal/follow"
 	"swarmboot/appliance/internal/secret"
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 )
 
@@ -88,7 +88,7 @@ func Run(ctx context.Context, source follow.Source, hooks []Hook, log *slog.Logg
 	}
 	known := map[string]seen{}
 	first := true // what was before is no news
-	follow.Machines(ctx, source, lookEvery, func(changed []bootserver.MachineStatus) {
+	follow.Machines(ctx, source, lookEvery, func(changed []fleet.MachineStatus) {
 		for _, event := range news(known, changed) {
 			for i, hook := range hooks {
 				if first || !slices.Contains(hook.Stages, event.stage) {

@@ -17,7 +17,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 )
 
@@ -37,22 +37,22 @@ func TestNews(t *testing.T) {
 	began := time.Unix(1800000000, 0)
 	at := func(s int) time.Time { return began.Add(time.Duration(s) * time.Second) }
 	known := map[string]seen{}
-	look := func(m bootserver.MachineStatus) (types []string) {
+	look := func(m fleet.MachineStatus) (types []string) {
 		m.MAC = "52:54:00:77:00:01"
-		for _, e := range news(known, []bootserver.MachineStatus{m}) {
+		for _, e := range news(known, []fleet.MachineStatus{m}) {
 			types = append(types, e.Type)
 		}
 		return types
 	}
 	for i, c := range []struct {
-		m    bootserver.MachineStatus
+		m    fleet.MachineStatus
 		want string
 	}{
-		{bootserver.MachineStatus{Stage: stage.DHCP, Times: map[stage.Stage]time.Time{stage.DHCP: at(0)}}, "machine.dhcp"},
-		{bootserver.MachineStatus{Stage: stage.Kernel, Times: map[stage.Stage]time.Time{stage.DHCP: at(0), stage.Kernel: at(2), stage.Script: at(1)}}, "machine.script machine.kernel"},
-		{bootserver.MachineStatus{Stage: stage.Failed, Since: at(3), Times: map[stage.Stage]time.Time{stage.DHCP: at(0), stage.Kernel: at(2), stage.Script: at(1)}}, "machine.failed"},
-		{bootserver.MachineStatus{Stage: stage.Failed, Since: at(3), Times: map[stage.Stage]time.Time{stage.DHCP: at(0), stage.Kernel: at(2), stage.Script: at(1)}}, ""},
-		{bootserver.MachineStatus{Stage: stage.DHCP, Times: map[stage.Stage]time.Time{stage.DHCP: at(9)}}, "machine.dhcp"}, // it boots again
+		{fleet.MachineStatus{Stage: stage.DHCP, Times: map[stage.Stage]time.Time{stage.DHCP: at(0)}}, "machine.dhcp"},
+		{fleet.MachineStatus{Stage: stage.Kernel, Times: map[stage.Stage]time.Time{stage.DHCP: at(0), stage.Kernel: at(2), stage.Script: at(1)}}, "machine.script machine.kernel"},
+		{fleet.MachineStatus{Stage: stage.Failed, Since: at(3), Times: map[stage.Stage]time.Time{stage.DHCP: at(0), stage.Kernel: at(2), stage.Script: at(1)}}, "machine.failed"},
+		{fleet.MachineStatus{Stage: stage.Failed, Since: at(3), Times: map[stage.Stage]time.Time{stage.DHCP: at(0), stage.Kernel: at(2), stage.Script: at(1)}}, ""},
+		{fleet.MachineStatus{Stage: stage.DHCP, Times: map[stage.Stage]time.Time{stage.DHCP: at(9)}}, "machine.dhcp"}, // it boots again
 	} {
 		if got := strings.Join(look(c.m), " "); got != c.want {
 			t.Errorf("look %d: %q; want %q", i, got, c.want)
@@ -63,8 +63,8 @@ func TestNews(t *testing.T) {
 // hall is a Source of one machine that reaches stages.
 type hall struct {
 	mu      sync.Mutex
-	machine bootserver.MachineStatus // guarded by mu
-	changes uint64                   // guarded by mu
+	machine fleet.MachineStatus // guarded by mu
+	changes uint64              // guarded by mu
 }
 
 func (h *hall) reach(s stage.Stage) {
@@ -79,13 +79,13 @@ func (h *hall) reach(s stage.Stage) {
 	h.changes++
 }
 
-func (h *hall) MachinesSince(last uint64) ([]bootserver.MachineStatus, uint64) {
+func (h *hall) MachinesSince(last uint64) ([]fleet.MachineStatus, uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if last >= h.changes {
 		return nil, h.changes
 	}
-	return []bootserver.MachineStatus{h.machine}, h.changes
+	return []fleet.MachineStatus{h.machine}, h.changes
 }
 
 // receiver is a program elsewhere, which takes nothing while it is away.

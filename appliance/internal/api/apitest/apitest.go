@@ -14,6 +14,7 @@ import (
 	"swarmboot/appliance/internal/power"
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/fleet"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 )
@@ -21,7 +22,7 @@ import (
 // A Server is an api.Source and an api.Doer.
 type Server struct {
 	Config   api.Settings
-	Known    []bootserver.MachineStatus
+	Known    []fleet.MachineStatus
 	Nets     []bootserver.NetworkStatus
 	Swarm    []bootserver.SwarmStatus
 	Store    bootserver.OriginStatus
@@ -36,8 +37,8 @@ type Server struct {
 }
 
 func (s *Server) Settings() api.Settings { return s.Config }
-func (s *Server) Machines() []bootserver.MachineStatus {
-	return append([]bootserver.MachineStatus{}, s.Known...)
+func (s *Server) Machines() []fleet.MachineStatus {
+	return append([]fleet.MachineStatus{}, s.Known...)
 }
 func (s *Server) Networks() []bootserver.NetworkStatus {
 	return append([]bootserver.NetworkStatus{}, s.Nets...)
@@ -61,20 +62,20 @@ func (s *Server) Throughput(image string) bootserver.Throughput {
 }
 
 // MachinesSince knows one change, the first.
-func (s *Server) MachinesSince(last uint64) ([]bootserver.MachineStatus, uint64) {
+func (s *Server) MachinesSince(last uint64) ([]fleet.MachineStatus, uint64) {
 	if last > 0 {
 		return nil, 1
 	}
 	return s.Machines(), 1
 }
 
-func (s *Server) Machine(mac string) (bootserver.MachineDetail, bool) {
+func (s *Server) Machine(mac string) (fleet.MachineDetail, bool) {
 	for _, m := range s.Known {
 		if m.MAC == mac {
-			return bootserver.MachineDetail{MachineStatus: m, Past: []bootserver.Timeline{}}, true
+			return fleet.MachineDetail{MachineStatus: m, Past: []fleet.Timeline{}}, true
 		}
 	}
-	return bootserver.MachineDetail{}, false
+	return fleet.MachineDetail{}, false
 }
 
 func (s *Server) Log(_ string, after uint64) []journal.Line {
@@ -135,20 +136,20 @@ func (s *Server) Switch(ctx context.Context, mac string, a power.Action, network
 }
 
 // Override knows the machines of Known and the versions of Tag.
-func (s *Server) Override(mac string, to images.Ref, stays bool) (bootserver.Override, error) {
+func (s *Server) Override(mac string, to images.Ref, stays bool) (fleet.Override, error) {
 	if _, ok := s.Machine(mac); !ok {
-		return bootserver.Override{}, fmt.Errorf("machine %s %w", mac, bootserver.ErrUnlisted)
+		return fleet.Override{}, fmt.Errorf("machine %s %w", mac, bootserver.ErrUnlisted)
 	}
 	if to.Name != "lab" || !slices.Contains(s.Versions, to.Version) {
-		return bootserver.Override{}, fmt.Errorf("image %s: %w", to, catalogue.ErrNotFound)
+		return fleet.Override{}, fmt.Errorf("image %s: %w", to, catalogue.ErrNotFound)
 	}
-	return bootserver.Override{Image: to.String(), Stays: stays}, nil
+	return fleet.Override{Image: to.String(), Stays: stays}, nil
 }
 
 // Rollback finds the first of Versions, if there are two.
-func (s *Server) Rollback(mac string) (bootserver.Override, error) {
+func (s *Server) Rollback(mac string) (fleet.Override, error) {
 	if len(s.Versions) < 2 {
-		return bootserver.Override{}, fmt.Errorf("machine %s %w", mac, bootserver.ErrNoRollback)
+		return fleet.Override{}, fmt.Errorf("machine %s %w", mac, bootserver.ErrNoRollback)
 	}
 	return s.Override(mac, images.Ref{Name: "lab", Version: s.Versions[0]}, true)
 }

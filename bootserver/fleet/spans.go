@@ -1,4 +1,4 @@
-package bootserver
+package fleet
 
 import (
 	"cmp"

@@ -1,10 +1,9 @@
-package bootserver
+package fleet
 
 import (
 	"slices"
 	"time"
 
-	"swarmboot/bootserver/internal/dhcp"
 	"swarmboot/initramfs/stage"
 )
 
@@ -33,28 +32,22 @@ func (s *Stays) add(d time.Duration) {
 }
 
 // stay is where the stays at a stage are counted. The caller holds mu.
-func (r *registry) stay(at stage.Stage) *Stays {
-	if r.stays[at] == nil {
-		r.stays[at] = &Stays{Stage: at, Within: make([]uint64, len(StayBounds))}
+func (f *Fleet) stay(at stage.Stage) *Stays {
+	if f.stays[at] == nil {
+		f.stays[at] = &Stays{Stage: at, Within: make([]uint64, len(StayBounds))}
 	}
-	return r.stays[at]
+	return f.stays[at]
 }
 
 // Stays tells of all stages that a machine has been at.
-func (s *Server) Stays() []Stays {
-	s.registry.mu.Lock()
-	defer s.registry.mu.Unlock()
+func (f *Fleet) Stays() []Stays {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var all []Stays
-	for _, stay := range s.registry.stays {
+	for _, stay := range f.stays {
 		one := *stay
 		one.Within = slices.Clone(stay.Within)
 		all = append(all, one)
 	}
 	return all
 }
-
-// DHCPStats counts packets.
-type DHCPStats = dhcp.Stats
-
-// DHCPStats counts the packets of all networks since the server was started.
-func (s *Server) DHCPStats() DHCPStats { return s.dhcp.Stats() }

@@ -1,4 +1,15 @@
-package bootserver
+// Package fleet knows how far each machine has come, from the first packet of its
+// firmware to its login and on, and tells how it fares.
+//
+// What machines say is a stage.Report; what else is seen of them (a DHCP request,
+// a sign of life) has a method of its own. A Fleet owns all of it: what leaves it
+// are copies. A word travels Fleet.Report (fleet.go), to the timeline of the boot
+// (timeline.go), to how long machines stay at a stage (stays.go); and
+// Fleet.Look asks judge (health.go), once a second, who is stuck or silent.
+//
+// bootserver.Server fills one; what is behind the admin (pages, API, commands,
+// metrics) reads what it tells.
+package fleet
 
 import (
 	"maps"
@@ -33,97 +44,106 @@ type MachineStatus struct {
 	Health
 }
 
-// registry knows how far each machine has come. Within one boot stages never go
+// A Fleet knows how far each machine has come. Within one boot stages never go
 // back: reports may overtake each other, and init repeats stages after a
 // failure.
-type registry struct {
+type Fleet struct {
 	mu            sync.Mutex
-	machines      map[string]*machineState // guarded by mu; by MAC
-	changes       uint64                   // guarded by mu; counts the changes of all machines
-	fromPeers     map[string]int64         // guarded by mu; bytes that machines had from each other, by image
-	bootFromPeers map[string]int64         // guarded by mu; likewise, of kernel and initramfs
-	stays         map[stage.Stage]*Stays   // guarded by mu
-	recalled      time.Time                // guarded by mu; when a restarted server took up what it knew
+	machines      map[string]*record     // guarded by mu; by MAC
+	changes       uint64                 // guarded by mu; counts the changes of all machines
+	fromPeers     map[string]int64       // guarded by mu; bytes that machines had from each other, by image
+	bootFromPeers map[string]int64       // guarded by mu; likewise, of kernel and initramfs
+	stays         map[stage.Stage]*Stays // guarded by mu
+	recalled      time.Time              // guarded by mu; when a restarted server took up what it knew
 }
 
-type machineState struct {
+// record is what the fleet knows of one machine.
+type record struct {
 	MachineStatus
 	reached int        // the highest index in stage.All of this boot; -1: none
-	changed uint64     // what registry.changes was at its last change
+	changed uint64     // what Fleet.changes was at its last change
 	past    []Timeline // the boots before this one, the oldest first
 	unsaved bool       // it has come further since it was saved
 }
 
-func newRegistry() *registry {
-	return &registry{machines: map[string]*machineState{}, fromPeers: map[string]int64{}, bootFromPeers: map[string]int64{}, stays: map[stage.Stage]*Stays{}}
+// New is a fleet of which nothing is known.
+func New() *Fleet {
+	return &Fleet{machines: map[string]*record{}, fromPeers: map[string]int64{}, bootFromPeers: map[string]int64{}, stays: map[stage.Stage]*Stays{}}
 }
 
 // touch notes that m has changed. The caller holds mu.
-func (r *registry) touch(m *machineState, now time.Time) {
-	r.changes++
-	m.changed = r.changes
-	m.Health = r.judge(m, now)
+func (f *Fleet) touch(m *record, now time.Time) {
+	f.changes++
+	m.changed = f.changes
+	m.Health = f.judge(m, now)
 }
 
 // judge tells how m fares. While the server was down it could not hear machines.
-func (r *registry) judge(m *machineState, now time.Time) Health {
+func (f *Fleet) judge(m *record, now time.Time) Health {
 	status := m.MachineStatus
-	if status.Heard.Before(r.recalled) {
-		status.Heard = r.recalled
+	if status.Heard.Before(f.recalled) {
+		status.Heard = f.recalled
 	}
 	return judge(status, now)
 }
 
-// add makes a machine known.
-func (r *registry) add(mac, name, image string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.state(mac, name, image)
+// Machine is what the config says of one.
+type Machine struct {
+	MAC   string
+	Name  string // empty: it has none
+	Image string // name@version
 }
 
-// expect makes the listed machines known. Of those that are listed no more it
+// Add makes a machine known.
+func (f *Fleet) Add(one Machine) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.record(one)
+}
+
+// Expect makes the listed machines known. Of those that are listed no more it
 // keeps the ones that were heard of.
-func (r *registry) expect(listed []Machine) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (f *Fleet) Expect(listed []Machine) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	macs := make(map[string]bool, len(listed))
 	for _, one := range listed {
-		mac := one.MAC.String()
-		macs[mac] = true
-		m := r.state(mac, one.Name, one.Image.String())
+		macs[one.MAC] = true
+		m := f.record(one)
 		if m.Stage == "" || m.Stage == stage.Discovered { // the image of one that has booted is what it runs
-			m.Image = one.Image.String()
+			m.Image = one.Image
 		}
 		m.Name = one.Name
-		r.touch(m, time.Now())
+		f.touch(m, time.Now())
 	}
-	for mac, m := range r.machines {
+	for mac, m := range f.machines {
 		if !macs[mac] && m.Stage == "" {
-			delete(r.machines, mac)
+			delete(f.machines, mac)
 		}
 	}
 }
 
-func (r *registry) state(mac, name, image string) *machineState {
-	m := r.machines[mac]
+// record is what is known of one, as of now. The caller holds mu.
+func (f *Fleet) record(one Machine) *record {
+	m := f.machines[one.MAC]
 	if m == nil {
-		m = &machineState{reached: -1}
-		m.MAC, m.Name, m.Image = mac, name, image
-		r.machines[mac] = m
-		r.touch(m, time.Time{})
+		m = &record{reached: -1}
+		m.MAC, m.Name, m.Image = one.MAC, one.Name, one.Image
+		f.machines[one.MAC] = m
+		f.touch(m, time.Time{})
 	}
 	return m
 }
 
-// discovered notes that a machine's firmware, or the iPXE in it or after it,
+// Discovered notes that a machine's firmware, or the iPXE in it or after it,
 // looks for an address. Firmware runs once in a boot, but repeats its DISCOVER;
 // iPXE follows a loader, or is the firmware itself. So it is a new boot if the
 // machine had come further than this program can have brought it.
-func (r *registry) discovered(mac, name, image string, ipxe bool, now time.Time) (begins bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := r.state(mac, name, image)
-	defer func() { r.touch(m, now) }()
+func (f *Fleet) Discovered(one Machine, ipxe bool, now time.Time) (begins bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.record(one)
+	defer func() { f.touch(m, now) }()
 	m.Heard = now
 	furthest := stage.DHCP.Index()
 	if ipxe {
@@ -132,12 +152,12 @@ func (r *registry) discovered(mac, name, image string, ipxe bool, now time.Time)
 	if m.reached >= 0 && m.reached <= furthest {
 		return false
 	}
-	m.begin(image, stage.DHCP, now)
+	m.begin(one.Image, stage.DHCP, now)
 	return true
 }
 
 // begin begins a new boot at a stage.
-func (m *machineState) begin(image string, at stage.Stage, now time.Time) {
+func (m *record) begin(image string, at stage.Stage, now time.Time) {
 	m.archive()
 	if m.reached >= stage.Script.Index() && m.reached < stage.Init.Index() {
 		m.Install = nil // the last boot did not start Linux; if it was from the disk, that is at fault
@@ -154,40 +174,40 @@ func (m *machineState) begin(image string, at stage.Stage, now time.Time) {
 
 // beginsByScript tells whether a script that m asks for is the first of a boot,
 // and not one more attempt of its loader.
-func (m *machineState) beginsByScript() bool {
+func (m *record) beginsByScript() bool {
 	return m.reached < 0 || m.reached > stage.Kernel.Index()
 }
 
-// reaches tells whether mac has come as far as s in the boot that it is in.
-func (r *registry) reaches(mac string, s stage.Stage) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := r.machines[mac]
+// Reaches tells whether mac has come as far as s in the boot that it is in.
+func (f *Fleet) Reaches(mac string, s stage.Stage) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.machines[mac]
 	return m != nil && m.reached >= s.Index()
 }
 
-// heard notes a sign of life.
-func (r *registry) heard(mac string, now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if m := r.machines[mac]; m != nil {
+// Heard notes a sign of life.
+func (f *Fleet) Heard(mac string, now time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.machines[mac]; m != nil {
 		m.Heard = now
-		r.touch(m, now)
+		f.touch(m, now)
 	}
 }
 
-// report takes note of what a machine says. It tells whether that is news: a
+// Report takes note of what a machine says. It tells whether that is news: a
 // stage that this boot had not reached, or a failure or its end.
-func (r *registry) report(said stage.Report, now time.Time) (news bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := r.machines[said.Machine]
+func (f *Fleet) Report(said stage.Report, now time.Time) (news bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.machines[said.Machine]
 	if m == nil {
 		return false
 	}
 	defer func() {
 		m.unsaved = m.unsaved || news
-		r.touch(m, now)
+		f.touch(m, now)
 	}()
 	m.Heard = now
 	// Where DHCP is another server's, a boot is first heard of when a loader asks for
@@ -203,7 +223,7 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 		m.Install, m.unsaved = said.Install, true
 	}
 	if said.Progress != nil {
-		r.count(m.Image, m.Progress, said.Progress)
+		f.count(m.Image, m.Progress, said.Progress)
 		m.Progress = said.Progress
 	}
 	if m.Times == nil {
@@ -216,7 +236,7 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 		news = m.Stage != stage.Failed || m.At != said.At || m.Reason != said.Reason
 		if m.Stage != stage.Failed {
 			m.Since = now
-			r.stay(said.At).Failures++
+			f.stay(said.At).Failures++
 		}
 		m.Stage, m.At, m.Reason = stage.Failed, said.At, said.Reason
 		return news
@@ -239,26 +259,26 @@ func (r *registry) report(said stage.Report, now time.Time) (news bool) {
 		return false
 	}
 	if m.Stage.Index() >= 0 {
-		r.stay(m.Stage).add(now.Sub(m.Since))
+		f.stay(m.Stage).add(now.Sub(m.Since))
 	}
 	m.Stage, m.Since, m.At, m.Reason = said.Stage, now, "", ""
 	return true
 }
 
-// list copies all, in the order of their names and then of their MACs.
-func (r *registry) list() []MachineStatus {
-	all, _ := r.since(0)
+// List copies all, in the order of their names and then of their MACs.
+func (f *Fleet) List() []MachineStatus {
+	all, _ := f.Since(0)
 	return all
 }
 
-// since copies the machines that have changed after the change numbered last,
+// Since copies the machines that have changed after the change numbered last,
 // in the order of their names and then of their MACs, and gives the number of
 // the last change. Change 0 was before all machines.
-func (r *registry) since(last uint64) ([]MachineStatus, uint64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (f *Fleet) Since(last uint64) ([]MachineStatus, uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	all := []MachineStatus{}
-	for _, m := range r.machines {
+	for _, m := range f.machines {
 		if m.changed > last {
 			all = append(all, m.copy())
 		}
@@ -269,27 +289,37 @@ func (r *registry) since(last uint64) ([]MachineStatus, uint64) {
 		}
 		return strings.Compare(a.MAC, b.MAC)
 	})
-	return all, r.changes
+	return all, f.changes
 }
 
 // copy is what may leave the registry. Progress is replaced as a whole, never
 // changed.
-func (m *machineState) copy() MachineStatus {
+func (m *record) copy() MachineStatus {
 	status := m.MachineStatus
 	status.Times = maps.Clone(m.Times)
 	return status
 }
 
-// look judges all machines anew: time alone makes a machine stuck or silent. It
+// Look judges all machines anew: time alone makes a machine stuck or silent. It
 // returns those whose condition is another now.
-func (r *registry) look(now time.Time) (news []MachineStatus) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, m := range r.machines {
-		if r.judge(m, now).Condition != m.Condition {
-			r.touch(m, now)
+func (f *Fleet) Look(now time.Time) (news []MachineStatus) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, m := range f.machines {
+		if f.judge(m, now).Condition != m.Condition {
+			f.touch(m, now)
 			news = append(news, m.copy())
 		}
 	}
 	return news
+}
+
+// Installed is the digest of what mac has on its disk; empty if nothing.
+func (f *Fleet) Installed(mac string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m := f.machines[mac]; m != nil && m.Install != nil {
+		return m.Install.Digest
+	}
+	return ""
 }

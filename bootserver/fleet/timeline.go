@@ -1,4 +1,4 @@
-package bootserver
+package fleet
 
 import (
 	"slices"
@@ -50,7 +50,7 @@ func (m MachineStatus) Timeline() *Timeline {
 }
 
 // archive puts the boot that ends now among the past ones.
-func (m *machineState) archive() {
+func (m *record) archive() {
 	b := m.Timeline()
 	if b == nil {
 		return
@@ -68,12 +68,12 @@ func (b Timeline) whole() bool {
 	return begun && ready
 }
 
-// earlier names the images, other than image, that a machine has booted, the last
+// Earlier names the images, other than image, that a machine has booted, the last
 // first.
-func (r *registry) earlier(mac, image string) (names []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := r.machines[mac]
+func (f *Fleet) Earlier(mac, image string) (names []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.machines[mac]
 	if m == nil {
 		return nil
 	}
@@ -85,11 +85,11 @@ func (r *registry) earlier(mac, image string) (names []string) {
 	return names
 }
 
-// detail copies all that is known of mac.
-func (r *registry) detail(mac string) (MachineDetail, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	m := r.machines[mac]
+// Detail copies all that is known of mac.
+func (f *Fleet) Detail(mac string) (MachineDetail, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.machines[mac]
 	if m == nil {
 		return MachineDetail{}, false
 	}
@@ -99,7 +99,7 @@ func (r *registry) detail(mac string) (MachineDetail, bool) {
 		d.Past = []Timeline{}
 	}
 	var others []Timeline
-	for _, other := range r.machines {
+	for _, other := range f.machines {
 		for _, b := range other.past {
 			if b.Image == m.Image {
 				others = append(others, b)

@@ -1,4 +1,4 @@
-package bootserver
+package fleet
 
 import (
 	"testing"
@@ -9,31 +9,33 @@ import (
 
 const m1 = "52:54:00:77:00:01"
 
+var one = Machine{m1, "m1", "lab@1"}
+
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
-// story is a registry with one machine, and a clock that goes on a second with
+// story is a fleet of one machine, and a clock that goes on a second with
 // each step.
 type story struct {
-	*registry
+	*Fleet
 	now time.Time
 }
 
 func newStory() *story {
-	s := &story{newRegistry(), noon}
-	s.add(m1, "m1", "lab@1")
+	s := &story{New(), noon}
+	s.Add(one)
 	return s
 }
 
 func (s *story) discover(ipxe bool) {
 	s.now = s.now.Add(time.Second)
-	s.discovered(m1, "m1", "lab@1", ipxe, s.now)
+	s.Discovered(one, ipxe, s.now)
 }
 
 func (s *story) say(reports ...stage.Report) {
 	for _, r := range reports {
 		s.now = s.now.Add(time.Second)
 		r.Machine = m1
-		s.report(r, s.now)
+		s.Report(r, s.now)
 	}
 }
 
@@ -43,7 +45,7 @@ func (s *story) reach(stages ...stage.Stage) {
 	}
 }
 
-func (s *story) status() MachineStatus { return s.list()[0] }
+func (s *story) status() MachineStatus { return s.List()[0] }
 
 func TestOneUEFIBoot(t *testing.T) {
 	s := newStory()
@@ -152,8 +154,8 @@ func TestProgressAtReadyIsKept(t *testing.T) {
 
 func TestStrangersAreNotListed(t *testing.T) {
 	s := newStory()
-	s.report(stage.Report{Machine: "52:54:00:77:00:09", Stage: stage.Init}, noon)
-	if got := s.list(); len(got) != 1 {
+	s.Report(stage.Report{Machine: "52:54:00:77:00:09", Stage: stage.Init}, noon)
+	if got := s.List(); len(got) != 1 {
 		t.Errorf("list = %+v; want m1 alone", got)
 	}
 }
