@@ -28,40 +28,41 @@ var folders = []string{"appliance", "bootserver", "peerd", "images", "initramfs"
 // homes says which packages may import a library from outside: a directory, or
 // a directory and all below it (dir/...). golang.org/x may be used anywhere.
 var homes = map[string][]string{
-	"charm.land/bubbletea":                  {"appliance/internal/watch"},
-	"github.com/anacrolix":                  {"images/metainfo", "peerd/announce", "peerd/swarm/..."},
-	"github.com/bougou/go-ipmi":             {"appliance/internal/power"},
-	"github.com/charmbracelet/x":            {"appliance/internal/watch"}, // ansi
-	"github.com/coreos/go-systemd":          {"appliance/cmd/swarmboot"},
-	"github.com/danielgtaylor/huma":         {"appliance/internal/api"},
-	"github.com/diskfs/go-diskfs":           {"initramfs/internal/writes", "peerd/internal/install"},
-	"github.com/dustin/go-humanize":         {"appliance/cmd/...", "appliance/internal/table"},
-	"github.com/foxboron/go-uefi":           {"bootserver/loaders"},
-	"github.com/google":                     {"images/importer", "appliance/cmd/mkoci", "appliance/e2e"}, // go-containerregistry
-	"github.com/hanwen/go-fuse":             {"peerd/internal/rootfs/..."},
-	"github.com/insomniacslk/dhcp":          {"bootserver/internal/dhcp", "bootserver/internal/dhcp6", "initramfs/internal/netup"},
-	"github.com/invopop/jsonschema":         {"appliance/internal/settings"}, // its test alone
-	"github.com/klauspost/compress":         {"images/builder", "images/internal/decompress", "initramfs/..."},
-	"github.com/minio/minio-go":             {"images/origin"},
-	"github.com/mdlayher/ndp":               {"bootserver/internal/ra"},
-	"github.com/mdlayher/packet":            {"bootserver/internal/dhcp"},
-	"github.com/pin/tftp":                   {"bootserver/internal/tftp"},
-	"github.com/prometheus/client_golang":   {"appliance/internal/metrics"},
-	"github.com/santhosh-tekuri/jsonschema": {"appliance/internal/settings"}, // its test alone
-	"github.com/secure-systems-lab":         {"initramfs/envelope"},
-	"github.com/spf13/cobra":                {"appliance/cmd/..."},
-	"github.com/stmcginnis/gofish":          {"appliance/internal/power"},
-	"github.com/u-root/gobusybox":           {"initramfs/..."},
-	"github.com/u-root/mkuimage":            {"images/builder", "initramfs/..."}, // in both: writing cpio archives
-	"github.com/u-root/u-root":              {"initramfs/..."},
-	"github.com/u-root/uio":                 {"initramfs/..."},
-	"github.com/ulikunitz/xz":               {"images/builder", "images/internal/decompress"},
-	"github.com/vbauerster/mpb":             {"appliance/cmd/swarmboot"},
-	"github.com/vishvananda/netlink":        {"initramfs/internal/netup"},
-	"go.etcd.io/bbolt":                      {"bootserver/internal/leasestore"},
-	"go.opentelemetry.io":                   {"appliance/internal/traces", "appliance/e2e"},
-	"google.golang.org/protobuf":            {"appliance/internal/traces", "appliance/e2e"}, // tests alone
-	"go.yaml.in/yaml":                       {"appliance/internal/settings"},
+	"charm.land/bubbletea":                   {"appliance/internal/watch"},
+	"github.com/anacrolix":                   {"images/metainfo", "peerd/announce", "peerd/swarm/..."},
+	"github.com/bougou/go-ipmi":              {"appliance/internal/power"},
+	"github.com/charmbracelet/x":             {"appliance/internal/watch"}, // ansi
+	"github.com/coreos/go-systemd":           {"appliance/cmd/swarmboot"},
+	"github.com/danielgtaylor/huma":          {"appliance/internal/api"},
+	"github.com/diskfs/go-diskfs":            {"initramfs/internal/writes", "peerd/internal/install"},
+	"github.com/dustin/go-humanize":          {"appliance/cmd/...", "appliance/internal/table"},
+	"github.com/foxboron/go-uefi":            {"bootserver/loaders"},
+	"github.com/google/go-containerregistry": {"images/importer", "appliance/cmd/mkoci", "appliance/e2e"},
+	"github.com/google/renameio":             {"initramfs/wholefile"},
+	"github.com/hanwen/go-fuse":              {"peerd/internal/rootfs/..."},
+	"github.com/insomniacslk/dhcp":           {"bootserver/internal/dhcp", "bootserver/internal/dhcp6", "initramfs/internal/netup"},
+	"github.com/invopop/jsonschema":          {"appliance/internal/settings"}, // its test alone
+	"github.com/klauspost/compress":          {"images/builder", "images/internal/decompress", "initramfs/..."},
+	"github.com/minio/minio-go":              {"images/origin"},
+	"github.com/mdlayher/ndp":                {"bootserver/internal/ra"},
+	"github.com/mdlayher/packet":             {"bootserver/internal/dhcp"},
+	"github.com/pin/tftp":                    {"bootserver/internal/tftp"},
+	"github.com/prometheus/client_golang":    {"appliance/internal/metrics"},
+	"github.com/santhosh-tekuri/jsonschema":  {"appliance/internal/settings"}, // its test alone
+	"github.com/secure-systems-lab":          {"initramfs/envelope"},
+	"github.com/spf13/cobra":                 {"appliance/cmd/..."},
+	"github.com/stmcginnis/gofish":           {"appliance/internal/power"},
+	"github.com/u-root/gobusybox":            {"initramfs/..."},
+	"github.com/u-root/mkuimage":             {"images/builder", "initramfs/..."}, // in both: writing cpio archives
+	"github.com/u-root/u-root":               {"initramfs/..."},
+	"github.com/u-root/uio":                  {"initramfs/..."},
+	"github.com/ulikunitz/xz":                {"images/builder", "images/internal/decompress"},
+	"github.com/vbauerster/mpb":              {"appliance/cmd/swarmboot"},
+	"github.com/vishvananda/netlink":         {"initramfs/internal/netup"},
+	"go.etcd.io/bbolt":                       {"bootserver/internal/leasestore"},
+	"go.opentelemetry.io":                    {"appliance/internal/traces", "appliance/e2e"},
+	"google.golang.org/protobuf":             {"appliance/internal/traces", "appliance/e2e"}, // tests alone
+	"go.yaml.in/yaml":                        {"appliance/internal/settings"},
 }
 
 // A source is one parsed file.

@@ -25,6 +25,7 @@ import (
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/stage"
+	"swarmboot/initramfs/wholefile"
 )
 
 // identities keeps what makes each machine itself for as long as there is the
@@ -68,7 +69,7 @@ func openIdentities(dir string) (*identities, error) {
 	secret, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		secret = []byte(rand.Text() + rand.Text())
-		err = writeFile(path, secret, 0o600)
+		err = wholefile.Write(path, secret, 0o600)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("identities: %w", err)
@@ -227,7 +228,7 @@ func (i *identities) make(path string) (kept, error) {
 	}
 	data, err := json.Marshal(k)
 	if err == nil {
-		err = writeFile(path, data, 0o600)
+		err = wholefile.Write(path, data, 0o600)
 	}
 	if err != nil {
 		return kept{}, fmt.Errorf("keep identity: %w", err)

@@ -12,6 +12,7 @@ import (
 	"swarmboot/images"
 	"swarmboot/initramfs"
 	"swarmboot/initramfs/envelope"
+	"swarmboot/initramfs/wholefile"
 )
 
 // architectures of machines that can be booted.
@@ -61,5 +62,5 @@ func compose(common, name string, trusted []envelope.PublicKey) (digest string, 
 	// The kernel finds the next archive only at a multiple of Align.
 	data = append(data, make([]byte, -len(data)&(initramfs.Align-1))...)
 	data = append(data, keys...)
-	return images.Digest(data), writeFile(name, data, 0o644)
+	return images.Digest(data), wholefile.Write(name, data, 0o644)
 }

@@ -14,6 +14,7 @@ import (
 
 	"swarmboot/initramfs/envelope"
 	"swarmboot/initramfs/stage"
+	"swarmboot/initramfs/wholefile"
 )
 
 // profiles keeps, for each image, which pieces a boot reads and in which order,
@@ -195,7 +196,7 @@ func (p *profiles) record(digest, image string, count int, touched []stage.Touch
 	}
 	data, err := envelope.Sign(p.key, envelope.ProfileType, payload)
 	if err == nil {
-		err = writeFile(p.path(digest), data, 0o644)
+		err = wholefile.Write(p.path(digest), data, 0o644)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("profile of %s: %w", image, err)
@@ -212,7 +213,7 @@ func (p *profiles) recordFiles(digest string, files []string) error {
 			text.WriteString(name + "\n")
 		}
 	}
-	return writeFile(filepath.Join(p.dir, digest+".files"), []byte(text.String()), 0o644)
+	return wholefile.Write(filepath.Join(p.dir, digest+".files"), []byte(text.String()), 0o644)
 }
 
 // within leaves out what is no piece of the image, and repetitions.
@@ -226,22 +227,4 @@ func within(pieces []int, count int) []int {
 		}
 	}
 	return kept
-}
-
-// writeFile writes a file whole or not at all.
-func writeFile(path string, data []byte, mode fs.FileMode) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	if err := errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"swarmboot/initramfs/wholefile"
 )
 
 // suite is the Debian release that the Files are of.
@@ -56,7 +58,7 @@ func Fetch(ctx context.Context, dir, from string, out io.Writer) error {
 	for _, f := range wanted {
 		data, err := os.ReadFile(filepath.Join(files, f.Name))
 		if err == nil {
-			err = replace(filepath.Join(dir, f.Name), data)
+			err = wholefile.Write(filepath.Join(dir, f.Name), data, 0o644)
 		}
 		if err != nil {
 			return fmt.Errorf("fetch loaders: %w", err)
@@ -218,13 +220,4 @@ func run(cmd *exec.Cmd) error {
 		return fmt.Errorf("%s %s: %w: %s", cmd.Args[0], cmd.Args[len(cmd.Args)-1], err, bytes.TrimSpace(said))
 	}
 	return nil
-}
-
-// replace writes a file that appears under its name whole: a server may be
-// reading the old one.
-func replace(path string, data []byte) error {
-	if err := os.WriteFile(path+".new", data, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
 }

@@ -21,6 +21,8 @@ import (
 	"slices"
 	"time"
 
+	"swarmboot/initramfs/wholefile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -146,11 +148,7 @@ func (t Tokens) change(edit func([]Token) ([]Token, error)) error {
 	if err != nil {
 		return fmt.Errorf("tokens: %w", err)
 	}
-	temp := string(t) + ".new"
-	if err := os.WriteFile(temp, append(data, '\n'), 0o600); err != nil {
-		return fmt.Errorf("write tokens: %w", err)
-	}
-	if err := os.Rename(temp, string(t)); err != nil {
+	if err := wholefile.Write(string(t), append(data, '\n'), 0o600); err != nil {
 		return fmt.Errorf("write tokens: %w", err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"swarmboot/initramfs/envelope"
+	"swarmboot/initramfs/wholefile"
 )
 
 func (f Folder) privateKey() string { return filepath.Join(string(f), "keys", "swarmboot.key") }
@@ -57,11 +58,7 @@ func (f Folder) Trust(key envelope.PublicKey) error {
 	if err != nil {
 		return fmt.Errorf("trust key %s: %w", key.ID(), err)
 	}
-	temp, err := f.write(data)
-	if err == nil {
-		err = os.Rename(temp, filepath.Join(f.trusted(), key.ID()+".pub"))
-	}
-	if err != nil {
+	if err := wholefile.Write(filepath.Join(f.trusted(), key.ID()+".pub"), data, 0o600); err != nil {
 		return fmt.Errorf("trust key %s: %w", key.ID(), err)
 	}
 	return nil
@@ -138,13 +135,21 @@ func (f Folder) makeKey() error {
 	if err != nil {
 		return err
 	}
-	temp, err := f.write(data)
+	dir := filepath.Dir(f.privateKey())
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	file, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(temp)
+	defer os.Remove(file.Name())
+	_, err = file.Write(data)
+	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
+		return err
+	}
 	// Unlike a rename, a link never replaces the key of another command.
-	if err := os.Link(temp, f.privateKey()); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.Link(file.Name(), f.privateKey()); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return nil
@@ -159,36 +164,8 @@ func (f Folder) publish(key envelope.PublicKey) error {
 	if have, err := os.ReadFile(f.publicKey()); err == nil && bytes.Equal(have, want) {
 		return nil
 	}
-	temp, err := f.write(want)
-	if err == nil {
-		err = os.Rename(temp, f.publicKey())
-	}
-	if err != nil {
+	if err := wholefile.Write(f.publicKey(), want, 0o600); err != nil {
 		return fmt.Errorf("write the public key %s: %w", f.publicKey(), err)
 	}
 	return nil
-}
-
-// write puts data into a new file, readable by its owner alone, in the folder
-// of the keys.
-func (f Folder) write(data []byte) (name string, err error) {
-	return write(filepath.Dir(f.privateKey()), 0o700, data)
-}
-
-// write puts data into a new file, readable by its owner alone, in dir, which it
-// makes with that mode where it is not.
-func write(dir string, mode fs.FileMode, data []byte) (name string, err error) {
-	if err := os.MkdirAll(dir, mode); err != nil {
-		return "", err
-	}
-	file, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return "", err
-	}
-	_, err = file.Write(data)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		os.Remove(file.Name())
-		return "", err
-	}
-	return file.Name(), nil
 }

@@ -18,6 +18,7 @@ import (
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/envelope"
+	"swarmboot/initramfs/wholefile"
 )
 
 // Default is the state folder of a server that is told no other.
@@ -108,11 +109,10 @@ func (f Folder) Learn(from Folder, digest string) error {
 		if err != nil {
 			return err
 		}
-		temp, err := write(filepath.Dir(f.profile(digest, suffix)), 0o755, data)
-		if err != nil {
+		if err := os.MkdirAll(filepath.Dir(f.profile(digest, suffix)), 0o755); err != nil {
 			return err
 		}
-		if err := os.Rename(temp, f.profile(digest, suffix)); err != nil {
+		if err := wholefile.Write(f.profile(digest, suffix), data, 0o600); err != nil {
 			return err
 		}
 	}
