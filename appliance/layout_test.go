@@ -56,7 +56,7 @@ var homes = map[string][]string{
 	"github.com/u-root/mkuimage":             {"images/builder", "initramfs/..."}, // in both: writing cpio archives
 	"github.com/u-root/u-root":               {"initramfs/..."},
 	"github.com/u-root/uio":                  {"initramfs/..."},
-	"github.com/ulikunitz/xz":                {"images/builder", "images/internal/decompress"},
+	"github.com/ulikunitz/xz":                {"bootserver/loaders", "images/builder", "images/internal/decompress"},
 	"github.com/vbauerster/mpb":              {"appliance/cmd/swarmboot"},
 	"github.com/vishvananda/netlink":         {"initramfs/internal/netup"},
 	"go.etcd.io/bbolt":                       {"bootserver/internal/leasestore"},

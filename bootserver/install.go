@@ -31,12 +31,25 @@ func (s *Server) install(m Machine, n Network, o *offer, args []string) (bootarg
 			{Path: bootweb.DiskScript, Content: bootweb.GRUBFromDisk(m.Name+" boots "+o.Manifest.Ref().String(), append(args, bootargs.Local))},
 		},
 	}
-	for _, f := range loaders.OnDisk(arch) {
-		data, err := os.ReadFile(filepath.Join(site.Loaders, f.Name))
+	loader := func(name, path string) (bootargs.InstallFile, error) {
+		data, err := os.ReadFile(filepath.Join(site.Loaders, name))
 		if err != nil {
-			return bootargs.Install{}, fmt.Errorf("install: %w", err)
+			return bootargs.InstallFile{}, fmt.Errorf("install: %w", err)
 		}
-		i.Files = append(i.Files, bootargs.InstallFile{Path: f.Path, URL: base + bootweb.LoadersPath + f.Name, SHA256: images.Digest(data)})
+		return bootargs.InstallFile{Path: path, URL: base + bootweb.LoadersPath + name, SHA256: images.Digest(data)}, nil
+	}
+	for _, place := range loaders.OnDisk(arch) {
+		f, err := loader(place.Name, place.Path)
+		if err != nil {
+			return bootargs.Install{}, err
+		}
+		i.Files = append(i.Files, f)
+	}
+	if name := loaders.OnBIOSDisk(arch); name != "" {
+		var err error
+		if i.BIOS, err = loader(name, ""); err != nil {
+			return bootargs.Install{}, err
+		}
 	}
 	all, err := json.Marshal(struct {
 		bootargs.Install

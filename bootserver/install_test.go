@@ -58,6 +58,9 @@ func TestInstallTakesItsCourse(t *testing.T) {
 	if got := strings.Join(paths, " "); told.Disk != "nvme0n1" || got != "/EFI/BOOT/BOOTX64.EFI /EFI/BOOT/grubx64.efi /EFI/BOOT/mmx64.efi /grub/grub.cfg /swarmboot/initramfs /swarmboot/kernel /swarmboot/modules" {
 		t.Errorf("it is to install %s on %q", got, told.Disk)
 	}
+	if !strings.HasSuffix(told.BIOS.URL, "/loaders/grub-bios.img") || told.BIOS.SHA256 == "" {
+		t.Errorf("for BIOS it is to install %+v", told.BIOS)
+	}
 	if told.Writes.Partition != bootargs.WritesPartition || !strings.HasPrefix(told.Writes.Folder, "lab@1-") {
 		t.Errorf("its writes are to go to %+v", told.Writes)
 	}

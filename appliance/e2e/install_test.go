@@ -11,22 +11,34 @@ import (
 	"swarmboot/initramfs/stage"
 )
 
-// TestInstall boots a machine that is to start from its disk: over the network,
-// which puts the image there; then, as the server tells it, from the disk; and
-// without a server.
+// TestInstall boots a machine of each kind of firmware that is to start from its
+// disk: over the network, which puts the image there; then, as the server tells it,
+// from the disk; and without a server.
 func TestInstall(t *testing.T) {
 	needsImages(t)
+	for name, firmware := range map[string]vm.Firmware{"UEFI": vm.UEFI, "SecureBoot": vm.SecureBoot, "BIOS": vm.BIOS} {
+		t.Run(name, func(t *testing.T) { installs(t, firmware) })
+	}
+}
+
+func installs(t *testing.T, firmware vm.Firmware) {
 	m := machine{Name: "settler", MAC: "52:54:00:77:09:01", Image: "lab@1", More: "\n    install: nvme0n1"}
+	if firmware == vm.SecureBoot {
+		m.Loader = "secure-boot"
+	}
 	rack := newRackOf(t, labState(t), m)
 	disk := filepath.Join(t.TempDir(), "disk.raw")
 	shell(t, "", "truncate", "-s", "4G", disk)
-	cfg := vm.MachineConfig{Name: m.Name, MAC: m.MAC, Firmware: vm.UEFI, Disk: disk}
+	cfg := vm.MachineConfig{Name: m.Name, MAC: m.MAC, Firmware: firmware, Disk: disk}
 	on := rack.powerOn(cfg)
 	fromDisk := func(t *testing.T) {
 		t.Helper()
 		login(t, on)
 		if got := run(t, on.Console, "tr ' ' '\\n' </proc/cmdline | grep -c swarmboot.local; hostname"); got != "1\n"+m.Name {
 			t.Errorf("it is %q; want %s, started from its disk", got, m.Name)
+		}
+		if firmware == vm.SecureBoot {
+			isLockedDown(t, on)
 		}
 	}
 	promise(t, "its first boot puts the image on the disk", func(t *testing.T) {

@@ -146,3 +146,12 @@ func OnDisk(arch string) []Place {
 	}
 	return []Place{{shimX64, "/EFI/BOOT/BOOTX64.EFI"}, {"grubx64.efi", "/EFI/BOOT/grubx64.efi"}, {"mmx64.efi", "/EFI/BOOT/mmx64.efi"}}
 }
+
+// OnBIOSDisk is the loader of a disk that BIOS starts from; empty if there is no
+// BIOS on the architecture.
+func OnBIOSDisk(arch string) string {
+	if arch == BIOS.Arch() {
+		return grubBIOS
+	}
+	return ""
+}

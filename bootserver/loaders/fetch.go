@@ -90,7 +90,7 @@ func collect(ctx context.Context, source folder, wanted []File, work, dir string
 			}
 			path = filepath.Join(unpacked[key], f.Path)
 		}
-		data, err := os.ReadFile(path)
+		data, err := read(path)
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, f.Name), data, 0o644)
 		}
@@ -103,6 +103,15 @@ func collect(ctx context.Context, source folder, wanted []File, work, dir string
 		return fmt.Errorf("a release of Debian other than the pinned one, or tampered with; nothing was changed:\n%w", err)
 	}
 	return nil
+}
+
+// read returns the loader that path is, or that is made of what the folder path
+// holds.
+func read(path string) ([]byte, error) {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return biosGRUB(path)
+	}
+	return os.ReadFile(path)
 }
 
 // unpack extracts the package of f into dir.

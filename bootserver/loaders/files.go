@@ -6,7 +6,7 @@ type File struct {
 	SHA256  string
 	Package string // of Debian 13
 	Arch    string // Debian's, of the package
-	Path    string // in the package
+	Path    string // in the package: the file, or a folder of GRUB's parts, of which it is made (bios.go)
 	About   string // for people
 }
 
@@ -20,6 +20,7 @@ const (
 	ipxeARM64 = "ipxe-arm64.efi"
 	shimX64   = "shimx64.efi"
 	shimARM64 = "shimaa64.efi"
+	grubBIOS  = "grub-bios.img"
 )
 
 // Files are all loaders. When Debian has a newer release that you trust, write
@@ -36,6 +37,7 @@ var Files = []File{
 	{shimARM64, "e5446d2a09dfae3fa476e7635e3d25733afefa3c821932c0684e1f57b60a4744", "shim-signed", "arm64", "usr/lib/shim/shimaa64.efi.signed", "shim for UEFI arm64, signed by Microsoft"},
 	{"grubaa64.efi", "9640d7178fbe2ba1de642ef45ee4d0adc5f4baeddb0a71d1697a412bff959a0b", "grub-efi-arm64-signed", "arm64", "usr/lib/grub/arm64-efi-signed/grubnetaa64.efi.signed", "GRUB for UEFI arm64, signed by Debian"},
 	{"mmaa64.efi", "5bf3d180f392dd89586441eb12cbcabe23f30519dcb5ad81dcd79a7d454a5b1c", "shim-helpers-arm64-signed", "arm64", "usr/lib/shim/mmaa64.efi.signed", "MokManager for UEFI arm64, signed by Debian"},
+	{grubBIOS, "74dab72fd74c37ccdb4d91e8b0409fe48570f855acc61a3d15886af0a0c12b44", "grub-pc-bin", "amd64", "usr/lib/grub/i386-pc", "GRUB for BIOS, on machines' disks"},
 	{"copyright-ipxe", "de37481fc590765030c5bdce985d2efa2096b1acefe3c56d74e5472010606a62", "ipxe", "amd64", "usr/share/doc/ipxe/copyright", "licence of iPXE"},
 	{"copyright-shim", "9a121b9d67f67de8465483f83614f80d20b24b25eb261eda5b142e54f53a2f82", "shim-signed", "amd64", "usr/share/doc/shim-signed/copyright", "licence of shim and MokManager"},
 	{"copyright-grub", "683c1225fe2ce61a206709cc4ff967213b0e080412dedc0fb538d09cddfa6431", "grub-efi-amd64-signed", "amd64", "usr/share/doc/grub-efi-amd64-signed/copyright", "licence of GRUB"},

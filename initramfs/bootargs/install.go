@@ -13,12 +13,13 @@ type Install struct {
 	Disk   string        `json:"disk"`   // as Linux calls it, such as nvme0n1
 	Digest string        `json:"digest"` // of all this and of the image; told back when it is done
 	Files  []InstallFile `json:"files"`
-	Writes Writes        `json:"writes"` // on the same disk
+	BIOS   InstallFile   `json:"bios,omitzero"` // the loader for BIOS, which is in no file; zero: no machine of the kind has BIOS
+	Writes Writes        `json:"writes"`        // on the same disk
 }
 
 // An InstallFile is a file of the boot partition.
 type InstallFile struct {
-	Path    string `json:"path"`              // from the partition's root
+	Path    string `json:"path,omitempty"`    // from the partition's root
 	Content string `json:"content,omitempty"` // or, if that is empty:
 	URL     string `json:"url,omitempty"`     // where it is fetched
 	SHA256  string `json:"sha256,omitempty"`  // of what is fetched
@@ -29,7 +30,12 @@ const (
 	BootPartition   = "swarmboot-boot"   // EFI system partition
 	ImagePartition  = "swarmboot-image"  // the root image, from its first byte
 	WritesPartition = "swarmboot-writes" // what the machine writes
+	BIOSPartition   = "swarmboot-bios"   // the loader for BIOS, but its first sector, which is the disk's
 )
+
+// BIOSSector is where the BIOS boot partition begins: right behind the GPT. The
+// loader is made for that place.
+const BIOSSector = 34
 
 // BootLabel is the label of the file system in the boot partition.
 const BootLabel = "SWARMBOOT"

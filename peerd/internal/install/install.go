@@ -1,8 +1,8 @@
 // Package install writes a machine's image to its disk, with all that it takes to
-// start from there: kernel, initramfs and a loader for UEFI.
+// start from there: kernel, initramfs, and loaders for UEFI and BIOS.
 //
 // The disk is taken if it is empty, or has exactly our partitions (table.go). Then
-// the boot partition is made void, the image is written, and the boot partition
+// the loaders are made void, the image is written, and boot partition and loaders
 // last (boot.go), so that a disk is never half ours: without power in between the
 // machine starts from the network again. peerd's install command is the only
 // caller.
@@ -10,7 +10,6 @@ package install
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,9 +32,6 @@ const sectorSize = 512
 
 // Run installs on the disk of this machine, whose /sys and /dev it has.
 func Run(ctx context.Context, w What) error {
-	if _, err := os.Stat("/sys/firmware/efi"); err != nil {
-		return errors.New("install: the machine was started by BIOS; the loader on the disk is for UEFI alone, switch the machine to it")
-	}
 	sys := filepath.Join("/sys/block", w.Disk)
 	if _, err := os.Stat(sys); err != nil {
 		return fmt.Errorf("install: there is no disk %s; its partitions and other devices do not count: %w", w.Disk, err)
@@ -67,7 +63,7 @@ func onto(ctx context.Context, disk *os.File, w What) error {
 		return err
 	}
 	defer image.Close()
-	files, err := gather(ctx, w)
+	files, bios, err := gather(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -91,15 +87,21 @@ func onto(ctx context.Context, disk *os.File, w What) error {
 	if err := writeBoot(disk, parts[bootPart], files); err != nil {
 		return fmt.Errorf("write the boot partition: %w", err)
 	}
+	if bios != nil {
+		if err := writeBIOS(disk, parts[biosPart], bios); err != nil {
+			return fmt.Errorf("write the loader for BIOS: %w", err)
+		}
+	}
 	return disk.Sync()
 }
 
 // maxFile bounds the size in bytes of what is fetched.
 const maxFile = 256 << 20
 
-// gather fetches and verifies the files of the boot partition.
-func gather(ctx context.Context, w What) (map[string][]byte, error) {
-	files := map[string][]byte{}
+// gather fetches and verifies the files of the boot partition, and the loader for
+// BIOS, if there is one.
+func gather(ctx context.Context, w What) (files map[string][]byte, bios []byte, err error) {
+	files = map[string][]byte{}
 	for path, data := range w.Own {
 		files[path] = data
 	}
@@ -108,16 +110,22 @@ func gather(ctx context.Context, w What) (map[string][]byte, error) {
 			files[f.Path] = []byte(f.Content)
 			continue
 		}
-		data, err := fetch(ctx, f)
-		if err != nil {
-			return nil, fmt.Errorf("fetch %s: %w", f.URL, err)
+		if files[f.Path], err = fetch(ctx, f); err != nil {
+			return nil, nil, err
 		}
-		files[f.Path] = data
 	}
-	return files, nil
+	if w.BIOS.URL != "" {
+		bios, err = fetch(ctx, w.BIOS)
+	}
+	return files, bios, err
 }
 
-func fetch(ctx context.Context, f bootargs.InstallFile) ([]byte, error) {
+func fetch(ctx context.Context, f bootargs.InstallFile) (data []byte, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("fetch %s: %w", f.URL, err)
+		}
+	}()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.URL, nil)
 	if err != nil {
 		return nil, err
@@ -130,7 +138,7 @@ func fetch(ctx context.Context, f bootargs.InstallFile) ([]byte, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the server answered %s", resp.Status)
 	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxFile+1))
+	data, err = io.ReadAll(io.LimitReader(resp.Body, maxFile+1))
 	if err != nil {
 		return nil, err
 	}

@@ -37,8 +37,10 @@ func emptyDisk(t *testing.T, size int64) *os.File {
 // job is an installation of an image that is filled with a letter.
 func job(t *testing.T, letter string) What {
 	t.Helper()
-	kernel := strings.Repeat("kernel", 1<<20)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, kernel) }))
+	kernel, bios := strings.Repeat("kernel", 1<<20), strings.Repeat("B", 100*sectorSize)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.WriteString(w, map[string]string{"/kernel": kernel, "/bios": bios}[r.URL.Path])
+	}))
 	t.Cleanup(server.Close)
 	image := filepath.Join(t.TempDir(), "image")
 	if err := os.WriteFile(image, bytes.Repeat([]byte(letter), 3<<20), 0o600); err != nil {
@@ -48,8 +50,8 @@ func job(t *testing.T, letter string) What {
 		Install: bootargs.Install{Files: []bootargs.InstallFile{
 			{Path: "/EFI/BOOT/BOOTX64.EFI", Content: "loader"},
 			{Path: "/grub/grub.cfg", Content: "script"},
-			{Path: "/swarmboot/kernel", URL: server.URL, SHA256: images.Digest([]byte(kernel))},
-		}},
+			{Path: "/swarmboot/kernel", URL: server.URL + "/kernel", SHA256: images.Digest([]byte(kernel))},
+		}, BIOS: bootargs.InstallFile{URL: server.URL + "/bios", SHA256: images.Digest([]byte(bios))}},
 		Image: image, Own: map[string][]byte{"/swarmboot/description.json": []byte("{}")},
 	}
 }
@@ -76,6 +78,13 @@ func TestInstallOnAnEmptyDisk(t *testing.T) {
 			if data, err := fs.ReadFile(name); err != nil || len(data) != want {
 				t.Errorf("%s has %d bytes, %v; want %d", name, len(data), err, want)
 			}
+		}
+		sector := begin(t, disk)[:sectorSize]
+		if code := bytes.TrimRight(sector[:firstCode+6], "\x00"); !bytes.Equal(code, bytes.Repeat([]byte("B"), firstCode)) {
+			t.Errorf("the first sector begins with %q", code)
+		}
+		if rest := begin(t, disk)[bootargs.BIOSSector*sectorSize:][:100*sectorSize]; !bytes.Equal(bytes.TrimRight(rest, "\x00"), bytes.Repeat([]byte("B"), 99*sectorSize)) {
+			t.Error("the BIOS boot partition does not hold the rest of the loader")
 		}
 		// What go-diskfs writes is read by others, too.
 		for _, c := range []struct{ want, program, args string }{
@@ -109,6 +118,7 @@ func TestDisksThatAreLeftAlone(t *testing.T) {
 			}
 		}, partition.ErrTaken},
 		"a kernel that is not what was promised": {func(_ *testing.T, _ *os.File, w *What) { w.Files[2].SHA256 = images.Digest(nil) }, nil},
+		"a loader that is not what was promised": {func(_ *testing.T, _ *os.File, w *What) { w.BIOS.SHA256 = images.Digest(nil) }, nil},
 	} {
 		disk, w := emptyDisk(t, 2<<30), job(t, "a")
 		c.spoil(t, disk, &w)
@@ -129,6 +139,24 @@ func TestDiskThatIsTooSmall(t *testing.T) {
 	}
 	if len(bytes.TrimLeft(begin(t, disk), "\x00")) > 0 {
 		t.Error("it was written to")
+	}
+}
+
+// A machine that loses power while it is installed anew goes on to the network.
+func TestDiskThatIsHalfWritten(t *testing.T) {
+	disk, w := emptyDisk(t, 2<<30), job(t, "a")
+	if err := onto(t.Context(), disk, w); err != nil {
+		t.Fatal(err)
+	}
+	parts, _ := find(disk)
+	if err := void(disk, parts[bootPart]); err != nil {
+		t.Fatal(err)
+	}
+	if _, ours := find(disk); !ours {
+		t.Error("the disk does not count as ours any more")
+	}
+	if code := begin(t, disk)[:2]; !bytes.Equal(code, []byte{0xcd, 0x18}) {
+		t.Errorf("BIOS runs % x; want INT 18h, by which it goes on", code)
 	}
 }
 

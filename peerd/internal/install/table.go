@@ -17,20 +17,22 @@ const (
 	bootPart = iota
 	imagePart
 	writesPart
+	biosPart // lies before the others; GRUB in it knows the boot partition as the first
 )
 
-var names = []string{bootargs.BootPartition, bootargs.ImagePartition, bootargs.WritesPartition}
+var names = []string{bootargs.BootPartition, bootargs.ImagePartition, bootargs.WritesPartition, bootargs.BIOSPartition}
 
-var types = []gpt.Type{gpt.EFISystemPartition, gpt.LinuxFilesystem, gpt.LinuxFilesystem}
+var types = []gpt.Type{gpt.EFISystemPartition, gpt.LinuxFilesystem, gpt.LinuxFilesystem, gpt.BIOSBoot}
 
 // A part is where a partition lies, in bytes.
 type part struct{ start, size int64 }
 
 const (
 	mib      = 1 << 20
-	first    = mib       // the first partition's begin, as everybody's
-	tail     = mib       // left free at the disk's end, where the second table is
-	bootSize = 512 * mib // kernel, initramfs and loader take 40
+	behind   = bootargs.BIOSSector * sectorSize // behind the table
+	first    = mib                              // where what is read much begins, as everybody's
+	tail     = mib                              // left free at the disk's end, where the second table is
+	bootSize = 512 * mib                        // kernel, initramfs and loader take 40
 	maxImage = 32 << 10 * mib
 )
 
@@ -46,6 +48,7 @@ func layout(disk, image int64) ([]part, error) {
 		{first, bootSize},
 		{first + bootSize, forImage},
 		{first + bootSize + forImage, room - forImage},
+		{behind, first - behind},
 	}, nil
 }
 
