@@ -203,6 +203,9 @@ func (c Config) withDefaults() Config {
 	if c.SwarmPort == 0 {
 		c.SwarmPort = defaultSwarmPort
 	}
+	if c.Origin.Poll == 0 {
+		c.Origin.Poll = pollTags
+	}
 	networks := make([]Network, len(c.Networks))
 	for i, n := range c.Networks {
 		if n.Lease == 0 {

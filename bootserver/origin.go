@@ -24,8 +24,9 @@ const (
 
 // OriginStatus is what the server fetches from its origin.
 type OriginStatus struct {
-	URL   string       `json:"url"` // empty: there is no origin
-	Pulls []PullStatus `json:"pulls"`
+	URL   string       `json:"url"`   // empty: there is no origin
+	Pulls []PullStatus `json:"pulls"` // images that the catalogue lacks
+	Tags  []TagStatus  `json:"tags"`  // that machines boot by
 }
 
 // PullStatus is an image that the catalogue lacks.
@@ -44,9 +45,9 @@ func (p PullStatus) String() string {
 	return text
 }
 
-// Origin tells what is fetched.
+// Origin tells what is fetched, and which tags are followed.
 func (s *Server) Origin() OriginStatus {
-	status := OriginStatus{Pulls: []PullStatus{}}
+	status := OriginStatus{Pulls: []PullStatus{}, Tags: []TagStatus{}}
 	if s.origin == nil {
 		return status
 	}
@@ -58,6 +59,7 @@ func (s *Server) Origin() OriginStatus {
 			status.Pulls = append(status.Pulls, p)
 		}
 	}
+	status.Tags = append(status.Tags, s.tagStatus()...)
 	return status
 }
 
@@ -100,29 +102,41 @@ func (s *Server) haveImages(in *site) error {
 }
 
 // pull fetches what the config names and the catalogue lacks, one image after the
-// other, at the beginning and whenever missing says so.
+// other, at the beginning and whenever missing says so; and follows tags
+// (origintags.go), whenever it is time to and when one has come.
 func (s *Server) pull(ctx context.Context) error {
+	poll := time.NewTicker(s.site.Load().Origin.Poll)
+	defer poll.Stop()
+	ask := true
 	for {
 		failed := false
 		for _, ref := range s.site.Load().Images() {
 			if _, err := s.catalogue.Get(ref); ctx.Err() == nil && errors.Is(err, catalogue.ErrNotFound) {
-				failed = s.pullImage(ctx, ref) != nil || failed
+				_, err := s.pullImage(ctx, ref)
+				failed, ask = failed || err != nil, ask || err == nil
 			}
+		}
+		if ask {
+			s.follow(ctx)
 		}
 		var again <-chan time.Time
 		if failed {
 			again = time.After(pullAgain)
 		}
 		select {
+		case <-poll.C:
+			ask = true
 		case <-s.lacking:
+			ask = false
 		case <-again:
+			ask = false
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-func (s *Server) pullImage(ctx context.Context, ref images.Ref) error {
+func (s *Server) pullImage(ctx context.Context, ref images.Ref) (*catalogue.Image, error) {
 	log, begun := s.log.With("image", ref.String()), time.Now()
 	log.Info("image is fetched from the origin", "origin", s.origin.String())
 	image, err := s.origin.Pull(ctx, s.catalogue, ref, func(done, total int64) {
@@ -141,14 +155,14 @@ func (s *Server) pullImage(ctx context.Context, ref images.Ref) error {
 		if ctx.Err() == nil {
 			log.Error("image could not be fetched; it is tried again", "after", pullAgain, "err", err)
 		}
-		return err
+		return nil, err
 	}
 	log.Info("image fetched", "digest", image.Digest, "seconds", time.Since(begun).Seconds())
 	if err := CheckKernels(s.InForce(), s.catalogue.Get); err != nil {
 		s.log.Error("machines with Secure Boot will refuse what they are to boot", "err", err)
 	}
 	wake(s.verify)
-	return nil
+	return image, nil
 }
 
 // missing says that an image is wanted which is not in the catalogue, for the

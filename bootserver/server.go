@@ -78,6 +78,7 @@ type Server struct {
 	offers    map[string]*offer         // guarded by mu; by the image's digest
 	running   map[string]running        // guarded by mu; what each machine's last script was for
 	pulls     map[images.Ref]PullStatus // guarded by mu; what is fetched, or could not be
+	tags      map[images.Ref]originTag  // guarded by mu; where the origin's stand
 	seeder    *seeder.Seeder            // guarded by mu; set by Run before anything serves
 }
 
@@ -89,7 +90,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	}
 	s := &Server{
 		foreign:   map[string]bool{},
-		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1), lacking: make(chan struct{}, 1), pulls: map[images.Ref]PullStatus{}, serving: make(chan struct{}),
+		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1), lacking: make(chan struct{}, 1), pulls: map[images.Ref]PullStatus{}, tags: map[images.Ref]originTag{}, serving: make(chan struct{}),
 		fleet: fleet.New(), strangers: newStrangers(), meter: newMeter(),
 	}
 	s.tracker = tracker.New(s.rackOf, rand.Uint64(), log)

@@ -26,9 +26,13 @@ var ErrReadOnly = errors.New("a web server takes no images; push to an S3 bucket
 
 // Config says where the store is.
 type Config struct {
-	URL         string // https://HOST/PATH or s3:https://HOST/BUCKET/PATH; http too. Empty: there is none
-	Credentials string // file of S3 keys, as AWS's tools write it; empty: the environment's
+	URL         string        // https://HOST/PATH or s3:https://HOST/BUCKET/PATH; http too. Empty: there is none
+	Credentials string        // file of S3 keys, as AWS's tools write it; empty: the environment's
+	Poll        time.Duration // how often a boot server asks where the store's tags stand
 }
+
+// MinPoll spares a store that many servers share.
+const MinPoll = 10 * time.Second
 
 // Store is one store of images.
 type Store struct {

@@ -35,17 +35,16 @@ func (s *Store) Find(ctx context.Context, trusted []envelope.PublicKey, ref imag
 }
 
 func (s *Store) find(ctx context.Context, trusted []envelope.PublicKey, ref images.Ref) (i found, err error) {
-	digest, err := s.read(ctx, catalogue.RefName(ref), maxDigest)
-	if errors.Is(err, fs.ErrNotExist) {
-		digest, err = s.read(ctx, catalogue.TagName(ref), maxDigest)
+	want, err := s.digest(ctx, catalogue.RefName(ref))
+	if errors.Is(err, catalogue.ErrNotFound) {
+		want, err = s.digest(ctx, catalogue.TagName(ref))
 	}
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, catalogue.ErrNotFound) {
 		return found{}, fmt.Errorf("image %s: %w, and %s has none either", ref, catalogue.ErrNotFound, s)
 	}
 	if err != nil {
 		return found{}, err
 	}
-	want := strings.TrimSpace(string(digest))
 	if i.sealed, err = s.read(ctx, catalogue.ManifestName(want), maxManifest); err != nil {
 		return found{}, err
 	}
@@ -56,6 +55,21 @@ func (s *Store) find(ctx context.Context, trusted []envelope.PublicKey, ref imag
 		return found{}, fmt.Errorf("image %s at %s: it has the manifest of %s, digest %s", ref, s, i.Ref(), i.digest)
 	}
 	return i, nil
+}
+
+// Tagged is the digest of the image that a tag stands for in the store:
+// catalogue.ErrNotFound.
+func (s *Store) Tagged(ctx context.Context, tag images.Ref) (digest string, err error) {
+	return s.digest(ctx, catalogue.TagName(tag))
+}
+
+// digest reads the file of a ref or tag.
+func (s *Store) digest(ctx context.Context, name string) (string, error) {
+	data, err := s.read(ctx, name, maxDigest)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", catalogue.ErrNotFound, err)
+	}
+	return strings.TrimSpace(string(data)), err
 }
 
 // Pull brings the image that ref names into the catalogue. If ref is a tag of the
@@ -155,11 +169,11 @@ func (s *Store) push(ctx context.Context, image *catalogue.Image, tag images.Ref
 		return ErrReadOnly
 	}
 	ref := image.Manifest.Ref()
-	there, err := s.read(ctx, catalogue.RefName(ref), maxDigest)
-	switch digest := strings.TrimSpace(string(there)); {
-	case err == nil && digest != image.Digest:
-		return fmt.Errorf("%s has another image of that name, digest %s; an image never changes: choose another version", s, digest)
-	case err != nil && !errors.Is(err, fs.ErrNotExist):
+	there, err := s.digest(ctx, catalogue.RefName(ref))
+	switch {
+	case err == nil && there != image.Digest:
+		return fmt.Errorf("%s has another image of that name, digest %s; an image never changes: choose another version", s, there)
+	case err != nil && !errors.Is(err, catalogue.ErrNotFound):
 		return err
 	}
 	var done int64

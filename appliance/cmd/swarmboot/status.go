@@ -113,6 +113,9 @@ func (s serverStatus) print(w io.Writer, now time.Time) error {
 	for _, p := range s.Origin.Pulls {
 		fmt.Fprintf(w, "          image %s is being fetched: %s\n", p.Image, p)
 	}
+	for _, tag := range s.Origin.Tags {
+		fmt.Fprintf(w, "          %s\n", tag)
+	}
 	if len(s.Swarms) == 0 {
 		return nil
 	}

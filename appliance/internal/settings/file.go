@@ -65,6 +65,10 @@ type Origin struct {
 	// on where it was; default: images are in the state folder
 	URL         string `yaml:"url"`
 	Credentials string `yaml:"credentials"` // file of the bucket's keys, as AWS's tools write it; default: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the environment
+	// How often the store is asked whether the tags that machines boot by have moved
+	// there: they then move here, with their image. One that was moved here stays,
+	// until it moves there again; default: 1m
+	Poll time.Duration `yaml:"poll"`
 }
 
 // Webhook is a program that is told, by POST, of the stages that machines reach.
@@ -202,9 +206,10 @@ type Boot struct {
 	// the machine writes it there, with kernel and loader, and starts from there the
 	// next time, with or without this server; what it then writes is kept, as with
 	// persistent. When image, settings or keys have changed, it boots over the
-	// network again, without what is kept on the disk, and writes them there. For
-	// UEFI alone. The disk must be empty, its first MiB zero, or installed by us; any
-	// other is left alone, and machine list says so; default: none
+	// network again, without what is kept on the disk, and writes them there. UEFI,
+	// with Secure Boot too, and BIOS start from it. The disk must be empty, its first
+	// MiB zero, or installed by us; any other is left alone, and machine list says
+	// so; default: none
 	Install DiskName `yaml:"install"`
 }
 

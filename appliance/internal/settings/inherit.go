@@ -152,6 +152,9 @@ func (c *checker) checkOrigin() {
 	if err := origin.Config(c.file.Origin).Validate(); err != nil {
 		c.fail("origin.url", "%v", err)
 	}
+	if poll := c.file.Origin.Poll; poll != 0 && poll < origin.MinPoll {
+		c.fail("origin.poll", "%v is too often for a store that others use too; want %v at least", poll, origin.MinPoll)
+	}
 }
 
 // image notes what the image value at path stands for: an image by its name, or

@@ -69,7 +69,7 @@ func TestLoad(t *testing.T) {
 		},
 		HTTPPort: 8080, SwarmPort: 6882,
 		State: "/var/lib/swarmboot", Loaders: loaders, Initramfs: "/boot/initramfs.cpio.zst",
-		Origin: origin.Config{URL: "s3:https://s3.example.org/images/swarmboot", Credentials: filepath.Join(filepath.Dir(loaders), "origin.credentials")},
+		Origin: origin.Config{URL: "s3:https://s3.example.org/images/swarmboot", Credentials: filepath.Join(filepath.Dir(loaders), "origin.credentials"), Poll: 5 * time.Minute},
 	}
 	if !reflect.DeepEqual(got.Config, want) {
 		t.Errorf("Load(%s) =\n%+v; want\n%+v", path, got.Config, want)
