@@ -37,6 +37,7 @@ type SwarmStatus struct {
 	SeederBytes int64   `json:"seeder_bytes"` // of the root, over BitTorrent
 	HTTPBytes   int64   `json:"http_bytes"`   // of the root, over HTTP
 	PeerBytes   int64   `json:"peer_bytes"`   // of the root, from machine to machine, as the receivers tell
+	FarBytes    int64   `json:"far_bytes"`    // of these, from rack to rack
 	BootBytes   int64   `json:"boot_bytes"`   // of kernel and initramfs, from machine to machine, as the senders tell
 	Copies      float64 `json:"copies"`       // the server's, over both, in roots
 	Peers       int     `json:"peers"`        // machines in the swarm
@@ -238,9 +239,10 @@ func (s *Server) Swarms() []SwarmStatus {
 	seeded := s.seeder.Stats()
 	for digest, o := range s.offers {
 		ref := o.Manifest.Ref().String()
+		given, far := s.fleet.Given(ref)
 		status := SwarmStatus{
 			Image: ref, Digest: digest, ImageBytes: o.Manifest.Root.Size,
-			SeederBytes: seeded[digest].Uploaded, HTTPBytes: o.httpBytes.Load(), PeerBytes: s.fleet.Given(ref), BootBytes: s.fleet.BootGiven(ref),
+			SeederBytes: seeded[digest].Uploaded, HTTPBytes: o.httpBytes.Load(), PeerBytes: given, FarBytes: far, BootBytes: s.fleet.BootGiven(ref),
 			Peers: s.tracker.Peers(o.infohash),
 		}
 		status.Copies = float64(status.SeederBytes+status.HTTPBytes) / float64(status.ImageBytes)

@@ -131,12 +131,12 @@ func (p *profiles) get(digest string, count int) ([]int, error) {
 	return pieces, err
 }
 
-// hot counts the pieces that boots of an image read; 0 where none was recorded.
-func (p *profiles) hot(digest string) int {
+// order is the pieces that boots of an image read; none where none was recorded.
+func (p *profiles) order(digest string) []int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	recorded, _ := p.recorded(digest)
-	return len(recorded.order())
+	return recorded.order()
 }
 
 // recorded needs mu. It is zero if nothing has been recorded yet.

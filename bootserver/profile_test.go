@@ -44,7 +44,7 @@ func TestProfiles(t *testing.T) {
 		t.Fatalf("record = %v, %v", boots, err)
 	}
 	get(0, 19, 7)
-	if hot := p.hot("digest"); hot != 3 {
+	if hot := len(p.order("digest")); hot != 3 {
 		t.Errorf("hot = %d; want 3", hot)
 	}
 	// A server that is started anew knows as much.

@@ -11,6 +11,7 @@ import (
 
 	"swarmboot/bootserver/fleet"
 	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/initramfs/stage"
 )
 
 // What the admin's side asks: pages, API and commands show these and nothing
@@ -41,7 +42,26 @@ func (s *Server) Machine(mac string) (d fleet.MachineDetail, ok bool) {
 	}
 	d, ok = s.fleet.Detail(hw.String())
 	s.place(&d.MachineStatus)
+	d.Hot = s.hot(d.Image)
 	return d, ok
+}
+
+// hot is a bit map of the pieces that recorded boots of an image have read; nil
+// where none was recorded.
+func (s *Server) hot(image string) []byte {
+	for _, o := range s.offered() {
+		if o.Manifest.Ref().String() != image {
+			continue
+		}
+		hot := map[int]bool{}
+		for _, piece := range s.profiles.order(o.Digest) {
+			hot[piece] = true
+		}
+		if len(hot) > 0 {
+			return stage.BitMap(o.Manifest.Pieces.Count(), func(piece int) bool { return hot[piece] })
+		}
+	}
+	return nil
 }
 
 // place adds where a machine stands: in which rack and at which address.
@@ -109,7 +129,7 @@ func (s *Server) Images() ([]ImageStatus, error) {
 		status := ImageStatus{
 			Image: ref, Tags: append([]string{}, slices.Sorted(slices.Values(byDigest[image.Digest]))...), Digest: image.Digest, Arch: m.Arch, Kernel: m.KernelRelease, Filesystem: m.Filesystem,
 			RootBytes: m.Root.Size, BootBytes: m.Kernel.Size + m.Modules.Size,
-			PieceBytes: m.Pieces.Length, Pieces: m.Pieces.Count(), Hot: s.profiles.hot(image.Digest),
+			PieceBytes: m.Pieces.Length, Pieces: m.Pieces.Count(), Hot: len(s.profiles.order(image.Digest)),
 			Machines: machines[ref], Swarm: swarms[image.Digest],
 		}
 		if status.Machines == nil {

@@ -12,11 +12,11 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 func TestThroughput(t *testing.T) {
 	m := newMeter()
 	for i := range int64(keptSeconds + 5) {
-		m.sample([]SwarmStatus{{Image: "lab@1", SeederBytes: 100 * i, HTTPBytes: 10 * i, PeerBytes: 1000 + 7*i}}, noon.Add(time.Duration(i)*time.Second))
+		m.sample([]SwarmStatus{{Image: "lab@1", SeederBytes: 100 * i, HTTPBytes: 10 * i, PeerBytes: 1000 + 7*i, FarBytes: 3 * i}}, noon.Add(time.Duration(i)*time.Second))
 	}
 	got := m.of("lab@1")
-	if len(got.Server) != keptSeconds || got.Server[0] != 110 || got.Peers[keptSeconds-1] != 7 {
-		t.Errorf("throughput of %d seconds, %d, %d; want %d, 110, 7", len(got.Server), got.Server[0], got.Peers[keptSeconds-1], keptSeconds)
+	if len(got.Server) != keptSeconds || got.Server[0] != 110 || got.Peers[keptSeconds-1] != 7 || got.Far[0] != 3 {
+		t.Errorf("throughput of %d seconds, %d, %d, %d; want %d, 110, 7, 3", len(got.Server), got.Server[0], got.Peers[keptSeconds-1], got.Far[0], keptSeconds)
 	}
 	if none := m.of("other@1"); none.Server == nil || len(none.Server) != 0 {
 		t.Errorf("throughput of an unknown image = %+v", none)

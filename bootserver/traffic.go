@@ -18,23 +18,24 @@ type Throughput struct {
 	Last   time.Time `json:"last"`   // end of the last second
 	Server []int64   `json:"server"` // sent by this server, over BitTorrent and HTTP
 	Peers  []int64   `json:"peers"`  // by other machines, as the receivers tell
+	Far    []int64   `json:"far"`    // of these, from rack to rack
 }
 
 // meter keeps the throughput of each image.
 type meter struct {
 	mu     sync.Mutex
-	totals map[string][2]int64   // guarded by mu; bytes of server and peers at the last sample
+	totals map[string][3]int64   // guarded by mu; bytes of server, peers and those from rack to rack, at the last sample
 	kept   map[string]Throughput // guarded by mu
 }
 
-func newMeter() *meter { return &meter{totals: map[string][2]int64{}, kept: map[string]Throughput{}} }
+func newMeter() *meter { return &meter{totals: map[string][3]int64{}, kept: map[string]Throughput{}} }
 
 // sample notes the totals of all images, a second after those before.
 func (m *meter) sample(swarms []SwarmStatus, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, s := range swarms {
-		total := [2]int64{s.SeederBytes + s.HTTPBytes, s.PeerBytes}
+		total := [3]int64{s.SeederBytes + s.HTTPBytes, s.PeerBytes, s.FarBytes}
 		before, known := m.totals[s.Image]
 		if !known {
 			before = total
@@ -44,6 +45,7 @@ func (m *meter) sample(swarms []SwarmStatus, now time.Time) {
 		t.Image, t.Last = s.Image, now
 		t.Server = last(append(t.Server, total[0]-before[0]))
 		t.Peers = last(append(t.Peers, total[1]-before[1]))
+		t.Far = last(append(t.Far, total[2]-before[2]))
 		m.kept[s.Image] = t
 	}
 }
@@ -55,7 +57,9 @@ func (m *meter) of(image string) Throughput {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t := m.kept[image]
-	t.Server, t.Peers = append([]int64{}, t.Server...), append([]int64{}, t.Peers...)
+	for _, seconds := range []*[]int64{&t.Server, &t.Peers, &t.Far} {
+		*seconds = append([]int64{}, *seconds...)
+	}
 	return t
 }
 

@@ -47,6 +47,7 @@ type engine struct {
 	moved     time.Time   // when an engine last brought bytes
 	past      swarm.Stats // of engines that have ended
 	current   swarm.Stats
+	connected []swarm.Connection
 }
 
 func newEngine(cfg RootConfig, seeder netip.AddrPort, store *piecestore.Store, log *slog.Logger) *engine {
@@ -143,20 +144,20 @@ func (e *engine) end() {
 	}
 	e.past = sum(e.past, e.current)
 	e.past.Peers = 0
-	e.current = swarm.Stats{}
+	e.current, e.connected = swarm.Stats{}, nil
 }
 
 // Put takes a piece from the engine.
 func (e *engine) Put(piece int, data []byte) error { return e.store.Put(piece, data) }
 
 // Stats takes the engine's counts.
-func (e *engine) Stats(s swarm.Stats) {
+func (e *engine) Stats(s swarm.Stats, connected []swarm.Connection) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if s.FromPeers+s.FromServer > e.current.FromPeers+e.current.FromServer {
 		e.moved = time.Now()
 	}
-	e.current = s
+	e.current, e.connected = s, connected
 }
 
 // Demand tells which pieces reads wait for.
@@ -265,10 +266,18 @@ func (e *engine) stats() (stats swarm.Stats, restarts, pid int) {
 	return sum(e.past, e.current), e.restarts, e.pid
 }
 
+// connections are those of the engine that runs.
+func (e *engine) connections() []swarm.Connection {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.connected
+}
+
 func sum(a, b swarm.Stats) swarm.Stats {
 	return swarm.Stats{
 		Peers:      a.Peers + b.Peers,
 		FromPeers:  a.FromPeers + b.FromPeers,
+		FromFar:    a.FromFar + b.FromFar,
 		FromServer: a.FromServer + b.FromServer,
 		Uploaded:   a.Uploaded + b.Uploaded,
 		Duplicates: a.Duplicates + b.Duplicates,

@@ -54,7 +54,7 @@ func TestHasSwarm(t *testing.T) {
 		if e.HasSwarm() {
 			t.Error("an engine that has met nobody has a swarm")
 		}
-		e.Stats(swarm.Stats{Peers: 1})
+		e.Stats(swarm.Stats{Peers: 1}, nil)
 		if !e.HasSwarm() {
 			t.Error("an engine with a peer has no swarm")
 		}

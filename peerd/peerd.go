@@ -72,6 +72,7 @@ type rootServer struct {
 	engine   *engine
 	fallback *fallback
 	reporter *reporter
+	rates    rates
 	log      *slog.Logger
 
 	bootFiles atomic.Pointer[bootFiles] // once they are served to others
@@ -160,6 +161,7 @@ func newRootServer(cfg RootConfig) (*rootServer, error) {
 	s.engine = newEngine(cfg, seeder, store, s.log)
 	s.fallback = newFallback(d.RootURL, store, s.engine, s.log)
 	s.reporter = newReporter(stage.NewClient(cfg.Server), d.Machine, d.Image, s.progress, s.log)
+	s.reporter.detail = s.detail
 	return s, nil
 }
 
@@ -174,6 +176,7 @@ func (s *rootServer) progress() *stage.Progress {
 		TouchedHave: counts.Touched,
 		Peers:       engine.Peers,
 		FromPeers:   engine.FromPeers,
+		FromFar:     engine.FromFar,
 		FromServer:  engine.FromServer + fetched.bytes,
 		Uploaded:    engine.Uploaded,
 		Waiting:     counts.Waiting,

@@ -12,6 +12,7 @@ import (
 const (
 	reportOften  = time.Second      // while the image arrives, and to try again
 	reportSeldom = 30 * time.Second // when seeding
+	detailEvery  = 5 * time.Second
 
 	// maxTouches keeps the read log below stage.MaxReport.
 	maxTouches = 20000
@@ -25,8 +26,10 @@ type reporter struct {
 	machine  string
 	image    string
 	progress func() *stage.Progress
+	detail   func() *stage.Detail // nil: there are none
 	log      *slog.Logger
 	wake     chan struct{} // holds a token when there is a new stage
+	detailed time.Time     // when detail was last told; only run's goroutine uses it
 
 	mu     sync.Mutex
 	now    stage.Stage    // the furthest stage; guarded by mu, like all below
@@ -102,13 +105,18 @@ func (s *rootServer) tellProgress(ctx context.Context) {
 	}
 }
 
-// sendAll sends the stages not yet heard of or, if there are none, the progress.
+// sendAll sends the stages not yet heard of or, if there are none, the progress
+// and now and then the detail.
 func (r *reporter) sendAll(ctx context.Context) error {
 	r.mu.Lock()
 	unsent := r.unsent
 	r.mu.Unlock()
 	if len(unsent) == 0 {
-		return r.client.Send(ctx, r.report(r.stage()))
+		report := r.report(r.stage())
+		if now := time.Now(); r.detail != nil && now.Sub(r.detailed) >= detailEvery {
+			r.detailed, report.Detail = now, r.detail()
+		}
+		return r.client.Send(ctx, report)
 	}
 	for _, report := range unsent {
 		if err := r.client.Send(ctx, report); err != nil {

@@ -40,6 +40,18 @@ func (s *reportServer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Body: http.NoBody}, nil
 }
 
+// details counts the reports since the last take that have one.
+func (s *reportServer) details() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.reports {
+		if r.Detail != nil {
+			n++
+		}
+	}
+	return n
+}
+
 func (s *reportServer) setDown(down bool) { s.mu.Lock(); defer s.mu.Unlock(); s.down = down }
 
 // take returns the stages heard since the last call.
@@ -58,6 +70,7 @@ func reporting(t *testing.T, story func(*reporter, *reportServer, *stage.Progres
 		server, progress := &reportServer{}, &stage.Progress{Pieces: 9}
 		client := &stage.Client{Server: "http://boot", HTTP: &http.Client{Transport: server}}
 		r := newReporter(client, "52:54:00:00:00:01", "lab@1", func() *stage.Progress { p := *progress; return &p }, slog.New(slog.DiscardHandler))
+		r.detail = func() *stage.Detail { return &stage.Detail{Console: []string{"a line"}} }
 		ctx, cancel := context.WithCancel(context.Background())
 		var wg sync.WaitGroup
 		r.reached(stage.Swarm)
@@ -75,6 +88,9 @@ func reporting(t *testing.T, story func(*reporter, *reportServer, *stage.Progres
 func TestProgressIsReportedOftenUntilSeeding(t *testing.T) {
 	reporting(t, func(r *reporter, server *reportServer, _ *stage.Progress) {
 		time.Sleep(10*time.Second + time.Millisecond)
+		if got := server.details(); got != 2 {
+			t.Errorf("%d details in 10 s; want 2", got)
+		}
 		if got := server.take(); len(got) != 10 || got[0] != stage.Swarm {
 			t.Errorf("reports in 10 s = %v; want 10 of swarm", got)
 		}

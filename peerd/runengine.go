@@ -48,7 +48,7 @@ func RunEngine(ctx context.Context, conn net.Conn, image *os.File, log *slog.Log
 	wg.Go(func() { cancel(link.Run(ctx, session)) })
 	wg.Go(func() {
 		for sleep(ctx, statsEvery) {
-			if err := link.SendStats(session.Stats()); err != nil {
+			if err := link.SendStats(session.Stats(), session.Connections()); err != nil {
 				cancel(err)
 			}
 		}

@@ -52,6 +52,7 @@ type Fleet struct {
 	machines      map[string]*record     // guarded by mu; by MAC
 	changes       uint64                 // guarded by mu; counts the changes of all machines
 	fromPeers     map[string]int64       // guarded by mu; bytes that machines had from each other, by image
+	fromFar       map[string]int64       // guarded by mu; of these, from rack to rack
 	bootFromPeers map[string]int64       // guarded by mu; likewise, of kernel and initramfs
 	stays         map[stage.Stage]*Stays // guarded by mu
 	recalled      time.Time              // guarded by mu; when a restarted server took up what it knew
@@ -60,15 +61,16 @@ type Fleet struct {
 // record is what the fleet knows of one machine.
 type record struct {
 	MachineStatus
-	reached int        // the highest index in stage.All of this boot; -1: none
-	changed uint64     // what Fleet.changes was at its last change
-	past    []Timeline // the boots before this one, the oldest first
-	unsaved bool       // it has come further since it was saved
+	reached int           // the highest index in stage.All of this boot; -1: none
+	changed uint64        // what Fleet.changes was at its last change
+	past    []Timeline    // the boots before this one, the oldest first
+	unsaved bool          // it has come further since it was saved
+	inside  *stage.Detail // the last that it told in this boot; nil: none
 }
 
 // New is a fleet of which nothing is known.
 func New() *Fleet {
-	return &Fleet{machines: map[string]*record{}, fromPeers: map[string]int64{}, bootFromPeers: map[string]int64{}, stays: map[stage.Stage]*Stays{}}
+	return &Fleet{machines: map[string]*record{}, fromPeers: map[string]int64{}, fromFar: map[string]int64{}, bootFromPeers: map[string]int64{}, stays: map[stage.Stage]*Stays{}}
 }
 
 // touch notes that m has changed. The caller holds mu.
@@ -162,7 +164,7 @@ func (m *record) begin(image string, at stage.Stage, now time.Time) {
 	if m.reached >= stage.Script.Index() && m.reached < stage.Init.Index() {
 		m.Install = nil // the last boot did not start Linux; if it was from the disk, that is at fault
 	}
-	m.Image, m.At, m.Reason, m.Progress, m.AtReady = image, "", "", nil, nil
+	m.Image, m.At, m.Reason, m.Progress, m.AtReady, m.inside = image, "", "", nil, nil, nil
 	m.Stage, m.Since, m.reached = at, now, at.Index()
 	m.Times = map[stage.Stage]time.Time{at: now}
 	m.Boots++
@@ -225,6 +227,9 @@ func (f *Fleet) Report(said stage.Report, now time.Time) (news bool) {
 	if said.Progress != nil {
 		f.count(m.Image, m.Progress, said.Progress)
 		m.Progress = said.Progress
+	}
+	if said.Detail != nil {
+		m.inside = said.Detail
 	}
 	if m.Times == nil {
 		m.Times = map[stage.Stage]time.Time{}

@@ -26,6 +26,9 @@ type MachineDetail struct {
 	Past    []Timeline `json:"past"`              // those before it, the last first
 	Typical *Timeline  `json:"typical,omitempty"` // the median of the last boots of its image, on all machines
 	Sample  int        `json:"sample"`            // how many boots Typical is made of
+
+	Inside *stage.Detail `json:"inside,omitempty"` // pieces, peers and console, as it told last in this boot
+	Hot    []byte        `json:"hot,omitempty"`    // bit map of the pieces that recorded boots of its image have read, as in Inside
 }
 
 // Timeline is the boot that m is in; nil before the first.
@@ -93,7 +96,7 @@ func (f *Fleet) Detail(mac string) (MachineDetail, bool) {
 	if m == nil {
 		return MachineDetail{}, false
 	}
-	d := MachineDetail{MachineStatus: m.copy(), Boot: m.Timeline(), Past: slices.Clone(m.past)}
+	d := MachineDetail{MachineStatus: m.copy(), Boot: m.Timeline(), Past: slices.Clone(m.past), Inside: m.inside}
 	slices.Reverse(d.Past)
 	if d.Past == nil {
 		d.Past = []Timeline{}

@@ -38,3 +38,16 @@ func TestTimelines(t *testing.T) {
 		t.Error("detail of a stranger; want none")
 	}
 }
+
+func TestInsideIsOfThisBoot(t *testing.T) {
+	s := newStory()
+	s.discover(false)
+	s.say(stage.Report{Stage: stage.Root, Detail: &stage.Detail{Console: []string{"a line"}}}, stage.Report{Stage: stage.Root})
+	if d, _ := s.Detail(m1); d.Inside == nil || d.Inside.Console[0] != "a line" {
+		t.Errorf("inside = %+v; want what it told before its last report", d.Inside)
+	}
+	s.discover(false)
+	if d, _ := s.Detail(m1); d.Inside != nil {
+		t.Errorf("inside = %+v in the next boot; want nothing", d.Inside)
+	}
+}

@@ -10,6 +10,7 @@ func (f *Fleet) count(image string, before, now *stage.Progress) {
 		before = &stage.Progress{}
 	}
 	f.fromPeers[image] += now.FromPeers - before.FromPeers
+	f.fromFar[image] += max(0, now.FromFar-before.FromFar)
 }
 
 // CountBoot adds what a machine has sent of an image's kernel and initramfs.
@@ -26,9 +27,10 @@ func (f *Fleet) BootGiven(image string) int64 {
 	return f.bootFromPeers[image]
 }
 
-// Given tells how many bytes the machines of an image have had from each other.
-func (f *Fleet) Given(image string) int64 {
+// Given tells how many bytes the machines of an image have had from each other,
+// and how many of these from rack to rack.
+func (f *Fleet) Given(image string) (all, far int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.fromPeers[image]
+	return f.fromPeers[image], f.fromFar[image]
 }

@@ -57,6 +57,7 @@ type Report struct {
 	At       Stage     `json:"at,omitempty"`       // where it failed
 	Reason   string    `json:"reason,omitempty"`   // why it failed, for people
 	Progress *Progress `json:"progress,omitempty"` // from peerd
+	Detail   *Detail   `json:"detail,omitempty"`   // now and then
 	Touched  []Touch   `json:"touched,omitempty"`  // the read log, sent once with Ready
 	Install  *Install  `json:"install,omitempty"`  // how an installation on disk has ended
 	Files    []string  `json:"files,omitempty"`    // of a boot that was traced: those that it opened, in order
@@ -78,6 +79,7 @@ type Progress struct {
 	TouchedHave int   `json:"touched"`     // pieces that reads have asked for so far
 	Peers       int   `json:"peers"`       // connections, the seeder included
 	FromPeers   int64 `json:"from_peers"`  // bytes from other machines
+	FromFar     int64 `json:"from_far"`    // of these, bytes from machines in other racks
 	FromServer  int64 `json:"from_server"` // bytes from the boot server, seeder and HTTP together
 	Uploaded    int64 `json:"uploaded"`    // bytes given to others
 	Waiting     int   `json:"waiting"`     // reads that wait for a piece now
@@ -133,7 +135,7 @@ func Decode(data []byte) (Report, error) {
 		return Report{}, fmt.Errorf("report: unknown stage %q", r.At)
 	}
 	if p := r.Progress; p != nil {
-		if min(int64(p.Pieces), int64(p.Have), int64(p.Hot), int64(p.HotHave), int64(p.TouchedHave), int64(p.Peers), p.FromPeers, p.FromServer, p.Uploaded, p.Duplicates) < 0 {
+		if min(int64(p.Pieces), int64(p.Have), int64(p.Hot), int64(p.HotHave), int64(p.TouchedHave), int64(p.Peers), p.FromPeers, p.FromFar, p.FromServer, p.Uploaded, p.Duplicates) < 0 {
 			return Report{}, fmt.Errorf("report: negative count in %+v", *p)
 		}
 		if p.Serving != nil && p.Serving.Sent < 0 {
@@ -141,6 +143,15 @@ func Decode(data []byte) (Report, error) {
 		}
 		if p.Have > p.Pieces || p.HotHave > p.Hot {
 			return Report{}, fmt.Errorf("report: more pieces than the image has in %+v", *p)
+		}
+	}
+	if r.Detail != nil {
+		pieces := 0
+		if r.Progress != nil {
+			pieces = r.Progress.Pieces
+		}
+		if err := r.Detail.check(pieces); err != nil {
+			return Report{}, err
 		}
 	}
 	for _, t := range r.Touched {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"swarmboot/peerd/swarm/schedule"
@@ -32,7 +33,11 @@ type conn struct {
 	address netip.Addr // of the peer
 	peerID  [20]byte
 	dialled bool // by us
+	seeder  bool
+	far     bool // a machine in another rack
 	in      *bufio.Reader
+
+	received, sent atomic.Int64 // bytes of pieces
 
 	mu          sync.Mutex
 	out         []byte             // messages to be sent; guarded by mu, like all below
@@ -45,8 +50,6 @@ type conn struct {
 
 	// Only the session's goroutine uses these.
 	id       schedule.Peer
-	seeder   bool
-	far      bool // a machine in another rack
 	unchoked bool
 	has      []bool           // pieces that the peer has
 	turns    int              // that the peer has given us
@@ -54,8 +57,11 @@ type conn struct {
 }
 
 func newConn(c net.Conn, s *Session, peerID [20]byte, dialled bool) *conn {
+	from := address(c.RemoteAddr().String())
+	seeder := s.cfg.Seeder.IsValid() && from == s.cfg.Seeder.Addr().Unmap()
 	return &conn{
-		Conn: c, session: s, address: address(c.RemoteAddr().String()), peerID: peerID, dialled: dialled,
+		Conn: c, session: s, address: from, peerID: peerID, dialled: dialled,
+		seeder: seeder, far: !seeder && !inRack(s.peerID, peerID),
 		in:   bufio.NewReaderSize(c, 64<<10),
 		wake: make(chan struct{}, 1),
 		owed: make(map[block]struct{}),
@@ -439,6 +445,7 @@ func (c *conn) upload(buf []byte, uploads []block, ended <-chan struct{}) error 
 		return err
 	}
 	c.session.uploaded.Add(int64(sent))
+	c.sent.Add(int64(sent))
 	c.session.port.uplink.sent(c, sent)
 	return nil
 }

@@ -58,6 +58,7 @@ type Session struct {
 
 	peers                 atomic.Int64
 	fromPeers, fromServer atomic.Int64 // bytes
+	fromFar               atomic.Int64 // bytes
 	uploaded, duplicates  atomic.Int64 // bytes
 	rejected              atomic.Int64
 
@@ -257,11 +258,23 @@ func (s *Session) Stats() Stats {
 	return Stats{
 		Peers:      int(s.peers.Load()),
 		FromPeers:  s.fromPeers.Load(),
+		FromFar:    s.fromFar.Load(),
 		FromServer: s.fromServer.Load(),
 		Uploaded:   s.uploaded.Load(),
 		Duplicates: s.duplicates.Load(),
 		Rejected:   int(s.rejected.Load()),
 	}
+}
+
+// Connections tells with whom the session is connected.
+func (s *Session) Connections() []Connection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]Connection, 0, len(s.open))
+	for c := range s.open {
+		all = append(all, Connection{Peer: c.address, Seeder: c.seeder, Far: c.far, Received: c.received.Load(), Sent: c.sent.Load()})
+	}
+	return all
 }
 
 // post puts something to do into the inbox. It never waits.
@@ -343,8 +356,6 @@ func (s *Session) joined(c *conn) {
 	if !s.cfg.Seeder.IsValid() {
 		limit = seederConns
 	}
-	c.seeder = s.cfg.Seeder.IsValid() && c.address == s.cfg.Seeder.Addr().Unmap()
-	c.far = !c.seeder && !inRack(s.peerID, c.peerID)
 	if c.peerID == s.peerID || s.strikes[c.address] >= strikes || len(s.conns) >= limit && !c.seeder {
 		c.Close()
 		return
@@ -522,9 +533,14 @@ func (s *Session) failed(piece int, givers []netip.Addr) {
 
 // count notes useful bytes.
 func (s *Session) count(c *conn, n int) {
-	if c.seeder {
+	c.received.Add(int64(n))
+	switch {
+	case c.seeder:
 		s.fromServer.Add(int64(n))
-	} else {
+	case c.far:
+		s.fromFar.Add(int64(n))
+		fallthrough
+	default:
 		s.fromPeers.Add(int64(n))
 	}
 }

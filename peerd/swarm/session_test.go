@@ -486,7 +486,7 @@ func TestHaveIsAnnounced(t *testing.T) {
 	giver.SetPace(swarm.Trickle)
 	waitFor(t, "the giver", func() bool { return l.announced.Load() == 1 }) // complete, it dials nobody
 	l.seeder.stop()                                                         // the pieces come by another way
-	taker := l.machine(nil)
+	taker := l.machine(func(c *swarm.Config) { c.Rack = "another" })
 	for i := range l.pieces.Count() {
 		giver.store.Put(i, swarmtest.Piece(l.data, l.pieces, i))
 		giver.Have(i)
@@ -494,6 +494,11 @@ func TestHaveIsAnnounced(t *testing.T) {
 	l.complete(taker)
 	if s := taker.Stats(); s.FromPeers < l.pieces.Size-pieceLength {
 		t.Errorf("%+v; want nearly all from the machine", s)
+	}
+	s := taker.Stats()
+	given := swarm.Connection{Peer: giver.Addr().Addr(), Far: true, Received: s.FromPeers}
+	if got := taker.Connections(); s.FromFar != s.FromPeers || !slices.Contains(got, given) {
+		t.Errorf("%+v by %+v; want all from another rack, by %+v", s, got, given)
 	}
 }
 

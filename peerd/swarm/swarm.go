@@ -88,8 +88,18 @@ const (
 type Stats struct {
 	Peers      int   // connected now
 	FromPeers  int64 // useful bytes fetched from machines
+	FromFar    int64 // of these, from machines in other racks
 	FromServer int64 // useful bytes fetched from the seeder
 	Uploaded   int64 // bytes of pieces sent
 	Duplicates int64 // bytes of pieces that came more than once
 	Rejected   int   // pieces that failed the check
+}
+
+// A Connection is one that a Session has with a peer, and the useful bytes that it
+// has brought and taken.
+type Connection struct {
+	Peer           netip.Addr
+	Seeder         bool // the peer is the boot server's
+	Far            bool // it is a machine in another rack
+	Received, Sent int64
 }

@@ -55,6 +55,8 @@ type machine struct {
 	chance *rand.Rand
 	http   *http.Client
 	stage.Progress
+	order []int // in which the pieces come
+	told  int   // reports of this boot
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -87,6 +89,7 @@ func (m *machine) live(ctx context.Context, cable *cable) error {
 	}
 	const pieces, hot = 389, 69
 	m.Progress = stage.Progress{Pieces: pieces, Hot: hot, Peers: 20 + m.chance.IntN(30)}
+	m.order, m.told = m.chance.Perm(pieces), 0
 	ill := m.chance.IntN(1000) < m.failing
 	end := parts[m.chance.IntN(len(parts))].Stage // of one that is ill
 	speed := math.Exp(m.chance.NormFloat64() * .15)
@@ -178,6 +181,9 @@ func (m *machine) advance(at stage.Stage) {
 			m.FromServer += piece
 		} else {
 			m.FromPeers += piece
+			if m.chance.IntN(20) == 0 {
+				m.FromFar += piece
+			}
 		}
 	}
 	m.Uploaded += int64(m.chance.IntN(2*got+1)) * piece
@@ -192,9 +198,40 @@ func (m *machine) say(ctx context.Context, r stage.Report) error {
 	if r.Stage.Index() >= stage.Swarm.Index() {
 		p := m.Progress
 		r.Progress = &p
+		if m.told%5 == 0 {
+			r.Detail = m.detail(r.Stage)
+		}
+		m.told++
 	}
 	client := stage.Client{Server: "http://" + m.server.String(), HTTP: m.http}
 	return client.Send(ctx, r)
+}
+
+// detail makes up what is inside.
+func (m *machine) detail(at stage.Stage) *stage.Detail {
+	d := &stage.Detail{}
+	if m.Have < m.Pieces {
+		here := make([]bool, m.Pieces)
+		for _, piece := range m.order[:m.Have] {
+			here[piece] = true
+		}
+		d.Have = stage.BitMap(m.Pieces, func(piece int) bool { return here[piece] })
+	}
+	left := m.FromPeers
+	for i := range m.Peers {
+		share := left / 8 // the first have given most
+		left -= share
+		d.Peers = append(d.Peers, stage.Peer{
+			Address: netip.AddrFrom4([4]byte{10, 77, 64 + byte(m.n/256), byte(i + 1)}), Far: i%10 == 9,
+			Received: share, Sent: share / 2, Down: share / 20, Up: share / 40,
+		})
+	}
+	if at.Index() < stage.Ready.Index() {
+		for i := range 20 {
+			d.Console = append(d.Console, fmt.Sprintf("[%5d.%06d] swarmboot: stage %s, line %d of what a kernel says", m.told, m.chance.IntN(1e6), at, i))
+		}
+	}
+	return d
 }
 
 func (m *machine) get(ctx context.Context, path string) (string, error) {

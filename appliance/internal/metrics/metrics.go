@@ -50,6 +50,7 @@ var (
 	failures  = describe("failures_total", "Machines that failed, by the stage at which they did.", "stage")
 	sent      = describe("image_sent_bytes_total", "Bytes of an image's root that the server has sent.", "image", "by")
 	given     = describe("image_given_bytes_total", "Bytes of an image's root that machines had from each other.", "image")
+	givenFar  = describe("image_given_far_bytes_total", "Bytes of an image's root that machines had from machines of other racks; among those of image_given_bytes_total.", "image")
 	bootGiven = describe("boot_given_bytes_total", "Bytes of an image's kernel and initramfs that machines had from each other.", "image")
 	size      = describe("image_bytes", "Size of an image's root.", "image")
 	peers     = describe("swarm_peers", "Machines in the swarm of an image.", "image")
@@ -70,7 +71,7 @@ type collector struct {
 
 // Describe is required; what there is to say follows from Collect.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{machines, atStage, boots, stays, failures, sent, given, bootGiven, size, peers, poolSize, poolUsed, strangers, received, dropped, answered, inUse, refusals} {
+	for _, d := range []*prometheus.Desc{machines, atStage, boots, stays, failures, sent, given, givenFar, bootGiven, size, peers, poolSize, poolUsed, strangers, received, dropped, answered, inUse, refusals} {
 		ch <- d
 	}
 }
@@ -107,6 +108,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		count(sent, s.SeederBytes, s.Image, "bittorrent")
 		count(sent, s.HTTPBytes, s.Image, "http")
 		count(given, s.PeerBytes, s.Image)
+		count(givenFar, s.FarBytes, s.Image)
 		count(bootGiven, s.BootBytes, s.Image)
 		gauge(size, float64(s.ImageBytes), s.Image)
 		gauge(peers, float64(s.Peers), s.Image)

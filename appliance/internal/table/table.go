@@ -74,9 +74,9 @@ func image(m fleet.MachineStatus) string {
 func Swarms(w io.Writer, list []bootserver.SwarmStatus) error {
 	rows := make([][]string, len(list))
 	for i, s := range list {
-		rows[i] = []string{s.Image, size(s.ImageBytes), fmt.Sprint(s.Peers), size(s.SeederBytes), size(s.HTTPBytes), fmt.Sprintf("%.2f", s.Copies)}
+		rows[i] = []string{s.Image, size(s.ImageBytes), fmt.Sprint(s.Peers), size(s.SeederBytes), size(s.HTTPBytes), fmt.Sprintf("%.2f", s.Copies), size(s.PeerBytes), size(s.FarBytes)}
 	}
-	return write(w, []string{"IMAGE", "SIZE", "PEERS", "SEEDED", "BY HTTP", "COPIES SENT"}, rows)
+	return write(w, []string{"IMAGE", "SIZE", "PEERS", "SEEDED", "BY HTTP", "COPIES SENT", "BY PEERS", "RACK TO RACK"}, rows)
 }
 
 // Networks writes a line for each network: where it is and how full its pool.

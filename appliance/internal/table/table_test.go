@@ -34,7 +34,7 @@ MAC                NAME    IMAGE  STAGE   HOT   TOTAL  AT LOGIN  FROM PEERS  FRO
 
 func TestSwarmsAndImages(t *testing.T) {
 	var b strings.Builder
-	if err := Swarms(&b, []bootserver.SwarmStatus{{Image: "lab@1", ImageBytes: 100 << 20, Peers: 3, SeederBytes: 115 << 20, HTTPBytes: 5 << 20, Copies: 1.2}}); err != nil {
+	if err := Swarms(&b, []bootserver.SwarmStatus{{Image: "lab@1", ImageBytes: 100 << 20, Peers: 3, SeederBytes: 115 << 20, HTTPBytes: 5 << 20, Copies: 1.2, PeerBytes: 180 << 20, FarBytes: 9 << 20}}); err != nil {
 		t.Error(err)
 	}
 	m := images.Manifest{Name: "lab", Version: "1", Arch: "amd64", KernelRelease: "6.12", Root: images.Part{Size: 1 << 20},
@@ -43,8 +43,8 @@ func TestSwarmsAndImages(t *testing.T) {
 		t.Error(err)
 	}
 	want := `
-IMAGE  SIZE     PEERS  SEEDED   BY HTTP  COPIES SENT
-lab@1  100 MiB  3      115 MiB  5.0 MiB  1.20
+IMAGE  SIZE     PEERS  SEEDED   BY HTTP  COPIES SENT  BY PEERS  RACK TO RACK
+lab@1  100 MiB  3      115 MiB  5.0 MiB  1.20         180 MiB   9.0 MiB
 IMAGE  TAGS           ARCH   KERNEL  ROOT     PIECES  KERNEL SIZE  MODULES  DIGEST
 lab@1  canary,stable  amd64  6.12    1.0 MiB  4       8.0 MiB      2.0 MiB  0123456789ab
 `

@@ -235,6 +235,7 @@ func (b *boot) failed(ctx context.Context, err error, next string) {
 		r.Machine = b.args.MAC.String()
 	}
 	b.console.Banner(r, next)
+	r.Detail = &stage.Detail{Console: stage.Console()}
 	b.report(ctx, r)
 }
 

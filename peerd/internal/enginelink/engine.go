@@ -274,11 +274,12 @@ func (e *Engine) left(pieces []int) {
 	writeFrame(e.conn, leftKind, encodeNumbers(pieces...))
 }
 
-// SendStats tells the root server what the session has done so far.
-func (e *Engine) SendStats(stats swarm.Stats) error {
+// SendStats tells the root server what the session has done so far, and with whom
+// it is connected.
+func (e *Engine) SendStats(stats swarm.Stats, connections []swarm.Connection) error {
 	e.writing.Lock()
 	defer e.writing.Unlock()
-	body, err := json.Marshal(stats)
+	body, err := json.Marshal(news{stats, connections})
 	if err == nil {
 		err = writeFrame(e.conn, statsKind, body)
 	}

@@ -38,6 +38,12 @@ type Hello struct {
 	Elsewhere []int  // pieces that come by another way, as in Orders
 }
 
+// news is what the engine tells of itself.
+type news struct {
+	swarm.Stats
+	Connections []swarm.Connection
+}
+
 // Orders are what the root server tells the engine while both run; a
 // swarm.Session obeys them.
 type Orders interface {

@@ -26,8 +26,8 @@ type keeper struct {
 	left  chan []int
 }
 
-func (k keeper) Left(pieces []int)   { k.left <- pieces }
-func (k keeper) Stats(s swarm.Stats) { k.stats <- s }
+func (k keeper) Left(pieces []int)                         { k.left <- pieces }
+func (k keeper) Stats(s swarm.Stats, _ []swarm.Connection) { k.stats <- s }
 
 // session writes down its orders.
 type session struct{ orders chan string }
@@ -99,8 +99,8 @@ func TestOrdersAndStatsArrive(t *testing.T) {
 	if !engine.Has(4) {
 		t.Error("the engine does not know a piece that came by another way")
 	}
-	want := swarm.Stats{Peers: 3, FromPeers: 1 << 40, Uploaded: 5, Rejected: 1}
-	if err := engine.SendStats(want); err != nil {
+	want := swarm.Stats{Peers: 3, FromPeers: 1 << 40, FromFar: 1 << 30, Uploaded: 5, Rejected: 1}
+	if err := engine.SendStats(want, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-k.stats; got != want {

@@ -35,7 +35,7 @@ func NewRoot(conn net.Conn) *Root { return &Root{mailbox: newMailbox(), conn: co
 type Keeper interface {
 	Put(piece int, data []byte) error // verifies; images.ErrBadPiece
 	Left(pieces []int)                // not fetched, as Elsewhere asked
-	Stats(swarm.Stats)
+	Stats(swarm.Stats, []swarm.Connection)
 }
 
 // Run sends hello, then orders, and gives what comes in to keeper, until ctx is
@@ -110,9 +110,9 @@ func (r *Root) listen(count int, keeper Keeper) error {
 				keeper.Left(pieces)
 			}
 		case statsKind:
-			var stats swarm.Stats
-			if err = json.Unmarshal(body, &stats); err == nil {
-				keeper.Stats(stats)
+			var n news
+			if err = json.Unmarshal(body, &n); err == nil {
+				keeper.Stats(n.Stats, n.Connections)
 			}
 		default:
 			err = errors.New("not a message that an engine sends")

@@ -58,7 +58,7 @@ func (s *Server) Images() ([]bootserver.ImageStatus, error) {
 func (s *Server) Origin() bootserver.OriginStatus { return s.Store }
 
 func (s *Server) Throughput(image string) bootserver.Throughput {
-	return bootserver.Throughput{Image: image, Server: []int64{1}, Peers: []int64{2}}
+	return bootserver.Throughput{Image: image, Server: []int64{1}, Peers: []int64{2}, Far: []int64{1}}
 }
 
 // MachinesSince knows one change, the first.

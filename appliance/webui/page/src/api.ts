@@ -7,6 +7,7 @@ type Schemas = components["schemas"];
 export type Machine = Schemas["MachineStatus"];
 export type Detail = Schemas["MachineDetail"];
 export type Timeline = Schemas["Timeline"];
+export type Peer = Schemas["Peer"];
 export type Swarm = Schemas["SwarmStatus"];
 export type Throughput = Schemas["Throughput"];
 export type Image = Schemas["ImageStatus"];

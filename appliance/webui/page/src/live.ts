@@ -23,6 +23,9 @@ export const strangers = signal<Stranger[]>([]);
 
 export const machine = (mac: string) => machines.get(mac);
 
+// byAddress finds machines by their addresses at this moment.
+export const byAddress = () => new Map([...machines.values()].map(s => [s.peek().address, s.peek()]));
+
 const byName = new Intl.Collator("en", { numeric: true });
 export const nameOf = (m: Machine) => m.name || m.mac;
 

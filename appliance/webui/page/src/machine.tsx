@@ -3,6 +3,7 @@ import { useComputed } from "@preact/signals";
 import { useState } from "preact/hooks";
 import type { Detail, LogLine, Machine, Timeline } from "./api";
 import { useAnswer } from "./api";
+import { Console, PieceMap, Peers } from "./inside";
 import { NextBoot, Switch } from "./next";
 import { machine, nameOf } from "./live";
 import { Advice } from "./trouble";
@@ -10,10 +11,11 @@ import { Waterfall } from "./waterfall";
 import { ago, clock, duration, moment, now, percent, sign, size, stageOf } from "./words";
 
 export function MachinePage({ mac }: { mac: string }) {
-  // Asked anew when a stage is reached, not with each piece.
+  // Asked anew when a stage is reached, and as often as the machine tells more.
   const stamp = useComputed(() => { const m = machine(mac)?.value; return m ? `${m.boots} ${m.stage} ${m.since}` : ""; });
   const [changes, setChanges] = useState(0);
-  const { answer: d, error } = useAnswer<Detail>(`/machines/${mac}`, stamp.value + changes);
+  const beat = useComputed(() => Math.floor(now.value / (machine(mac)?.value.stage === "seeding" ? 30_000 : 5000)));
+  const { answer: d, error } = useAnswer<Detail>(`/machines/${mac}`, `${stamp.value} ${changes} ${beat.value}`);
   const m = machine(mac)?.value ?? d;
   if (!m) return <><h1>{mac}</h1><p class="empty">{error ?? ""}</p></>;
   return (
@@ -35,7 +37,9 @@ export function MachinePage({ mac }: { mac: string }) {
         <h2>This boot{d?.boot && <small>began {moment(d.boot.began)}</small>}</h2>
         {d?.boot ? <Waterfall boot={d.boot} typical={d.typical} sample={d.sample} running={m.condition === "booting" || m.condition === "stuck"} /> : <p class="empty">No boot was seen yet.</p>}
       </section>
-      <Arrival m={m} />
+      {d?.inside?.console && <Console lines={d.inside.console} />}
+      <Arrival m={m} d={d} />
+      {d?.inside?.peers && <Peers peers={d.inside.peers} />}
       {d && <NextBoot d={d} changed={() => setChanges(n => n + 1)} />}
       <Switch key={mac} mac={mac} />
       <Log mac={mac} stamp={stamp.value} />
@@ -48,7 +52,7 @@ const Fact = ({ name, children }: { name: string; children?: preact.ComponentChi
   children ? <div><dt>{name}</dt><dd>{children}</dd></div> : null;
 
 // Arrival shows which part of the image is here, and who gave it.
-function Arrival({ m }: { m: Machine }) {
+function Arrival({ m, d }: { m: Machine; d: Detail | undefined }) {
   const p = m.progress;
   if (!p || p.pieces === 0) return null;
   const got = p.from_peers + p.from_server;
@@ -61,8 +65,10 @@ function Arrival({ m }: { m: Machine }) {
         <i class="cold" style={{ flexGrow: p.have - p.hot_have }} /><i class="missing" style={{ flexGrow: cold - (p.have - p.hot_have) }} />
       </div>
       <p class="legend"><span class="hot">what a boot reads: {p.hot ? `${p.hot_have} of ${p.hot}` : "no boot of it was recorded yet"}</span><span class="cold">the rest: {p.have - p.hot_have} of {cold}</span></p>
+      {d?.inside?.have && <PieceMap count={p.pieces} have={d.inside.have} hot={d.hot} />}
       <dl class="facts">
         <Fact name="From other machines">{size(p.from_peers)}{got > 0 && <small> {percent(p.from_peers / got)}</small>}</Fact>
+        <Fact name="From other racks">{p.from_far > 0 && size(p.from_far)}</Fact>
         <Fact name="From the server">{size(p.from_server)}</Fact>
         <Fact name="Given to others">{size(p.uploaded)}</Fact>
         <Fact name="Connections">{String(p.peers)}</Fact>

@@ -3,9 +3,10 @@ import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { useAnswer, type Swarm, type Throughput } from "./api";
+import { colour, useDrawing } from "./drawing";
 import { swarms } from "./live";
 import { Shares } from "./images";
-import { now, size } from "./words";
+import { now, percent, size } from "./words";
 
 const powers = Array.from({ length: 40 }, (_, i) => 2 ** i); // sizes are binary
 
@@ -25,6 +26,11 @@ function Card({ swarm }: { swarm: Swarm }) {
     <section class="card">
       <h2>{swarm.image}<small>{swarm.peers} machines in the swarm</small></h2>
       <Shares swarm={swarm} />
+      <dl class="facts">
+        <div><dt>Saved by peers</dt><dd>{size(swarm.peer_bytes)}<small> the server would have sent {(swarm.copies + swarm.peer_bytes / swarm.image_bytes).toFixed(1)} copies</small></dd></div>
+        <div><dt>From rack to rack</dt><dd>{size(swarm.far_bytes)}{swarm.peer_bytes > 0 && <small> {percent(swarm.far_bytes / swarm.peer_bytes)} of what machines gave</small>}</dd></div>
+        {swarm.boot_bytes > 0 && <div><dt>Kernels by peers</dt><dd>{size(swarm.boot_bytes)}</dd></div>}
+      </dl>
       {answer && <Chart data={answer} />}
     </section>
   );
@@ -33,41 +39,31 @@ function Card({ swarm }: { swarm: Swarm }) {
 function Chart({ data }: { data: Throughput }) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
-  useEffect(() => {
-    const draw = () => {
-      plot.current?.destroy();
-      // A canvas knows no variables: the browser works each out as our text colour.
-      const colour = (name: string) => {
-        box.current!.style.color = `var(${name})`;
-        return getComputedStyle(box.current!).color;
-      };
-      const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
-      const series = (label: string, name: string) => ({ label, stroke: colour(name), fill: colour(name + "-soft"), width: 1.5, points: { show: false }, value: (_: uPlot, v: number | null) => (v === null ? "" : size(v) + "/s") });
-      plot.current = new uPlot({
-        width: box.current!.clientWidth, height: 220, cursor: { drag: { x: false, y: false } },
-        series: [{}, series("machines to machines", "--peers"), series("server", "--server")],
-        axes: [axis, { ...axis, size: 80, incrs: powers, values: (_, all) => all.map(v => size(v) + "/s") }],
-        scales: { y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1024)] } },
-      }, columns(data), box.current!);
-    };
-    draw();
-    const wider = new ResizeObserver(() => plot.current?.setSize({ width: box.current!.clientWidth, height: 220 }));
-    wider.observe(box.current!);
-    const themed = new MutationObserver(draw);
-    themed.observe(document.documentElement, { attributeFilter: ["data-theme"] });
-    return () => { wider.disconnect(); themed.disconnect(); plot.current?.destroy(); };
-  }, []);
+  const draw = () => {
+    plot.current?.destroy();
+    const ink = (name: string) => colour(box.current!, name);
+    const axis = { stroke: ink("--faint"), grid: { stroke: ink("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+    const series = (label: string, name: string) => ({ label, stroke: ink(name), fill: ink(name + "-soft"), width: 1.5, points: { show: false }, value: (_: uPlot, v: number | null) => (v === null ? "" : size(v) + "/s") });
+    plot.current = new uPlot({
+      width: box.current!.clientWidth, height: 220, cursor: { drag: { x: false, y: false } },
+      series: [{}, series("machines to machines", "--peers"), series("from rack to rack", "--far"), series("server", "--server")],
+      axes: [axis, { ...axis, size: 80, incrs: powers, values: (_, all) => all.map(v => size(v) + "/s") }],
+      scales: { y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1024)] } },
+    }, columns(data), box.current!);
+  };
+  useDrawing(box, draw);
+  useEffect(() => () => plot.current?.destroy(), []);
   useEffect(() => plot.current?.setData(columns(data)), [data]);
   const sum = (list: number[]) => list.slice(-10).reduce((a, b) => a + b, 0) / Math.max(1, Math.min(10, list.length));
   return (
     <>
       <div ref={box} class="plot" aria-hidden="true" />
-      <p class="legend"><span class="peers">machines to machines: {size(sum(data.peers))}/s</span><span class="server">server: {size(sum(data.server))}/s</span><span>mean of ten seconds; the chart shows ten minutes</span></p>
+      <p class="legend"><span class="peers">machines to machines: {size(sum(data.peers))}/s</span><span class="far">from rack to rack: {size(sum(data.far))}/s</span><span class="server">server: {size(sum(data.server))}/s</span><span>mean of ten seconds; the chart shows ten minutes</span></p>
     </>
   );
 }
 
 function columns(t: Throughput): uPlot.AlignedData {
   const end = Math.floor(Date.parse(t.last) / 1000);
-  return [t.server.map((_, i) => end - t.server.length + 1 + i), t.peers, t.server];
+  return [t.server.map((_, i) => end - t.server.length + 1 + i), t.peers, t.far, t.server];
 }

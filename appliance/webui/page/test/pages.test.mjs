@@ -104,6 +104,21 @@ test("a machine that cannot go on says why, and what to do", async () => {
   await page.close();
 });
 
+test("a machine that boots shows its pieces, its peers and its console", async () => {
+  const going = await until("a machine with some pieces", async () => (await api("/machines")).find(m => m.stage === "switch-root" && m.progress?.have > 100));
+  const page = await open(`/machines/${going.mac}`);
+  await page.locator(".log", { hasText: "what a kernel says" }).waitFor();
+  const painted = await page.locator(".map canvas").evaluate(canvas => new Set(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.filter((_, i) => i % 4 === 0)).size);
+  assert.ok(painted >= 3, `the map has ${painted} colours`);
+  const peers = page.locator(".card", { has: page.getByRole("heading", { name: /Peers/ }) });
+  assert.match(await peers.locator("h2").textContent(), /\d+ connected, .*\/s from them/);
+  await peers.getByRole("button", { name: /show \d+ more/i }).click();
+  await peers.locator("td", { hasText: "another rack" }).first().waitFor();
+  await page.screenshot({ path: `${shots}/machine-booting.png`, fullPage: true });
+  assert.deepEqual(page.errors, []);
+  await page.close();
+});
+
 test("the waterfall sets a boot beside the median of its image", async () => {
   const up = await until("a machine to be up and complete", async () => (await api("/machines")).find(m => m.stage === "seeding"));
   await until("another boot to compare with", async () => (await api(`/machines/${up.mac}`)).sample > 5);
@@ -223,6 +238,16 @@ test("an unknown machine is adopted", async () => {
   await page.getByText("takes it up within seconds").waitFor();
   await until("the machine to be listed", async () => (await api("/machines")).find(m => m.name === "r01-n99" && m.rack === "r01"));
   await page.getByRole("button", { name: `Adopt ${stranger.mac}` }).waitFor({ state: "detached" });
+  await page.close();
+});
+
+test("a swarm shows what its machines have saved, and what went from rack to rack", async () => {
+  const page = await open("/swarms");
+  const fact = async name => await page.locator(".facts div", { hasText: name }).first().locator("dd").textContent();
+  await page.locator(".plot canvas").first().waitFor();
+  assert.match(await fact("Saved by peers"), /GiB the server would have sent [\d.]+ copies/);
+  assert.match(await fact("From rack to rack"), /[1-9]\d* % of what machines gave/);
+  assert.deepEqual(page.errors, []);
   await page.close();
 });
 
