@@ -1,15 +1,18 @@
 package bootserver
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"swarmboot/bootserver/internal/bootweb"
-	"swarmboot/images"
 	"swarmboot/initramfs"
 	"swarmboot/initramfs/envelope"
 	"swarmboot/initramfs/wholefile"
@@ -51,16 +54,25 @@ func beside(common, arch string) string {
 // writes that to a file in the state folder, so that it can go by sendfile, and
 // returns its SHA-256.
 func compose(common, name string, trusted []envelope.PublicKey) (digest string, err error) {
-	data, err := os.ReadFile(common)
+	archive, err := os.Open(common)
 	if err != nil {
 		return "", fmt.Errorf("%w; build it with initramfs/cmd/mkinitramfs", err)
+	}
+	defer archive.Close()
+	info, err := archive.Stat()
+	if err != nil {
+		return "", err
 	}
 	keys, err := initramfs.KeySegment(trusted)
 	if err != nil {
 		return "", err
 	}
 	// The kernel finds the next archive only at a multiple of Align.
-	data = append(data, make([]byte, -len(data)&(initramfs.Align-1))...)
-	data = append(data, keys...)
-	return images.Digest(data), wholefile.Write(name, data, 0o644)
+	padding := make([]byte, -info.Size()&(initramfs.Align-1))
+	whole := io.MultiReader(archive, bytes.NewReader(padding), bytes.NewReader(keys))
+	sum := sha256.New()
+	if err := wholefile.Copy(name, io.TeeReader(whole, sum), 0o644); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }

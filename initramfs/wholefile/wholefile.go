@@ -3,6 +3,8 @@
 package wholefile
 
 import (
+	"bytes"
+	"io"
 	"io/fs"
 
 	"github.com/google/renameio/v2"
@@ -11,5 +13,18 @@ import (
 // Write makes data the content of the file at path, which gets the mode whatever
 // the umask is. Until it is on the disk as a whole, the path has what it had.
 func Write(path string, data []byte, mode fs.FileMode) error {
-	return renameio.WriteFile(path, data, mode, renameio.WithStaticPermissions(mode))
+	return Copy(path, bytes.NewReader(data), mode)
+}
+
+// Copy is Write for content that is larger than what should be in memory.
+func Copy(path string, from io.Reader, mode fs.FileMode) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(mode))
+	if err != nil {
+		return err
+	}
+	defer f.Cleanup() // of no effect after a success
+	if _, err := io.Copy(f, from); err != nil {
+		return err
+	}
+	return f.CloseAtomicallyReplace()
 }

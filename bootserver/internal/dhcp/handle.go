@@ -34,6 +34,9 @@ type verdict struct {
 
 	failed bool // the packet deserves a reply that cannot be given
 
+	claim  *claim                    // if not nil: must be settled first, and then
+	decide func(bool, error) verdict // decides about the packet
+
 	// suspect, if valid, is an address that is new to the machine: before the
 	// reply goes out, somebody should see whether another computer uses it.
 	suspect netip.Addr
@@ -41,9 +44,8 @@ type verdict struct {
 	client  Client
 }
 
-// handle decides about one packet. It sends nothing, and waits for nothing but
-// the lease file.
-func (s *Server) handle(ctx context.Context, data []byte, from arrival) verdict {
+// handle decides about one packet. It sends nothing, and waits for nothing.
+func (s *Server) handle(data []byte, from arrival) verdict {
 	req, client, err := parse(data)
 	if err != nil {
 		s.log.Debug("packet ignored", "err", err)
@@ -74,14 +76,14 @@ func (s *Server) handle(ctx context.Context, data []byte, from arrival) verdict 
 		}
 		return verdict{}
 	}
-	e := exchange{s, req, client, from, n, boot}
+	e := &exchange{s, req, client, from, n, boot}
 	switch {
 	case from.port == pxePort:
 		return e.bootFile()
 	case n.Mode == Proxy:
 		return e.beside()
 	default:
-		return e.lease(ctx)
+		return e.lease()
 	}
 }
 
@@ -96,7 +98,7 @@ type exchange struct {
 }
 
 // lease is the whole protocol of RFC 2131, section 4.3.
-func (e exchange) lease(ctx context.Context) verdict {
+func (e *exchange) lease() verdict {
 	n, now := e.network, time.Now()
 	switch e.req.MessageType() {
 	case dhcpv4.MessageTypeDiscover:
@@ -115,15 +117,20 @@ func (e exchange) lease(ctx context.Context) verdict {
 		if !address.IsValid() {
 			return verdict{}
 		}
-		granted, err := n.leases.claim(ctx, e.client.MAC, address, now)
-		if err != nil {
-			return e.noAddress(err)
+		claim := n.leases.claim(e.client.MAC, address, now)
+		if claim == nil {
+			return e.refuse(address)
 		}
-		if granted {
-			return e.reply(dhcpv4.MessageTypeAck, address)
-		}
-		e.log.Info("address refused", "machine", e.client.MAC.String(), "address", address, "network", n.Name)
-		return e.sent(refuse(e.req, n.Network, address.String()+" is not yours here"), nil, nil)
+		return verdict{claim: claim, decide: func(granted bool, err error) verdict {
+			switch {
+			case err != nil:
+				return e.noAddress(err)
+			case !granted:
+				return e.refuse(address)
+			default:
+				return e.reply(dhcpv4.MessageTypeAck, address)
+			}
+		}}
 
 	case dhcpv4.MessageTypeDecline:
 		if address := addr(e.req.RequestedIPAddress()); n.leases.decline(e.client.MAC, address, now) {
@@ -143,7 +150,7 @@ func (e exchange) lease(ctx context.Context) verdict {
 // beside is proxy mode on port 67: an offer without an address, next to that of
 // the server that gives them. That server's address is read off the REQUEST,
 // which the machine sends to all.
-func (e exchange) beside() verdict {
+func (e *exchange) beside() verdict {
 	switch e.req.MessageType() {
 	case dhcpv4.MessageTypeDiscover:
 		if e.client.Program != System && e.boot.File != "" {
@@ -161,7 +168,7 @@ func (e exchange) beside() verdict {
 
 // bootFile answers a ROM that comes to port 4011 for its boot file: it has an
 // address already, and sends to us alone.
-func (e exchange) bootFile() verdict {
+func (e *exchange) bootFile() verdict {
 	if kind := e.req.MessageType(); kind != dhcpv4.MessageTypeRequest && kind != dhcpv4.MessageTypeInform {
 		return verdict{}
 	}
@@ -171,7 +178,7 @@ func (e exchange) bootFile() verdict {
 	return e.besideReply(dhcpv4.MessageTypeAck)
 }
 
-func (e exchange) reply(kind dhcpv4.MessageType, address netip.Addr) verdict {
+func (e *exchange) reply(kind dhcpv4.MessageType, address netip.Addr) verdict {
 	reply, err := answer(e.req, e.client, kind, e.network.Network, address, e.boot)
 	level := slog.LevelInfo
 	if kind == dhcpv4.MessageTypeOffer {
@@ -184,7 +191,7 @@ func (e exchange) reply(kind dhcpv4.MessageType, address netip.Addr) verdict {
 	})
 }
 
-func (e exchange) besideReply(kind dhcpv4.MessageType) verdict {
+func (e *exchange) besideReply(kind dhcpv4.MessageType) verdict {
 	reply, err := answerBeside(e.req, e.client, kind, e.network.Network, e.boot)
 	return e.sent(reply, err, func() {
 		e.log.Info("proxy dhcp "+kind.String()+" sent", "machine", e.client.MAC.String(), "network", e.network.Name,
@@ -193,7 +200,7 @@ func (e exchange) besideReply(kind dhcpv4.MessageType) verdict {
 	})
 }
 
-func (e exchange) sent(reply *dhcpv4.DHCPv4, err error, done func()) verdict {
+func (e *exchange) sent(reply *dhcpv4.DHCPv4, err error, done func()) verdict {
 	if err != nil {
 		e.log.Error("machine gets no answer", "machine", e.client.MAC.String(), "network", e.network.Name, "err", err)
 		return verdict{failed: true}
@@ -201,7 +208,12 @@ func (e exchange) sent(reply *dhcpv4.DHCPv4, err error, done func()) verdict {
 	return verdict{reply: reply, route: routeOf(e.req, reply, e.from), done: done, network: e.network, client: e.client}
 }
 
-func (e exchange) noAddress(err error) verdict {
+func (e *exchange) refuse(address netip.Addr) verdict {
+	e.log.Info("address refused", "machine", e.client.MAC.String(), "address", address, "network", e.network.Name)
+	return e.sent(refuse(e.req, e.network.Network, address.String()+" is not yours here"), nil, nil)
+}
+
+func (e *exchange) noAddress(err error) verdict {
 	if e.quiet.allow(fmt.Sprint("no address ", e.client.MAC)) {
 		e.log.Error("machine gets no address", "machine", e.client.MAC.String(), "network", e.network.Name, "err", err)
 	}

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"context"
 	"net/netip"
 	"strings"
 	"testing"
@@ -23,11 +24,20 @@ func serverWith(t testing.TB, mode Mode) (*Server, *text) {
 	return s, log
 }
 
+// handled is the verdict about a packet once its lease, if any, is on disk.
+func (s *Server) handled(ctx context.Context, data []byte, from arrival) verdict {
+	v := s.handle(data, from)
+	if v.claim != nil {
+		v = v.decide(v.claim.settle(ctx))
+	}
+	return v
+}
+
 // Rules 3 and 16 of PXE proxies: no address, the class, discovery control, the UUID.
 func TestProxyOffersABootFileAndNoAddress(t *testing.T) {
 	s, _ := serverWith(t, Proxy)
 	for _, capture := range []string{"ovmf-2022.11.discover.hex", "ipxe-1.21.1-undionly.discover.hex", "qemu-ipxe-rom-1.0.0.discover.hex"} {
-		v := s.handle(t.Context(), readHex(t, capture), local)
+		v := s.handled(t.Context(), readHex(t, capture), local)
 		if v.reply == nil {
 			t.Errorf("no offer to %s", capture)
 			continue
@@ -48,11 +58,11 @@ func TestProxyOffersABootFileAndNoAddress(t *testing.T) {
 		p.Options.Del(dhcpv4.OptionClassIdentifier)
 		p.Options.Del(dhcpv4.OptionClientSystemArchitectureType)
 	})
-	if v := s.handle(t.Context(), system, local); v.reply != nil {
+	if v := s.handled(t.Context(), system, local); v.reply != nil {
 		t.Errorf("a system that wants an address got %s", v.reply.Summary())
 	}
 	request := readHex(t, "ovmf-2022.11.request.hex") // to the server that gives addresses
-	if v := s.handle(t.Context(), request, local); v.reply != nil {
+	if v := s.handled(t.Context(), request, local); v.reply != nil {
 		t.Errorf("a REQUEST to the other server got %s", v.reply.Summary())
 	}
 }
@@ -61,7 +71,7 @@ func TestPort4011(t *testing.T) {
 	for _, mode := range []Mode{Full, Proxy, Reservations} {
 		s, _ := serverWith(t, mode)
 		request := changed(t, "ovmf-2022.11.request.hex", func(p *dhcpv4.DHCPv4) { p.ClientIPAddr = ip(address(9)) })
-		v := s.handle(t.Context(), request, pxeAt4011)
+		v := s.handled(t.Context(), request, pxeAt4011)
 		if v.reply == nil || v.reply.MessageType() != dhcpv4.MessageTypeAck || v.reply.BootFileName != "snponly.efi" || addr(v.reply.YourIPAddr).IsValid() {
 			t.Fatalf("%s: answer on port 4011 = %v; want an ACK with a boot file and no address", mode, v.reply)
 		}
@@ -78,7 +88,7 @@ func TestPort4011(t *testing.T) {
 			"a wire that is not ours":    {request, arrival{ifname: "lab9", source: pxeAt4011.source, port: pxePort, broadcast: true}},
 			"a system, not a boot agent": {changed(t, "ovmf-2022.11.request.hex", func(p *dhcpv4.DHCPv4) { delete(p.Options, 60); delete(p.Options, 93) }), pxeAt4011},
 		} {
-			if v := s.handle(t.Context(), c.packet, c.from); v.reply != nil {
+			if v := s.handled(t.Context(), c.packet, c.from); v.reply != nil {
 				t.Errorf("%s: %s got an answer on port 4011: %s", mode, story, v.reply.Summary())
 			}
 		}
@@ -87,7 +97,7 @@ func TestPort4011(t *testing.T) {
 
 func TestReservationsAnswerListedMachinesOnly(t *testing.T) {
 	s, _ := serverWith(t, Reservations)
-	if v := s.handle(t.Context(), readHex(t, "ovmf-2022.11.discover.hex"), local); v.reply == nil {
+	if v := s.handled(t.Context(), readHex(t, "ovmf-2022.11.discover.hex"), local); v.reply == nil {
 		t.Error("a listed machine got no offer")
 	}
 	strange := func(p *dhcpv4.DHCPv4) {
@@ -96,7 +106,7 @@ func TestReservationsAnswerListedMachinesOnly(t *testing.T) {
 		p.UpdateOption(dhcpv4.OptRequestedIPAddress(ip(netip.MustParseAddr("192.168.7.7"))))
 	}
 	for _, capture := range []string{"ovmf-2022.11.discover.hex", "ovmf-2022.11.request.hex"} {
-		if v := s.handle(t.Context(), changed(t, capture, strange), local); v.reply != nil {
+		if v := s.handled(t.Context(), changed(t, capture, strange), local); v.reply != nil {
 			t.Errorf("a machine that is not listed got %s", v.reply.Summary())
 		}
 	}
@@ -104,7 +114,7 @@ func TestReservationsAnswerListedMachinesOnly(t *testing.T) {
 
 func TestOffIsSilent(t *testing.T) {
 	s, log := serverWith(t, Off)
-	if v := s.handle(t.Context(), readHex(t, "ovmf-2022.11.discover.hex"), local); v.reply != nil || strings.Contains(log.String(), "WARN") {
+	if v := s.handled(t.Context(), readHex(t, "ovmf-2022.11.discover.hex"), local); v.reply != nil || strings.Contains(log.String(), "WARN") {
 		t.Errorf("answer = %v, log %q; want none", v.reply, log)
 	}
 }
@@ -113,7 +123,7 @@ func TestRelayedRequestsForUnknownNetworksAreNamed(t *testing.T) {
 	s, log := serverWith(t, Full)
 	relayed := changed(t, "ovmf-2022.11.discover.hex", func(p *dhcpv4.DHCPv4) { p.GatewayIPAddr = ip(netip.MustParseAddr("10.66.0.1")) })
 	for range 3 {
-		if v := s.handle(t.Context(), relayed, arrival{ifname: "lab0", source: netip.MustParseAddrPort("10.66.0.1:67"), port: serverPort}); v.reply != nil {
+		if v := s.handled(t.Context(), relayed, arrival{ifname: "lab0", source: netip.MustParseAddrPort("10.66.0.1:67"), port: serverPort}); v.reply != nil {
 			t.Fatalf("answer = %s; want none", v.reply.Summary())
 		}
 	}
@@ -130,7 +140,7 @@ func TestAnswerToARelay(t *testing.T) {
 		p.UpdateOption(dhcpv4.OptGeneric(agentInformation, []byte(agent)))
 		p.UpdateOption(dhcpv4.OptGeneric(subnetSelection, []byte{10, 77, 0, 0}))
 	})
-	v := s.handle(t.Context(), relayed, arrival{ifname: "lab0", source: netip.MustParseAddrPort("10.77.0.3:4097"), port: serverPort})
+	v := s.handled(t.Context(), relayed, arrival{ifname: "lab0", source: netip.MustParseAddrPort("10.77.0.3:4097"), port: serverPort})
 	if v.reply == nil {
 		t.Fatal("no answer to a relay")
 	}
@@ -156,7 +166,7 @@ func TestAnswerToARelay(t *testing.T) {
 		p.UpdateOption(dhcpv4.OptServerIdentifier(ip(address(3))))
 		p.UpdateOption(dhcpv4.OptRequestedIPAddress(v.reply.YourIPAddr))
 	})
-	if v := s.handle(t.Context(), request, arrival{ifname: "lab0", source: netip.MustParseAddrPort("10.77.0.3:67"), port: serverPort}); v.reply == nil || v.reply.MessageType() != dhcpv4.MessageTypeAck {
+	if v := s.handled(t.Context(), request, arrival{ifname: "lab0", source: netip.MustParseAddrPort("10.77.0.3:67"), port: serverPort}); v.reply == nil || v.reply.MessageType() != dhcpv4.MessageTypeAck {
 		t.Errorf("answer to the REQUEST = %v; want an ACK", v.reply)
 	}
 }

@@ -37,14 +37,35 @@ type Pool struct {
 }
 
 // A lease binds an address to a machine. A machine keeps its address after the
-// lease has ended for as long as nobody else needs it.
+// lease has ended for as long as nobody else needs it. There are tens of thousands:
+// they are small, and have no pointers for the garbage collector to follow.
 type lease struct {
 	MAC     MAC
-	Expires time.Time // zero: only offered so far
+	Expires moment // zero: only offered so far
 
-	held   time.Time // end of the offer; in memory only
-	unseen bool      // nobody has looked yet whether another computer uses it; in memory only
+	held   moment // end of the offer; in memory only
+	unseen bool   // nobody has looked yet whether another computer uses it; in memory only
 }
+
+// A moment is a time.Time in a third of the room: nanoseconds since 1970.
+type moment int64
+
+func momentOf(t time.Time) moment { return moment(t.UnixNano()) }
+
+func (m moment) time() time.Time { return time.Unix(0, int64(m)) }
+
+// A key is an IPv4 address in a sixth of the room of a netip.Addr.
+type key [4]byte
+
+// keyOf is zero, which nobody has, for what is no IPv4 address.
+func keyOf(a netip.Addr) key {
+	if !a.Is4() {
+		return key{}
+	}
+	return a.As4()
+}
+
+func (k key) addr() netip.Addr { return netip.AddrFrom4(k) }
 
 // leases knows which machine has which address of one network. Reads are
 // answered from memory; what machines have been promised is on disk before they
@@ -56,15 +77,15 @@ type leases struct {
 	mu          sync.Mutex
 	pool        Pool                     // guarded by mu
 	reserved    map[netip.Addr]MAC       // guarded by mu; pool.Reserved the other way round
-	byMAC       map[MAC]netip.Addr       // guarded by mu
-	byAddress   map[netip.Addr]lease     // guarded by mu
+	byMAC       map[MAC]key              // guarded by mu
+	byAddress   map[key]lease            // guarded by mu
 	quarantined map[netip.Addr]time.Time // guarded by mu; until when
 }
 
 // newLeases begins with what is known from before. Addresses of other networks
 // among it are left to those.
-func newLeases(name string, pool Pool, known map[netip.Addr]lease, st leasestore.Store) *leases {
-	l := &leases{name: name, store: st, byMAC: map[MAC]netip.Addr{}, byAddress: known, quarantined: map[netip.Addr]time.Time{}}
+func newLeases(name string, pool Pool, known map[key]lease, st leasestore.Store) *leases {
+	l := &leases{name: name, store: st, byMAC: map[MAC]key{}, byAddress: known, quarantined: map[netip.Addr]time.Time{}}
 	l.setPool(pool)
 	return l
 }
@@ -79,14 +100,14 @@ func (l *leases) setPool(pool Pool) {
 		l.reserved[address] = mac
 	}
 	before := l.byAddress
-	l.byMAC, l.byAddress = make(map[MAC]netip.Addr, len(before)), make(map[netip.Addr]lease, len(before))
+	l.byMAC, l.byAddress = make(map[MAC]key, len(before)), make(map[key]lease, len(before))
 	for address, entry := range before {
-		if !l.usable(entry.MAC, address, time.Time{}) {
+		if !l.usable(entry.MAC, address.addr(), time.Time{}) {
 			continue
 		}
 		// A crash may have left two: the later one counts.
 		if other, twice := l.byMAC[entry.MAC]; twice {
-			if l.byAddress[other].Expires.After(entry.Expires) {
+			if l.byAddress[other].Expires > entry.Expires {
 				continue
 			}
 			delete(l.byAddress, other)
@@ -106,13 +127,13 @@ func (l *leases) offer(mac MAC, wanted netip.Addr, now time.Time) (address netip
 	if address, err = l.choose(mac, wanted, now); err != nil {
 		return netip.Addr{}, false, err
 	}
-	entry, known := l.byAddress[address]
+	entry, known := l.byAddress[keyOf(address)]
 	if !known || entry.MAC != mac {
 		_, reserved := l.pool.Reserved[mac]
 		entry = lease{MAC: mac, unseen: !reserved}
 	}
-	entry.held = now.Add(holdTime)
-	l.bind(address, entry)
+	entry.held = momentOf(now.Add(holdTime))
+	l.bind(keyOf(address), entry)
 	return address, entry.unseen, nil
 }
 
@@ -120,9 +141,9 @@ func (l *leases) offer(mac MAC, wanted netip.Addr, now time.Time) (address netip
 func (l *leases) prove(address netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if entry, ok := l.byAddress[address]; ok {
+	if entry, ok := l.byAddress[keyOf(address)]; ok {
 		entry.unseen = false
-		l.byAddress[address] = entry
+		l.byAddress[keyOf(address)] = entry
 	}
 }
 
@@ -144,17 +165,17 @@ func (l *leases) choose(mac MAC, wanted netip.Addr, now time.Time) (netip.Addr, 
 	hash.Write(mac[:])
 	start := hash.Sum32() % size
 	var oldest netip.Addr
-	var since time.Time
+	var since moment
 	for i := range size {
 		address := fromNumber(toNumber(l.pool.First) + (start+i)%size)
 		if !l.usable(mac, address, now) {
 			continue
 		}
-		entry, owned := l.byAddress[address]
+		entry, owned := l.byAddress[keyOf(address)]
 		if !owned {
 			return address, nil
 		}
-		if l.free(mac, address, now) && (!oldest.IsValid() || entry.Expires.Before(since)) {
+		if l.free(mac, address, now) && (!oldest.IsValid() || entry.Expires < since) {
 			oldest, since = address, entry.Expires
 		}
 	}
@@ -169,8 +190,8 @@ func (l *leases) own(mac MAC, now time.Time) (netip.Addr, bool) {
 	if address, ok := l.pool.Reserved[mac]; ok {
 		return address, true
 	}
-	address, ok := l.byMAC[mac]
-	return address, ok && l.usable(mac, address, now)
+	k, ok := l.byMAC[mac]
+	return k.addr(), ok && l.usable(mac, k.addr(), now)
 }
 
 // usable tells whether mac may ever have address.
@@ -195,16 +216,16 @@ func (l *leases) usable(mac MAC, address netip.Addr, now time.Time) bool {
 // free tells whether nobody but mac has a claim on address. A tenth of the lease
 // time passes before an address goes to another machine: clocks differ.
 func (l *leases) free(mac MAC, address netip.Addr, now time.Time) bool {
-	entry, owned := l.byAddress[address]
+	entry, owned := l.byAddress[keyOf(address)]
 	if !owned || entry.MAC == mac {
 		return true
 	}
-	return now.After(entry.held) && now.After(entry.Expires.Add(l.pool.Lease/10))
+	return now.After(entry.held.time()) && now.After(entry.Expires.time().Add(l.pool.Lease/10))
 }
 
 // bind gives address to the entry's machine in memory, and takes it from whoever
 // had it.
-func (l *leases) bind(address netip.Addr, entry lease) {
+func (l *leases) bind(address key, entry lease) {
 	if before, ok := l.byMAC[entry.MAC]; ok && before != address {
 		delete(l.byAddress, before)
 	}
@@ -214,59 +235,89 @@ func (l *leases) bind(address netip.Addr, entry lease) {
 	l.byMAC[entry.MAC], l.byAddress[address] = address, entry
 }
 
-// claim gives address to mac for the lease time if it may have it. When claim
-// returns true the lease is on disk.
-func (l *leases) claim(ctx context.Context, mac MAC, address netip.Addr, now time.Time) (bool, error) {
+// A claim is a lease that is on its way to the disk.
+type claim struct {
+	*leases
+	lease
+	address netip.Addr
+	begun   time.Time
+	sure    bool // nobody else can get the address, stored or not
+	stored  <-chan error
+	until   time.Time // waits for it
+}
+
+// claim gives address to mac for the lease time if it may have it; nil: it may not.
+// The machine may hear of that once the claim is settled.
+func (l *leases) claim(mac MAC, address netip.Addr, now time.Time) *claim {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	own, known := l.own(mac, now)
 	if known && own != address || !l.usable(mac, address, now) || !l.free(mac, address, now) {
-		l.mu.Unlock()
-		return false, nil
+		return nil
 	}
-	before := l.byAddress[address]
-	running := before.MAC == mac && before.Expires.After(now)
-	entry := lease{MAC: mac, Expires: now.Add(l.pool.Lease)}
-	l.bind(address, entry)
+	before := l.byAddress[keyOf(address)]
+	running := before.MAC == mac && before.Expires.time().After(now)
+	entry := lease{MAC: mac, Expires: momentOf(now.Add(l.pool.Lease))}
+	l.bind(keyOf(address), entry)
 	free := now.Add(-l.pool.Lease / 10) // as in the method free
 	_, reserved := l.pool.Reserved[mac]
 	if reserved {
-		free = entry.Expires.AddDate(100, 0, 0) // the admin has decided
+		free = now.AddDate(100, 0, 0) // the admin has decided
 	}
-	l.mu.Unlock()
+	return &claim{l, entry, address, now, reserved || running, l.store.Begin(l.stored(address, entry), free), time.Now().Add(writeWait)}
+}
 
-	ctx, cancel := context.WithTimeout(ctx, writeWait)
-	defer cancel()
-	err := l.store.Claim(ctx, l.stored(address, entry), free)
+// settle waits until the lease is on disk, and tells whether the machine has it.
+func (c *claim) settle(ctx context.Context) (bool, error) {
+	err := c.wait(ctx)
 	switch {
 	case errors.Is(err, leasestore.ErrTaken):
 		// What is stored knows more than we: another server's lease, perhaps. The
 		// machine is to be offered something else.
-		l.decline(mac, address, now)
+		c.decline(c.MAC, c.address, c.begun)
 		return false, nil
-	case err != nil && (reserved || running):
-		// Nobody else can get the address. A full disk must not stop machines
-		// that are known; the store says in the log what is wrong with it.
+	case err != nil && c.sure:
+		// A full disk must not stop machines that are known; the store says in the
+		// log what is wrong with it.
 		return true, nil
 	case err != nil:
-		l.unclaim(address, entry, now)
+		c.undo()
 		return false, err
 	}
 	return true, nil
 }
 
-// unclaim makes a lease that is not on disk the offer that it was before, lest the
+func (c *claim) wait(ctx context.Context) error {
+	select {
+	case err := <-c.stored: // with others, whom somebody has waited for
+		return err
+	default:
+	}
+	late := time.NewTimer(time.Until(c.until))
+	defer late.Stop()
+	select {
+	case err := <-c.stored:
+		return err
+	case <-late.C:
+		return fmt.Errorf("%w: the disk takes longer than %v", leasestore.ErrUnavailable, writeWait)
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the boot server is stopping", leasestore.ErrUnavailable)
+	}
+}
+
+// undo makes a lease that is not on disk the offer that it was before, lest the
 // machine count as known when it asks again.
-func (l *leases) unclaim(address netip.Addr, entry lease, now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.byAddress[address] == entry {
-		l.byAddress[address] = lease{MAC: entry.MAC, held: now.Add(holdTime)}
+func (c *claim) undo() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if at := keyOf(c.address); c.byAddress[at] == c.lease {
+		c.byAddress[at] = lease{MAC: c.MAC, held: momentOf(c.begun.Add(holdTime))}
 	}
 }
 
 // stored is the entry as the store keeps it.
 func (l *leases) stored(address netip.Addr, entry lease) leasestore.Lease {
-	return leasestore.Lease{Pool: l.name, Address: address, MAC: entry.MAC, Expires: entry.Expires}
+	return leasestore.Lease{Pool: l.name, Address: address, MAC: entry.MAC, Expires: entry.Expires.time()}
 }
 
 // learn notes an address that another server has given to mac.
@@ -276,8 +327,8 @@ func (l *leases) learn(mac MAC, address netip.Addr, now time.Time) {
 	if !l.usable(mac, address, now) {
 		return
 	}
-	entry := lease{MAC: mac, Expires: now.Add(l.pool.Lease)}
-	l.bind(address, entry)
+	entry := lease{MAC: mac, Expires: momentOf(now.Add(l.pool.Lease))}
+	l.bind(keyOf(address), entry)
 	l.store.Note(l.stored(address, entry))
 }
 
@@ -288,21 +339,21 @@ func (l *leases) touch(mac MAC, now time.Time) {
 	defer l.mu.Unlock()
 	address := l.byMAC[mac]
 	entry := l.byAddress[address]
-	if entry.Expires.IsZero() || entry.Expires.After(now.Add(l.pool.Lease/2)) {
+	if entry.Expires == 0 || entry.Expires.time().After(now.Add(l.pool.Lease/2)) {
 		return
 	}
-	entry.Expires = now.Add(l.pool.Lease)
+	entry.Expires = momentOf(now.Add(l.pool.Lease))
 	l.byAddress[address] = entry
-	l.store.Note(l.stored(address, entry))
+	l.store.Note(l.stored(address.addr(), entry))
 }
 
 // release ends a lease that its machine gives back.
 func (l *leases) release(mac MAC, address netip.Addr, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if entry := l.byAddress[address]; entry.MAC == mac && entry.Expires.After(now) {
-		entry.Expires = now
-		l.byAddress[address] = entry
+	if entry := l.byAddress[keyOf(address)]; entry.MAC == mac && entry.Expires.time().After(now) {
+		entry.Expires = momentOf(now)
+		l.byAddress[keyOf(address)] = entry
 		l.store.Note(l.stored(address, entry))
 	}
 }
@@ -312,14 +363,14 @@ func (l *leases) release(mac MAC, address netip.Addr, now time.Time) {
 func (l *leases) decline(mac MAC, address netip.Addr, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if entry, ok := l.byAddress[address]; !ok || entry.MAC != mac {
+	if entry, ok := l.byAddress[keyOf(address)]; !ok || entry.MAC != mac {
 		return false // else anyone could empty the pool
 	}
 	l.quarantined[address] = now.Add(quarantineTime)
 	delete(l.byMAC, mac)
-	delete(l.byAddress, address)
+	delete(l.byAddress, keyOf(address))
 	// In the store the lease has ended so long ago that the address is anybody's.
-	l.store.Note(l.stored(address, lease{MAC: mac, Expires: now.Add(-l.pool.Lease)}))
+	l.store.Note(l.stored(address, lease{MAC: mac, Expires: momentOf(now.Add(-l.pool.Lease))}))
 	return true
 }
 
@@ -327,8 +378,8 @@ func (l *leases) decline(mac MAC, address netip.Addr, now time.Time) bool {
 func (l *leases) owner(address netip.Addr) (MAC, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	entry := l.byAddress[address]
-	return entry.MAC, !entry.Expires.IsZero()
+	entry := l.byAddress[keyOf(address)]
+	return entry.MAC, entry.Expires != 0
 }
 
 // address is what mac has been given.
@@ -336,10 +387,10 @@ func (l *leases) address(mac MAC) netip.Addr {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	address, ok := l.byMAC[mac]
-	if !ok || l.byAddress[address].Expires.IsZero() {
+	if !ok || l.byAddress[address].Expires == 0 {
 		return netip.Addr{}
 	}
-	return address
+	return address.addr()
 }
 
 // given lists the leases, in no order.
@@ -348,8 +399,8 @@ func (l *leases) given() []Given {
 	defer l.mu.Unlock()
 	var all []Given
 	for address, entry := range l.byAddress {
-		if !entry.Expires.IsZero() {
-			all = append(all, Given{entry.MAC, address, entry.Expires})
+		if entry.Expires != 0 {
+			all = append(all, Given{entry.MAC, address.addr(), entry.Expires.time()})
 		}
 	}
 	return all

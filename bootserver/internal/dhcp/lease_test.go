@@ -1,7 +1,6 @@
 package dhcp
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -41,13 +40,22 @@ func open(t *testing.T, path string, pool Pool) (l *leases, stop func()) {
 	return newLeases("lab", pool, known, st), stop
 }
 
+// claimed tells whether mac has address, once that is settled.
+func claimed(t *testing.T, l *leases, mac MAC, address netip.Addr, now time.Time) (bool, error) {
+	c := l.claim(mac, address, now)
+	if c == nil {
+		return false, nil
+	}
+	return c.settle(t.Context())
+}
+
 func grant(t *testing.T, l *leases, mac MAC, now time.Time) netip.Addr {
 	t.Helper()
 	a, _, err := l.offer(mac, netip.Addr{}, now)
 	if err != nil {
 		t.Fatalf("offer to %s: %v", mac, err)
 	}
-	if ok, err := l.claim(t.Context(), mac, a, now); !ok || err != nil {
+	if ok, err := claimed(t, l, mac, a, now); !ok || err != nil {
 		t.Fatalf("claim of %s by %s = %v, %v", a, mac, ok, err)
 	}
 	return a
@@ -84,10 +92,10 @@ func TestAnOfferIsNoLease(t *testing.T) {
 	if owner, ok := l.owner(a); ok {
 		t.Errorf("owner of an offered address = %s; want nobody", owner)
 	}
-	if ok, _ := l.claim(t.Context(), m2, a, noon); ok {
+	if ok, _ := claimed(t, l, m2, a, noon); ok {
 		t.Error("another machine could claim a held address")
 	}
-	if ok, _ := l.claim(t.Context(), m2, a, noon.Add(2*holdTime)); !ok {
+	if ok, _ := claimed(t, l, m2, a, noon.Add(2*holdTime)); !ok {
 		t.Error("the address is still held after the offer's end")
 	}
 }
@@ -97,7 +105,7 @@ func TestReservations(t *testing.T) {
 	if got := grant(t, l, m3, noon); got != address(12) {
 		t.Errorf("reserved machine got %s; want %s", got, address(12))
 	}
-	if ok, _ := l.claim(t.Context(), m3, address(10), noon); ok {
+	if ok, _ := claimed(t, l, m3, address(10), noon); ok {
 		t.Error("reserved machine could claim another address")
 	}
 	grant(t, l, m1, noon)
@@ -105,7 +113,7 @@ func TestReservations(t *testing.T) {
 	if a, _, err := l.offer(MAC{2, 9}, netip.Addr{}, noon); !errors.Is(err, errPoolEmpty) {
 		t.Errorf("offer from an empty pool = %s, %v; want errPoolEmpty", a, err)
 	}
-	if ok, _ := l.claim(t.Context(), MAC{2, 9}, address(1), noon); ok {
+	if ok, _ := claimed(t, l, MAC{2, 9}, address(1), noon); ok {
 		t.Error("the server's own address could be claimed")
 	}
 }
@@ -193,7 +201,7 @@ func TestTheStoreKnowsBetter(t *testing.T) {
 	if err := l.store.Claim(t.Context(), leasestore.Lease{Pool: "lab", Address: a, MAC: m2, Expires: noon.Add(time.Hour)}, noon); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := l.claim(t.Context(), m1, a, noon); ok || err != nil {
+	if ok, err := claimed(t, l, m1, a, noon); ok || err != nil {
 		t.Errorf("claim of another machine's address = %v, %v; want a refusal", ok, err)
 	}
 	if b := grant(t, l, m1, noon); b == a {
@@ -208,7 +216,7 @@ func TestFullDisk(t *testing.T) {
 	full := errors.New("no space left on device")
 	l.store = brokenStore{l.store, full}
 	for mac, address := range map[MAC]netip.Addr{m1: a, m3: address(12)} {
-		if ok, err := l.claim(t.Context(), mac, address, noon.Add(time.Minute)); !ok || err != nil {
+		if ok, err := claimed(t, l, mac, address, noon.Add(time.Minute)); !ok || err != nil {
 			t.Errorf("claim by %s, which is known = %v, %v; want yes", mac, ok, err)
 		}
 	}
@@ -217,7 +225,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the machine tries again, and is not known by that
-		if _, err := l.claim(t.Context(), m2, b, noon); !errors.Is(err, full) {
+		if _, err := claimed(t, l, m2, b, noon); !errors.Is(err, full) {
 			t.Errorf("claim of a new address = %v; want %v", err, full)
 		}
 	}
@@ -232,4 +240,8 @@ type brokenStore struct {
 	err error
 }
 
-func (s brokenStore) Claim(context.Context, leasestore.Lease, time.Time) error { return s.err }
+func (s brokenStore) Begin(leasestore.Lease, time.Time) <-chan error {
+	done := make(chan error, 1)
+	done <- s.err
+	return done
+}

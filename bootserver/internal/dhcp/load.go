@@ -22,9 +22,9 @@ const (
 	// maxWaiting bounds the DISCOVERs that wait for a worker: as many as can be
 	// answered before the last of them has waited too long.
 	maxWaiting = 2048
-	// maxAtWork bounds the other packets, most of which wait for the disk. What
-	// comes meanwhile waits in the socket.
-	maxAtWork = 256
+	// maxUnsettled bounds the REQUESTs whose leases are on their way to the disk.
+	// What comes meanwhile waits in the socket.
+	maxUnsettled = 512
 )
 
 // take answers a packet, or drops and counts it. When more comes than can be
@@ -37,16 +37,7 @@ func (s *Server) take(ctx context.Context, p inbound) {
 	case len(p.data) < chaddr+6:
 		s.counters.ignored.Add(1)
 	case !isDiscover(p.data):
-		// It may have to wait until its lease is on disk. All that wait at the same
-		// time are written at once, so none waits for another.
-		select {
-		case s.atWork <- struct{}{}:
-			s.later.Go(func() {
-				defer func() { <-s.atWork }()
-				s.answerOne(ctx, p)
-			})
-		case <-ctx.Done():
-		}
+		s.answerOne(ctx, p) // first what was begun
 	case age < behind:
 		s.answerOne(ctx, p) // to wake a worker costs as much again
 	case age > patience:
@@ -113,10 +104,47 @@ func isDiscover(data []byte) bool {
 	return false
 }
 
+// An unsettled packet is a REQUEST whose lease is on its way to the disk.
+type unsettled struct {
+	verdict
+	inbound
+}
+
+// settle answers REQUESTs in the order in which their leases come to the disk,
+// until ctx is done. All that wait at the same time are written at once, so none
+// waits long for another.
+func (s *Server) settle(ctx context.Context) {
+	for {
+		select {
+		case u := <-s.unsettled:
+			s.settleOne(ctx, u)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *Server) settleOne(ctx context.Context, u unsettled) {
+	defer s.survive(u.inbound)
+	s.conclude(u.decide(u.claim.settle(ctx)), u.inbound)
+}
+
 // answerOne handles one packet; a packet that makes us panic costs only itself.
 func (s *Server) answerOne(ctx context.Context, p inbound) {
 	defer s.survive(p)
-	v := s.handle(ctx, p.data, p.from)
+	v := s.handle(p.data, p.from)
+	if v.claim == nil {
+		s.conclude(v, p)
+		return
+	}
+	select {
+	case s.unsettled <- unsettled{v, p}:
+	case <-ctx.Done():
+	}
+}
+
+// conclude does what was decided about a packet.
+func (s *Server) conclude(v verdict, p inbound) {
 	switch {
 	case v.failed:
 		s.counters.failed.Add(1)

@@ -3,6 +3,7 @@ package dhcp
 import (
 	"context"
 	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
@@ -50,42 +51,48 @@ func TestADISCOVERThatHasWaitedTooLongIsDropped(t *testing.T) {
 // does not keep others from being handled, up to a limit.
 func TestWhatWaitsForTheDiskStopsNobody(t *testing.T) {
 	s, _ := serverWith(t, Full)
-	disk := &slowDisk{Store: s.store, claims: make(chan leasestore.Lease), turn: make(chan struct{})}
+	disk := &slowDisk{Store: s.store}
 	hall := Pool{First: netip.MustParseAddr("10.77.1.0"), Last: netip.MustParseAddr("10.77.250.255"), Lease: time.Hour}
-	(*s.networks.Load())[0].leases = newLeases("hall", hall, map[netip.Addr]lease{}, disk)
+	(*s.networks.Load())[0].leases = newLeases("hall", hall, map[key]lease{}, disk)
 	request := func(i int) inbound {
 		return inbound{from: local, data: changed(t, "ovmf-2022.11.request.hex", func(p *dhcpv4.DHCPv4) {
 			p.ClientHWAddr = []byte{0x52, 0x54, 0, 1, byte(i >> 8), byte(i)}
 			p.UpdateOption(dhcpv4.OptRequestedIPAddress(ip(fromNumber(toNumber(hall.First) + uint32(i)))))
 		})}
 	}
-	for i := range maxAtWork {
-		s.take(t.Context(), request(i))
+	ctx, stop := context.WithCancel(t.Context())
+	for i := range maxUnsettled {
+		s.take(ctx, request(i))
 	}
-	for range maxAtWork {
-		<-disk.claims // all wait at the same time
+	claims := disk.claims
+	if len(claims) != maxUnsettled {
+		t.Fatalf("%d leases are on their way to the disk; want %d", len(claims), maxUnsettled)
 	}
-	stopped, stop := context.WithCancel(t.Context())
-	stop()
-	s.take(stopped, request(maxAtWork)) // waits for a place, until the server stops
-	close(disk.turn)
-	s.later.Wait()
-	if got := s.Stats().Failed; got != maxAtWork {
-		t.Errorf("%d REQUESTs got no answer; want %d, whose leases are not on disk", got, maxAtWork)
+	var running sync.WaitGroup
+	running.Go(func() { s.take(ctx, request(maxUnsettled)) }) // waits for a place
+	for _, done := range claims {
+		done <- leasestore.ErrUnavailable
+	}
+	running.Go(func() { s.settle(ctx) })
+	for s.Stats().Failed < maxUnsettled && t.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	stop() // and so does the last one stop to wait
+	running.Wait()
+	if got := s.Stats().Failed; got < maxUnsettled || got > maxUnsettled+1 {
+		t.Errorf("%d REQUESTs got no answer; want %d, whose leases are not on disk", got, maxUnsettled)
 	}
 }
 
-// slowDisk is a Store whose claims wait for their turn, and then fail.
+// slowDisk is a Store whose claims wait for the test.
 type slowDisk struct {
 	leasestore.Store
-	claims chan leasestore.Lease
-	turn   chan struct{}
+	claims []chan error
 }
 
-func (d *slowDisk) Claim(_ context.Context, l leasestore.Lease, _ time.Time) error {
-	d.claims <- l
-	<-d.turn
-	return leasestore.ErrUnavailable
+func (d *slowDisk) Begin(leasestore.Lease, time.Time) <-chan error {
+	d.claims = append(d.claims, make(chan error, 1))
+	return d.claims[len(d.claims)-1]
 }
 
 func TestMessageTypeIsFoundAnywhere(t *testing.T) {

@@ -73,7 +73,7 @@ type networks []*network
 // from the store.
 func (before networks) merge(next []Network, st leasestore.Store) (networks, error) {
 	var all networks
-	var known map[netip.Addr]lease // read once, if needed
+	var known map[key]lease // read once, if needed
 	for _, n := range next {
 		if n.Mode == "" {
 			n.Mode = Full
@@ -89,22 +89,22 @@ func (before networks) merge(next []Network, st leasestore.Store) (networks, err
 			}
 		}
 		own := maps.Clone(known)
-		maps.DeleteFunc(own, func(a netip.Addr, _ lease) bool { return !n.Subnet.Contains(a) })
+		maps.DeleteFunc(own, func(k key, _ lease) bool { return !n.Subnet.Contains(k.addr()) })
 		all = append(all, &network{n, newLeases(n.Subnet.String(), n.pool(), own, st)})
 	}
 	return all, nil
 }
 
 // load reads all that is stored, IPv6 left out.
-func load(st leasestore.Store) (map[netip.Addr]lease, error) {
+func load(st leasestore.Store) (map[key]lease, error) {
 	all, err := st.All(context.Background())
 	if err != nil {
 		return nil, err
 	}
-	known := make(map[netip.Addr]lease, len(all))
+	known := make(map[key]lease, len(all))
 	for _, l := range all {
 		if l.Address.Is4() && l.MAC != (MAC{}) {
-			known[l.Address] = lease{MAC: l.MAC, Expires: l.Expires}
+			known[keyOf(l.Address)] = lease{MAC: l.MAC, Expires: momentOf(l.Expires)}
 		}
 	}
 	return known, nil

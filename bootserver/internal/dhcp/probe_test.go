@@ -12,7 +12,7 @@ import (
 func discover(t *testing.T, s *Server) (verdict, inbound) {
 	t.Helper()
 	in := inbound{data: readHex(t, "ovmf-2022.11.discover.hex"), from: local}
-	return s.handle(t.Context(), in.data, in.from), in
+	return s.handled(t.Context(), in.data, in.from), in
 }
 
 // probing is a server whose prober asks nobody, and hands packets back to again.

@@ -54,7 +54,7 @@ func TestRivals(t *testing.T) {
 func TestOurOwnQuestionIsNotAnswered(t *testing.T) {
 	s, _ := serverWith(t, Full)
 	own := changed(t, "ovmf-2022.11.discover.hex", func(p *dhcpv4.DHCPv4) { p.TransactionID = s.rivals.xid })
-	if v := s.handle(t.Context(), own, local); v.reply != nil {
+	if v := s.handled(t.Context(), own, local); v.reply != nil {
 		t.Errorf("answer to our own DISCOVER: %s", v.reply.Summary())
 	}
 }

@@ -60,9 +60,9 @@ type Server struct {
 	rivals   rivals
 	quiet    quiet
 	counters counters
-	waiting  chan inbound   // DISCOVERs that wait for a worker
-	atWork   chan struct{}  // holds a token for each packet at work beside its port's loop
-	later    sync.WaitGroup // that work
+	waiting  chan inbound // DISCOVERs that wait for a worker
+
+	unsettled chan unsettled // in the order in which their leases are written
 
 	mu      sync.Mutex       // held while ports are opened and closed
 	ports   map[string]*port // guarded by mu; by interface
@@ -83,7 +83,7 @@ func New(cfg Config, chooser Chooser) (*Server, error) {
 	}
 	s := &Server{log: cfg.Log, chooser: chooser, store: cfg.Leases, ports: map[string]*port{}, quiet: quiet{every: time.Minute}}
 	s.networks.Store(&nets)
-	s.waiting, s.atWork = make(chan inbound, maxWaiting), make(chan struct{}, maxAtWork)
+	s.waiting, s.unsettled = make(chan inbound, maxWaiting), make(chan unsettled, maxUnsettled)
 	s.prober = newProber(
 		func(v verdict, in inbound) error { return in.on.ask(v) },
 		func(v verdict, in inbound) { defer s.survive(in); s.deliver(v, in) },
@@ -229,6 +229,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	for range runtime.GOMAXPROCS(0) {
 		run.wg.Go(func() { s.work(ctx) })
 	}
+	run.wg.Go(func() { s.settle(ctx) })
 	s.mu.Lock()
 	s.serving = run
 	for _, p := range s.ports {
@@ -242,8 +243,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	clear(s.ports) // they close themselves
 	s.mu.Unlock()
 	s.prober.stop()
-	run.wg.Wait() // first whoever begins work
-	s.later.Wait()
+	run.wg.Wait()
 	return nil
 }
 

@@ -61,7 +61,7 @@ var local = arrival{ifname: "lab0", source: netip.MustParseAddrPort("0.0.0.0:68"
 
 func ask(t testing.TB, s *Server, packet []byte) (reply *dhcpv4.DHCPv4, done func()) {
 	t.Helper()
-	v := s.handle(t.Context(), packet, local)
+	v := s.handled(t.Context(), packet, local)
 	return v.reply, v.done
 }
 

@@ -47,6 +47,8 @@ type Bolt struct {
 	sick error // why the last commit failed; guarded by mu
 }
 
+var errStopping = fmt.Errorf("%w: the boot server is stopping", ErrUnavailable)
+
 // change is one lease to write.
 type change struct {
 	Lease
@@ -96,9 +98,9 @@ func (b *Bolt) Claim(ctx context.Context, l Lease, free time.Time) error {
 	done := make(chan error, 1)
 	select {
 	case <-b.closing:
-		return fmt.Errorf("%w: the boot server is stopping", ErrUnavailable)
+		return errStopping
 	case <-ctx.Done():
-		return b.slow(ctx)
+		return b.slow(context.Cause(ctx))
 	case b.changes <- change{Lease: l, free: free, done: done}:
 	}
 	select {
@@ -110,15 +112,32 @@ func (b *Bolt) Claim(ctx context.Context, l Lease, free time.Time) error {
 		case err := <-done:
 			return err
 		default:
-			return fmt.Errorf("%w: the boot server is stopping", ErrUnavailable)
+			return errStopping
 		}
 	case <-ctx.Done():
-		return b.slow(ctx)
+		return b.slow(context.Cause(ctx))
 	}
 }
 
-func (b *Bolt) slow(ctx context.Context) error {
-	return fmt.Errorf("%w: the disk under %s does not keep up: %w", ErrUnavailable, b.db.Path(), context.Cause(ctx))
+func (b *Bolt) slow(why error) error {
+	return fmt.Errorf("%w: the disk under %s does not keep up: %w", ErrUnavailable, b.db.Path(), why)
+}
+
+// Begin implements Store.
+func (b *Bolt) Begin(l Lease, free time.Time) <-chan error {
+	done := make(chan error, 1)
+	select {
+	case <-b.closing:
+		done <- errStopping
+		return done
+	default:
+	}
+	select {
+	case b.changes <- change{Lease: l, free: free, done: done}:
+	default:
+		done <- b.slow(errors.New("too many leases wait for it"))
+	}
+	return done
 }
 
 // Note implements Store.
@@ -270,13 +289,16 @@ func apply(tx *bbolt.Tx, c change) error {
 	}
 	if c.MAC != [6]byte{} {
 		index := machineKey(c.Lease)
-		if former := byMachine.Get(index); former != nil && string(former) != string(key) {
+		former := byMachine.Get(index)
+		if former != nil && string(former) != string(key) {
 			if err := byAddress.Delete(former); err != nil {
 				return err
 			}
 		}
-		if err := byMachine.Put(index, key); err != nil {
-			return err
+		if string(former) != string(key) { // a page less to write whenever a machine comes back
+			if err := byMachine.Put(index, key); err != nil {
+				return err
+			}
 		}
 	}
 	value, err := json.Marshal(record{Pool: c.Pool, MAC: net.HardwareAddr(c.MAC[:]).String(), Expires: c.Expires.UTC()})

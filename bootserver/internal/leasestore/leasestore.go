@@ -46,6 +46,10 @@ type Store interface {
 	// ErrTaken; if the disk does not take it until ctx is done, ErrUnavailable.
 	Claim(ctx context.Context, l Lease, free time.Time) error
 
+	// Begin is Claim for whoever has more to do than to wait: what Claim would
+	// return comes through the channel, which need not be read.
+	Begin(l Lease, free time.Time) <-chan error
+
 	// Note stores a lease that nobody waits for, such as one that was extended. It
 	// takes no address from another machine, and it may get lost: the machine will
 	// be heard of again.

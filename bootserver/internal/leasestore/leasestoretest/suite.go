@@ -41,6 +41,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Open) {
 		"a machine keeps its lease when its pool is renamed": renamed,
 		"of many claims at once one wins":                    race,
 		"many machines at once all get theirs":               storm,
+		"who does not wait is told all the same":             begun,
 		"an address can be set aside":                        aside,
 		"a note takes no address from another machine":       note,
 		"an ended wait is told":                              patience,
@@ -177,6 +178,22 @@ func storm(t *testing.T, open Open) {
 	has(t, s, want...)
 }
 
+func begun(t *testing.T, open Open) {
+	s := open(t)
+	first, second := s.Begin(lease(a, 1, time.Hour), begin), s.Begin(lease(a, 2, time.Hour), begin)
+	s.Begin(lease(b, 3, time.Hour), begin) // nobody looks at what comes of it
+	if err := <-first; err != nil {
+		t.Errorf("Begin = %v", err)
+	}
+	if err := <-second; !errors.Is(err, leasestore.ErrTaken) {
+		t.Errorf("Begin with another machine's address = %v; want %v", err, leasestore.ErrTaken)
+	}
+	shut(t, s)
+	s = open(t)
+	defer shut(t, s)
+	has(t, s, lease(a, 1, time.Hour), lease(b, 3, time.Hour))
+}
+
 // aside is what happens to an address that a machine has found in use: it takes
 // it from the machine, and nobody gets it.
 func aside(t *testing.T, open Open) {
@@ -226,6 +243,9 @@ func closed(t *testing.T, open Open) {
 	shut(t, s)
 	if err := s.Claim(t.Context(), lease(a, 1, time.Hour), begin); !errors.Is(err, leasestore.ErrUnavailable) {
 		t.Errorf("Claim in a closed store = %v; want %v", err, leasestore.ErrUnavailable)
+	}
+	if err := <-s.Begin(lease(a, 1, time.Hour), begin); !errors.Is(err, leasestore.ErrUnavailable) {
+		t.Errorf("Begin in a closed store = %v; want %v", err, leasestore.ErrUnavailable)
 	}
 	s.Note(lease(a, 1, time.Hour)) // does not block
 }
