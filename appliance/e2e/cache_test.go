@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"swarmboot/appliance/e2e/vm"
@@ -12,7 +13,8 @@ import (
 
 // TestCache boots a machine that keeps pieces on a disk: once with an empty
 // partition, once with what the first boot has left there, once another version of
-// the image, and once with a partition that is somebody else's.
+// the image, once taken back to the first, and once with a partition that is
+// somebody else's.
 func TestCache(t *testing.T) {
 	needsImages(t)
 	m := machine{Name: "cached", MAC: "52:54:00:77:07:01", Image: "lab@stable", More: "\n    cache: swarmboot-cache"}
@@ -72,6 +74,28 @@ func TestCache(t *testing.T) {
 		if err := on.Kill(); err != nil {
 			t.Fatal(err)
 		}
+	})
+	promise(t, "rolled back, it boots the version before, and its boots are remembered", func(t *testing.T) {
+		shell(t, "", swarmbootProgram(t), "machine", "rollback", m.Name, "--state", folder)
+		_, on := boot(t, stage.Ready)
+		if err := on.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		d, err := rack.server.client.Machine(t.Context(), m.MAC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		booted := []string{d.Boot.Image}
+		for _, b := range d.Past {
+			booted = append(booted, b.Image)
+			if _, ready := b.Stages[stage.Ready]; !ready {
+				t.Errorf("the boot of %v into %s is remembered without its login", b.Began, b.Image)
+			}
+		}
+		if want := []string{"lab@1", "lab@2", "lab@1", "lab@1"}; !slices.Equal(booted, want) {
+			t.Errorf("it has booted, the last first, %q; want %q", booted, want)
+		}
+		shell(t, "", swarmbootProgram(t), "machine", "release", m.Name, "--state", folder)
 	})
 	promise(t, "a partition with something else on it is left alone, and the server is told", func(t *testing.T) {
 		leavesAlone(t, rack, m, disk)
