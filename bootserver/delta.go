@@ -54,7 +54,7 @@ func makeDelta(from, to *catalogue.Image) ([]byte, error) {
 		return nil, err
 	}
 	defer b.Close()
-	d, err := delta.Files(a, from.Manifest.Pieces, b, to.Manifest.Pieces)
+	d, err := delta.Files(a, from.Manifest.Pieces, b, to.Manifest.Root.Size)
 	if err != nil {
 		return nil, fmt.Errorf("delta from %s to %s: %w", from.Manifest.Ref(), to.Manifest.Ref(), err)
 	}

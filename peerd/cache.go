@@ -12,10 +12,12 @@ import (
 	"swarmboot/images/delta"
 	"swarmboot/initramfs/partition"
 	"swarmboot/peerd/internal/piececache"
+	"swarmboot/peerd/swarm"
 )
 
 const (
 	cacheEvery = time.Second      // between looks at what has arrived
+	maxDrafts  = 16 << 20         // bytes of memory, for pieces that are known in part
 	deltaComes = 20 * time.Second // for the server to make a delta, at 100 MB/s; a read that waits is answered meanwhile (demand.go)
 )
 
@@ -35,7 +37,8 @@ func openCache(label string, pieces images.Pieces) (*piececache.Cache, error) {
 // recall brings what an earlier boot has left in the cache: what reads wait for
 // first, then in the order of the profile, then the rest, and then what can be
 // made of pieces of another version. Each piece is verified as one from the
-// network is.
+// network is. Of those that can be made in part, the engine, which is still to be
+// started, fetches the rest.
 func (s *rootServer) recall(ctx context.Context) {
 	begun, count := time.Now(), 0
 	rest := slices.Clone(s.cfg.Description.Profile)
@@ -51,7 +54,7 @@ func (s *rootServer) recall(ctx context.Context) {
 		}
 		count += s.recallPiece(piece)
 	}
-	made := 0
+	made, drafts := 0, map[int]swarm.Draft{}
 	for _, url := range s.cfg.Description.Deltas {
 		if count+made == s.image.Pieces.Count() || ctx.Err() != nil {
 			break
@@ -64,11 +67,25 @@ func (s *rootServer) recall(ctx context.Context) {
 			s.log.Warn("pieces of another version are of no use", "url", url, "err", err)
 			continue
 		}
+		old := &past{Delta: d, cache: s.cache}
 		for _, piece := range rest {
-			made += s.makePiece(piece, d)
+			if drafts[piece].Known != nil {
+				continue
+			}
+			whole, draft := s.makePiece(piece, old)
+			if whole {
+				made++
+			} else if slices.Contains(draft.Known, true) && len(drafts) < maxDrafts/int(s.image.Pieces.Length) {
+				drafts[piece] = draft
+			}
 		}
 	}
-	s.log.Info("pieces from the cache", "pieces", count, "made", made, "of", s.image.Pieces.Count(), "seconds", time.Since(begun).Seconds())
+	for piece, draft := range drafts {
+		if !s.store.Has(piece) {
+			s.engine.Draft(draft)
+		}
+	}
+	s.log.Info("pieces from the cache", "pieces", count, "made", made, "in_part", len(drafts), "of", s.image.Pieces.Count(), "seconds", time.Since(begun).Seconds())
 }
 
 // directly asks by way of no proxy, whatever the environment says.
@@ -97,29 +114,51 @@ func fetchDelta(ctx context.Context, url string) (delta.Delta, error) {
 	return delta.Parse(data)
 }
 
-// makePiece puts a piece together from those of another version, if the cache has
-// all that it takes, and returns how many pieces that has brought.
-func (s *rootServer) makePiece(piece int, d delta.Delta) int {
-	if piece >= s.image.Pieces.Count() || s.store.Has(piece) {
-		return 0
-	}
-	var data []byte
-	for _, c := range d.Cover(s.image.Pieces.Offset(piece), int64(s.image.Pieces.Len(piece))) {
-		first, last := d.Old.Spanned(c.From, int(c.Length))
+// A past is what the cache has of another version, as a delta says.
+type past struct {
+	delta.Delta
+	cache *piececache.Cache
+	piece int    // the last one that was read,
+	data  []byte // and its bytes; none if the cache does not have it
+}
+
+// read copies what is at offset in the new root to p, and tells whether the cache
+// has all that it takes.
+func (o *past) read(p []byte, offset int64) bool {
+	parts := o.Cover(offset, int64(len(p)))
+	for _, c := range parts {
+		first, last := o.Old.Spanned(c.From, int(c.Length))
 		for old := first; old <= last; old++ {
-			part, err := s.cache.Get(d.Old.Sum(old))
-			if err != nil || len(part) != d.Old.Len(old) { // thrown out, or never kept
-				return 0
+			if o.data == nil || o.piece != old {
+				o.piece = old
+				if o.data, _ = o.cache.Get(o.Old.Sum(old)); len(o.data) != o.Old.Len(old) { // thrown out, or never kept
+					o.data = nil
+					return false
+				}
 			}
-			begin := max(0, c.From-d.Old.Offset(old))
-			end := min(int64(len(part)), c.From+c.Length-d.Old.Offset(old))
-			data = append(data, part[begin:end]...)
+			begin := max(0, c.From-o.Old.Offset(old))
+			end := min(int64(len(o.data)), c.From+c.Length-o.Old.Offset(old))
+			p = p[copy(p, o.data[begin:end]):]
 		}
 	}
-	if len(data) == 0 || s.store.Put(piece, data) != nil { // verified there
-		return 0
+	return len(parts) > 0
+}
+
+// makePiece puts a piece together from those of another version, if the cache has
+// all that it takes. If it has some blocks, it returns those.
+func (s *rootServer) makePiece(piece int, old *past) (made bool, draft swarm.Draft) {
+	if piece >= s.image.Pieces.Count() || s.store.Has(piece) {
+		return false, draft
 	}
-	return 1
+	draft = swarm.Draft{Piece: piece, Data: make([]byte, s.image.Pieces.Len(piece))}
+	for block := range slices.Chunk(draft.Data, images.BlockLength) {
+		at := s.image.Pieces.Offset(piece) + int64(len(draft.Known)*images.BlockLength)
+		draft.Known = append(draft.Known, old.read(block, at))
+	}
+	if slices.Contains(draft.Known, false) {
+		return false, draft
+	}
+	return s.store.Put(piece, draft.Data) == nil, swarm.Draft{} // verified there
 }
 
 // recallPiece returns how many pieces that has brought.

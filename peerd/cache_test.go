@@ -100,19 +100,20 @@ func TestPiecesOfAnotherVersion(t *testing.T) {
 		return pieces
 	}
 	before, after := piecesOf(old), piecesOf(next)
-	lie := delta.Find(old, before, next, after)
+	lie := delta.Find(old, before, next)
 	lie.Copies = slices.Clone(lie.Copies)
 	lie.Copies[len(lie.Copies)-1].From -= 3
 
 	for _, c := range []struct {
 		what   string
 		answer []byte
-		want   int // pieces
+		want   int // pieces that are here
+		drafts int // and of those that are not, pieces that are here but for a block
 	}{
-		{"a delta", delta.Find(old, before, next, after).Marshal(), after.Count() - 1},
-		{"a delta that is wrong", lie.Marshal(), 1},
-		{"one for another root", delta.Find(old, before, old, before).Marshal(), 1},
-		{"nonsense", []byte("nonsense"), 1}, // the first piece is the same in both
+		{"a delta", delta.Find(old, before, next).Marshal(), after.Count() - 1, 1},
+		{"a delta that is wrong", lie.Marshal(), 1, 1},
+		{"one for another root", delta.Find(old, before, old).Marshal(), 1, 0},
+		{"nonsense", []byte("nonsense"), 1, 0}, // the first piece is the same in both
 	} {
 		partition := filepath.Join(t.TempDir(), "partition")
 		if err := os.WriteFile(partition, make([]byte, 16<<20), 0o600); err != nil {
@@ -135,7 +136,7 @@ func TestPiecesOfAnotherVersion(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(c.answer) }))
 		s := &rootServer{
 			cfg: RootConfig{Description: bootargs.Description{Deltas: []string{server.URL}}}, image: images.Manifest{Pieces: after},
-			store: store, cache: cache, log: slog.New(slog.DiscardHandler),
+			store: store, cache: cache, engine: &engine{}, log: slog.New(slog.DiscardHandler),
 		}
 		s.recall(t.Context())
 		server.Close()
@@ -144,6 +145,20 @@ func TestPiecesOfAnotherVersion(t *testing.T) {
 		}
 		if got := store.Counts().Have; got != c.want {
 			t.Errorf("%s: %d of %d pieces are here; want %d", c.what, got, after.Count(), c.want)
+		}
+		lacking := 0
+		for _, d := range s.engine.drafts {
+			for i, known := range d.Known {
+				at := i * images.BlockLength
+				if !known {
+					lacking++
+				} else if c.want > 1 && !bytes.Equal(d.Data[at:][:images.BlockLength], next[after.Offset(d.Piece):][at:][:images.BlockLength]) {
+					t.Errorf("%s: block %d of piece %d is wrong", c.what, i, d.Piece)
+				}
+			}
+		}
+		if len(s.engine.drafts) != c.drafts || lacking != c.drafts {
+			t.Errorf("%s: the engine is to fetch %d blocks of %d pieces; want one each of %d", c.what, lacking, len(s.engine.drafts), c.drafts)
 		}
 	}
 }

@@ -40,6 +40,7 @@ type engine struct {
 	mu        sync.Mutex
 	link      *enginelink.Root      // nil while no engine runs; guarded by mu, like all below
 	pid       int                   // 0 while no engine runs
+	drafts    []swarm.Draft         // for the first engine
 	demand    []int                 // the newest orders, for an engine yet to start
 	elsewhere map[int]chan struct{} // pieces reserved; closed when no engine fetches it
 	pace      swarm.Pace
@@ -130,8 +131,16 @@ func (e *engine) begin(link *enginelink.Root, pid int) enginelink.Hello {
 	link.Demand(e.demand)
 	hello := e.hello
 	hello.Elsewhere = e.reserved()
-	hello.Have = e.store.Have() // last: what comes from now on is ordered
+	hello.Drafts, e.drafts = e.drafts, nil // 20 MB are not kept for the case of a crash
+	hello.Have = e.store.Have()            // last: what comes from now on is ordered
 	return hello
+}
+
+// Draft tells the engine, before it is started, what is known of a piece.
+func (e *engine) Draft(d swarm.Draft) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.drafts = append(e.drafts, d)
 }
 
 // end keeps the counts of the engine that has ended.

@@ -35,6 +35,7 @@ func RunEngine(ctx context.Context, conn net.Conn, image *os.File, log *slog.Log
 		Peers:   hello.Peers,
 		Rack:    hello.Rack,
 		Profile: hello.Profile,
+		Drafts:  hello.Drafts,
 		Log:     log,
 	})
 	if err != nil {

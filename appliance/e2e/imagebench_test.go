@@ -49,9 +49,7 @@ func TestImageBenchmark(t *testing.T) {
 	}
 	b.write(folder, "images", fmt.Sprintf("# How images are made, and what an update moves to a machine that has the old version\n\nWritten by `make bench-images` on %s; raw results in images.json. The load of the computer, with %d processors, was %.4s.\n"+
 		"The update is lab@1 built anew with packages from Debian's backports. What casync moves are the compressed chunks that the\n"+
-		"old version has not, and the index; what ours moves are whole pieces of 256 KiB, and the delta. Where ours moves more, it is by\n"+
-		"the grain: what is new lies in runs here and there, and each piece that one of them touches is fetched whole. Smaller pieces would\n"+
-		"move less in an update, and cost every boot more requests.", time.Now().Format(time.DateOnly), runtime.NumCPU(), load))
+		"old version has not, and the index; what ours moves are blocks of 16 KiB, as they lie in the compressed root, and the delta.", time.Now().Format(time.DateOnly), runtime.NumCPU(), load))
 }
 
 // TestLayoutBenchmark measures what the order of an image's files is worth to a

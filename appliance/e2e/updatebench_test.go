@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"swarmboot/images"
 	"swarmboot/images/builder"
 	"swarmboot/images/catalogue"
 	"swarmboot/images/delta"
@@ -58,26 +57,16 @@ func measureUpdate(b *benchmark, at, old string, how ...string) {
 	moved := func(how string, n int64) {
 		b.row(fmt.Sprintf("%s: moved by %s (%.2f for each byte of those files)", what, how, float64(n)/float64(changed)), mib(n), 0, "MiB")
 	}
-	m := missing(t, before, after)
-	moved("pieces alone", m.byHash)
-	moved("pieces and delta, as machines with a cache do", m.byDelta)
-	b.row(what+": of that, the delta", mib(m.delta), 0, "MiB")
-	b.row(what+": of that, in pieces that are new only in part, what is not", mib(m.byDelta-m.delta-m.fresh), 0, "MiB")
+	byHash, byDelta := missing(t, before, after)
+	moved("pieces alone", byHash)
+	moved("blocks and delta, as machines with a cache do", byDelta)
 	moved("casync of the root file", chunks(t, "caibx", before.Path(catalogue.Root), after.Path(catalogue.Root)))
 	moved("casync of the tree", chunks(t, "caidx", roots[0], roots[1]))
 }
 
-// A missed count is in bytes.
-type missed struct {
-	byHash  int64 // in pieces of the new root that the old one has not
-	byDelta int64 // in pieces that cannot be made of the old one, and in the delta
-	delta   int64
-	fresh   int64 // that the old one has nowhere
-}
-
-// missing is what a machine fetches that has the pieces of before: if pieces are
-// only known by their hash, and with a delta.
-func missing(t *testing.T, before, after *catalogue.Image) (m missed) {
+// missing is how many bytes a machine fetches that has the pieces of before: if
+// pieces are only known by their hash, and with a delta, which it fetches too.
+func missing(t *testing.T, before, after *catalogue.Image) (byHash, byDelta int64) {
 	t.Helper()
 	var roots [2]*os.File
 	for i, image := range []*catalogue.Image{before, after} {
@@ -87,34 +76,21 @@ func missing(t *testing.T, before, after *catalogue.Image) (m missed) {
 		}
 		defer roots[i].Close()
 	}
-	lacking := func(p images.Pieces) (n, size int64) {
-		d, err := delta.Files(roots[0], before.Manifest.Pieces, roots[1], p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range p.Count() {
-			if d.Cover(p.Offset(i), int64(p.Len(i))) == nil {
-				n += int64(p.Len(i))
-			}
-		}
-		return n, int64(len(d.Marshal()))
-	}
 	p := after.Manifest.Pieces
-	m.byDelta, m.delta = lacking(p)
-	m.byDelta += m.delta
-	p.Length = 512 // bytes: near enough to what is new
-	m.fresh, _ = lacking(p)
-	p = after.Manifest.Pieces
+	d, err := delta.Files(roots[0], before.Manifest.Pieces, roots[1], p.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
 	have := map[[32]byte]bool{}
 	for i := range before.Manifest.Pieces.Count() {
 		have[before.Manifest.Pieces.Sum(i)] = true
 	}
 	for i := range p.Count() {
 		if !have[p.Sum(i)] {
-			m.byHash += int64(p.Len(i))
+			byHash += int64(p.Len(i))
 		}
 	}
-	return m
+	return byHash, d.Missing() + int64(len(d.Marshal()))
 }
 
 // chunks is how many bytes somebody fetches who has casync's chunks of before:

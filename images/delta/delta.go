@@ -1,4 +1,4 @@
-// Package delta says how the pieces of an image can be made of those of another
+// Package delta says how blocks of an image can be made of the pieces of another
 // version, so that a machine which has kept the old ones fetches only what is new.
 //
 // A squashfs file that is packed anew differs from its predecessor in few of its
@@ -34,17 +34,33 @@ func (c Copy) end() int64 { return c.Offset + c.Length }
 // that is worth moving has several times as many.
 const window = 4 << 10
 
-// Find compares two roots. What does not help to make a whole piece of the new
-// one is left out, as that piece is fetched anyway.
-func Find(oldRoot []byte, oldPieces images.Pieces, newRoot []byte, newPieces images.Pieces) Delta {
+// Find compares two roots. What does not help to make a whole block of the new one
+// is left out, as that block is fetched anyway.
+func Find(oldRoot []byte, oldPieces images.Pieces, newRoot []byte) Delta {
 	d := Delta{Old: oldPieces, Size: int64(len(newRoot))}
 	all := common(oldRoot, newRoot)
-	for i := range newPieces.Count() {
-		for _, c := range cover(all, newPieces.Offset(i), int64(newPieces.Len(i))) {
+	for at, n := range d.blocks {
+		for _, c := range cover(all, at, n) {
 			d.add(c)
 		}
 	}
 	return d
+}
+
+// blocks goes through the new root: where each block begins, and its bytes.
+func (d Delta) blocks(yield func(at, n int64) bool) {
+	for at := int64(0); at < d.Size && yield(at, min(images.BlockLength, d.Size-at)); at += images.BlockLength {
+	}
+}
+
+// Missing is how many bytes of the new root somebody fetches who has the old one.
+func (d Delta) Missing() (missing int64) {
+	for at, n := range d.blocks {
+		if d.Cover(at, n) == nil {
+			missing += n
+		}
+	}
+	return missing
 }
 
 // add appends c, or lengthens the last copy by it.

@@ -33,7 +33,7 @@ func noise(seed byte, n int) []byte {
 func made(t *testing.T, a, b []byte) (count int) {
 	t.Helper()
 	p := pieces(t, b)
-	d := Find(a, pieces(t, a), b, p)
+	d := Find(a, pieces(t, a), b)
 	again, err := Parse(d.Marshal())
 	if err != nil || !reflect.DeepEqual(again, d) {
 		t.Fatalf("Parse(Marshal()) = %+v, %v; want %+v", again, err, d)
@@ -87,17 +87,16 @@ func BenchmarkFind(b *testing.B) {
 	root := noise(1, 64<<20)
 	p := pieces(b, root)
 	other := noise(2, 64<<20)
-	q := pieces(b, other)
 	b.SetBytes(int64(len(other)))
 	for b.Loop() {
-		Find(root, p, other, q)
+		Find(root, p, other)
 	}
 }
 
 func FuzzParse(f *testing.F) {
 	a := noise(1, 3*pieceLength)
 	b := append(noise(2, 50), a...)
-	f.Add(Find(a, pieces(f, a), b, pieces(f, b)).Marshal())
+	f.Add(Find(a, pieces(f, a), b).Marshal())
 	f.Add([]byte(magic))
 	f.Add([]byte(nil))
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -9,19 +9,20 @@ import (
 	"swarmboot/images"
 )
 
-// Files is Find for roots in files, which must not change meanwhile.
-func Files(oldRoot *os.File, oldPieces images.Pieces, newRoot *os.File, newPieces images.Pieces) (Delta, error) {
+// Files is Find for roots in files, which must not change meanwhile. size is that
+// of the new one.
+func Files(oldRoot *os.File, oldPieces images.Pieces, newRoot *os.File, size int64) (Delta, error) {
 	a, err := mapped(oldRoot, oldPieces.Size)
 	if err != nil {
 		return Delta{}, err
 	}
 	defer unix.Munmap(a)
-	b, err := mapped(newRoot, newPieces.Size)
+	b, err := mapped(newRoot, size)
 	if err != nil {
 		return Delta{}, err
 	}
 	defer unix.Munmap(b)
-	return Find(a, oldPieces, b, newPieces), nil
+	return Find(a, oldPieces, b), nil
 }
 
 func mapped(f *os.File, size int64) ([]byte, error) {

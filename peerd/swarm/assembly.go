@@ -38,6 +38,26 @@ func newAssembly(length func(piece int) int) *assembly {
 	return &assembly{length: length, pieces: make(map[int]*unfinished)}
 }
 
+func blockCount(size int) int { return (size + blockLength - 1) / blockLength }
+
+// begin puts a draft into the place of a piece that is still to begin. It counts as
+// a giver: should the piece be wrong, it may not be the fault of who gave the rest.
+func (a *assembly) begin(d Draft) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	u := &unfinished{piece: d.Piece, data: d.Data, blocks: make([]blockState, len(d.Known)), givers: []netip.Addr{{}}}
+	for i, known := range d.Known {
+		if known {
+			u.blocks[i] = present
+		} else {
+			u.left++
+		}
+	}
+	if u.left > 0 { // else nothing would ever arrive, and be judged
+		a.pieces[d.Piece] = u
+	}
+}
+
 // missing lists the blocks of a piece that are neither there nor arriving.
 func (a *assembly) missing(piece int) (blocks []block) {
 	a.mu.Lock()
@@ -45,7 +65,7 @@ func (a *assembly) missing(piece int) (blocks []block) {
 	u := a.pieces[piece]
 	if u == nil {
 		size := a.length(piece)
-		u = &unfinished{piece: piece, data: a.buffer(size), blocks: make([]blockState, (size+blockLength-1)/blockLength)}
+		u = &unfinished{piece: piece, data: a.buffer(size), blocks: make([]blockState, blockCount(size))}
 		u.left = len(u.blocks)
 		a.pieces[piece] = u
 	}

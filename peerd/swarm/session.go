@@ -124,6 +124,11 @@ func newSession(p *Port, cfg Config, infohash [20]byte) *Session {
 			s.have(piece)
 		}
 	}
+	for _, d := range cfg.Drafts {
+		if !cfg.Store.Has(d.Piece) {
+			s.assembly.begin(d)
+		}
+	}
 	return s
 }
 

@@ -478,6 +478,36 @@ func TestDamagedSeeder(t *testing.T) {
 	l.complete(m)
 }
 
+// Of a piece that is known in part only the rest is fetched. A draft that is wrong
+// is nobody's fault, and the piece comes whole.
+func TestDrafts(t *testing.T) {
+	l := newLab(t, 4*pieceLength)
+	seeder := l.seed()
+	blocks := pieceLength / images.BlockLength
+	draft := func(piece, unknown int) swarm.Draft {
+		d := swarm.Draft{Piece: piece, Data: swarmtest.Piece(l.data, l.pieces, piece), Known: slices.Repeat([]bool{true}, blocks)}
+		d.Data = bytes.Clone(d.Data)
+		clear(d.Data[unknown*images.BlockLength:][:images.BlockLength])
+		d.Known[unknown] = false
+		return d
+	}
+	wrong := draft(2, 0)
+	wrong.Data[images.BlockLength] ^= 1
+	whole := draft(3, 0)
+	whole.Known[0] = true // and it is not right
+	n := l.machine(func(c *swarm.Config) {
+		c.Drafts = []swarm.Draft{draft(0, blocks-1), draft(1, 0), wrong, whole}
+	})
+	l.complete(n)
+	stats := n.Stats()
+	if want := int64(2*images.BlockLength + images.BlockLength + 2*pieceLength); stats.FromServer != want || stats.Rejected != 1 {
+		t.Errorf("%d bytes came, and %d pieces were wrong; want %d and the draft that was", stats.FromServer, stats.Rejected, want)
+	}
+	if got := seeder.Stats().Uploaded; got != stats.FromServer {
+		t.Errorf("the seeder sent %d bytes", got)
+	}
+}
+
 func TestHaveIsAnnounced(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 5<<20)

@@ -52,7 +52,16 @@ type Config struct {
 	Peers   []netip.AddrPort // machines to begin with, besides those that the tracker names
 	Rack    string           // where the machine stands; machines of one rack are near each other
 	Profile []int            // pieces in the order in which a recorded boot read them
+	Drafts  []Draft          // what is known of pieces that are not in the store; theirs is the session's from then on
 	Log     *slog.Logger     // nil: slog.Default()
+}
+
+// A Draft is a piece of which some blocks are known: only the others are fetched.
+// It is verified as a piece that has come whole, and if it is wrong, fetched whole.
+type Draft struct {
+	Piece int
+	Data  []byte // of the whole piece
+	Known []bool // by block of images.BlockLength
 }
 
 // Validate names every problem of c at once.
@@ -71,6 +80,11 @@ func (c Config) Validate() error {
 		if piece < 0 || piece >= c.Pieces.Count() {
 			errs = append(errs, fmt.Errorf("swarm: profile names piece %d of %d", piece, c.Pieces.Count()))
 			break
+		}
+	}
+	for _, d := range c.Drafts {
+		if d.Piece < 0 || d.Piece >= c.Pieces.Count() || len(d.Data) != c.Pieces.Len(d.Piece) || len(d.Known) != blockCount(len(d.Data)) {
+			errs = append(errs, fmt.Errorf("swarm: draft of piece %d has %d bytes, and tells of %d blocks", d.Piece, len(d.Data), len(d.Known)))
 		}
 	}
 	return errors.Join(errs...)

@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/anacrolix/torrent/bencode"
+
+	"swarmboot/images"
 )
 
 // Messages of the peer wire protocol (BEP 3), its fast extension (BEP 6) and
@@ -29,8 +31,7 @@ const (
 )
 
 const (
-	// blockLength is how much one message asks for. Other clients refuse more.
-	blockLength = 16 << 10
+	blockLength = images.BlockLength // one message asks for
 
 	// maxBlock is how much one message may ask us for.
 	maxBlock = 128 << 10

@@ -73,8 +73,7 @@ unpacked beside the catalogue, which takes root and their room on disk.`,
 	}
 }
 
-// missingBytes is how much is in pieces of the new root that cannot be made of the
-// old one's.
+// missingBytes is how much of the new root cannot be made of the old one.
 func missingBytes(before, after *catalogue.Image) (missing int64, err error) {
 	var roots [2]*os.File
 	for i, image := range []*catalogue.Image{before, after} {
@@ -83,12 +82,6 @@ func missingBytes(before, after *catalogue.Image) (missing int64, err error) {
 		}
 		defer roots[i].Close()
 	}
-	pieces := after.Manifest.Pieces
-	d, err := delta.Files(roots[0], before.Manifest.Pieces, roots[1], pieces)
-	for i := range pieces.Count() {
-		if n := int64(pieces.Len(i)); d.Cover(pieces.Offset(i), n) == nil {
-			missing += n
-		}
-	}
-	return missing, err
+	d, err := delta.Files(roots[0], before.Manifest.Pieces, roots[1], after.Manifest.Root.Size)
+	return d.Missing(), err
 }

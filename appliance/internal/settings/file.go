@@ -183,7 +183,7 @@ type Boot struct {
 
 	// Name of the disk partition (GPT) on which the machine keeps the pieces that it
 	// has fetched. Its next boot fetches only what is missing; of another version of
-	// the image, only pieces in which something has changed. The partition must be
+	// the image, only blocks of 16 KiB that are new. The partition must be
 	// empty, its first MiB zero, or a cache already; any other is left alone, and the
 	// boot stops and says so; default: none, nothing is written to a disk
 	Cache PartitionName `yaml:"cache"`

@@ -36,6 +36,7 @@ type Hello struct {
 	Profile   []int
 	Have      []bool // pieces that are in the image file
 	Elsewhere []int  // pieces that come by another way, as in Orders
+	Drafts    []swarm.Draft
 }
 
 // news is what the engine tells of itself.
