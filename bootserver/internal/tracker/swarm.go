@@ -19,9 +19,9 @@ const (
 	// average as many again are told of it.
 	linksAbroad = 6
 
-	// served is how many machines are handed the seeder at a time. Each of them
-	// asks it for what none of its peers has.
-	served = 32
+	// served is how many machines are handed the seeder at a time: as many as it
+	// takes connections.
+	served = 1000
 )
 
 // A swarm is the machines that boot one image, by address and by rack.

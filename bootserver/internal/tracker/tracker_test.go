@@ -95,18 +95,34 @@ func TestRacks(t *testing.T) {
 			t.Errorf("rack %s has %d fetchers; want %d", r, n, fetchersPerRack)
 		}
 	}
-	if len(abroad) != racks || withSeeder != served {
-		t.Errorf("%d racks have fetchers and %d machines the seeder; want %d and %d", len(abroad), withSeeder, racks, served)
+	if len(abroad) != racks || withSeeder != racks*fetchersPerRack {
+		t.Errorf("%d racks have fetchers and %d machines the seeder; want %d and %d", len(abroad), withSeeder, racks, racks*fetchersPerRack)
 	}
 	// A fetcher that leaves is replaced by the next machine that asks.
 	say(tr, machines[0], announce.Stopped, 9)
 	if got := say(tr, machines[racks*(size-1)], "", 9).Peers; !slices.ContainsFunc(got, func(p netip.AddrPort) bool { return rackOf(p.Addr()) != "a" }) {
 		t.Errorf("after a fetcher left, the last machine of its rack is told %v; want machines of other racks", got)
 	}
-	// One that is complete gives its place at the seeder to another.
-	served := say(tr, machines[1], announce.Completed, 0)
-	if got := say(tr, machines[2*racks+1], "", 9).Peers; got[0] == seeder && served.Complete != 2 {
-		t.Errorf("after one completed another is told %v", got)
+}
+
+// The seeder takes so many connections. A machine that is complete gives its
+// place to another.
+func TestSeederHasRoomForSoMany(t *testing.T) {
+	tr := open()
+	machine := func(i int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 79, byte(i >> 8), byte(i)}), 6881)
+	}
+	for i := range served {
+		if got := say(tr, machine(i), announce.Started, 9).Peers; got[0] != seeder {
+			t.Fatalf("machine %d is told of %v; want the seeder first", i, got)
+		}
+	}
+	if got := say(tr, machine(served), announce.Started, 9).Peers; slices.Contains(got, seeder) {
+		t.Errorf("one machine more is told of the seeder")
+	}
+	say(tr, machine(0), announce.Completed, 0)
+	if got := say(tr, machine(served), "", 9).Peers; got[0] != seeder {
+		t.Errorf("after one was complete, the next is told of %v; want the seeder first", got)
 	}
 }
 
@@ -128,7 +144,7 @@ func TestSilentPeersAreForgotten(t *testing.T) {
 func TestTheSeederComesFirstInShortAnswers(t *testing.T) {
 	tr := open()
 	for i := range served - 1 {
-		say(tr, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 77, 1, byte(i)}), 6881), announce.Started, 9)
+		say(tr, netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 78, byte(i >> 8), byte(i)}), 6881), announce.Started, 9)
 	}
 	answer, _ := tr.Announce(announce.Request{InfoHash: image, Address: m1, Wanted: 3, Left: 1}, time.Now())
 	if len(answer.Peers) != 3 || answer.Peers[0] != seeder {
