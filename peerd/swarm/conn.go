@@ -190,7 +190,7 @@ func (c *conn) asked(body []byte) error {
 	if k.piece >= pieces.Count() || k.begin+k.length > pieces.Len(k.piece) {
 		return fmt.Errorf("the peer asks for bytes %d to %d of piece %d, which aren't there", k.begin, k.begin+k.length, k.piece)
 	}
-	if !c.session.cfg.Store.Has(k.piece) || c.session.gifts.spared(k.piece, c.address, time.Now()) {
+	if !c.session.cfg.Store.Has(k.piece) || !c.give(k.piece) {
 		c.session.port.uplink.refused(c, k)
 		c.send(appendMessage(nil, msgReject, k.piece, k.begin, k.length))
 		return nil
@@ -204,6 +204,22 @@ func (c *conn) asked(body []byte) error {
 	c.uploads = append(c.uploads, k)
 	c.stir()
 	return nil
+}
+
+// give tells whether the peer gets a piece that it asks for. The seeder tells the
+// others when it begins to give one.
+func (c *conn) give(piece int) bool {
+	g := c.session.gifts
+	if g == nil {
+		return true
+	}
+	g.Lock()
+	give, begins := g.given.Give(piece, c.address, time.Now())
+	g.Unlock()
+	if begins {
+		c.session.post(func() { c.session.tell(piece) })
+	}
+	return give
 }
 
 // refused takes the peer's word that a block doesn't come. The seeder refuses

@@ -46,7 +46,7 @@ type Session struct {
 	infohash [20]byte
 	peerID   [20]byte
 	assembly *assembly
-	gifts    *gifts           // of a seeder
+	gifts    *gifts           // of a seeder; nil for a machine
 	whole    chan *unfinished // pieces for the judges
 	complete chan struct{}    // closed when no piece is missing
 
@@ -80,6 +80,12 @@ type Session struct {
 	answered   bool      // by the tracker
 	handed     bool      // the seeder is ours to dial
 	err        error     // why the session ends by itself
+}
+
+// gifts is a seeder's memory of them, for its connections.
+type gifts struct {
+	sync.Mutex
+	given *schedule.Gifts[netip.Addr] // guarded by Mutex
 }
 
 // New opens the port of a session. Run must be called to work and to close it.
@@ -116,7 +122,7 @@ func newSession(p *Port, cfg Config, infohash [20]byte) *Session {
 		s.log = slog.Default()
 	}
 	if !cfg.Seeder.IsValid() {
-		s.gifts = newGifts(cfg.Pieces.Count())
+		s.gifts = &gifts{given: schedule.NewGifts[netip.Addr](cfg.Pieces.Count())}
 	}
 	s.inbox.wake = make(chan struct{}, 1)
 	for piece := range cfg.Pieces.Count() {
@@ -331,7 +337,8 @@ func (s *Session) fetch() {
 }
 
 // tell lets the machines know which piece we're fetching from the seeder or
-// from another rack.
+// from another rack; or, of the seeder, which one it gives, for few machines know
+// the one that fetches it.
 func (s *Session) tell(piece int) {
 	for _, c := range s.conns {
 		if !c.seeder && !c.has[piece] {
@@ -384,9 +391,10 @@ func (s *Session) joined(c *conn) {
 	c.send(appendMessage(appendMessage(appendPieces(nil, s.cfg.Pieces.Count(), s.cfg.Store.Has), msgUnchoke), msgInterested))
 }
 
-// coming takes a peer's word that it is fetching a piece from afar.
+// coming takes a peer's word that it is fetching a piece from afar, or the
+// seeder's that another machine is.
 func (s *Session) coming(c *conn, piece int) {
-	if c.far {
+	if c.far || c.seeder {
 		s.schedule.Coming(piece, time.Now())
 	} else {
 		s.schedule.Inbound(piece, time.Now())
@@ -397,7 +405,7 @@ func (s *Session) coming(c *conn, piece int) {
 func (s *Session) turn(c *conn) {
 	if s.conns[c.id] == c {
 		c.turns++
-		c.wish = min(c.wish, schedule.Window)
+		c.wish = min(c.wish, schedule.Profile)
 		s.turned = append(s.turned, c)
 	}
 }

@@ -10,7 +10,8 @@ import (
 
 // What a session (peerd/swarm) adds to its schedule.
 const (
-	maxConns  = 50   // of a machine
+	maxDials  = 25   // machines that a machine dials
+	maxConns  = 100  // of a machine
 	seedConns = 1000 // of the seeder
 	tick      = 50 * nanos(time.Millisecond)
 	word      = 300 * nanos(time.Microsecond) // until a message arrives
@@ -25,10 +26,11 @@ type node struct {
 	id, rack int32
 	alive    bool
 	*schedule.Schedule
-	has   []bool
-	left  int // pieces
-	conns []conn
-	open  int // of those
+	has     []bool
+	left    int // pieces
+	conns   []conn
+	open    int // of those
+	dialled int // machines, of those
 
 	up, down pipe
 	line     []int32 // connections that have something to send, in turn
@@ -46,6 +48,7 @@ type node struct {
 type conn struct {
 	to, back int32 // the other end: whose, and which of its conns
 	open     bool
+	dialled  bool // a machine, by this one
 	inLine   bool // to send
 	queue    []upload
 
@@ -56,11 +59,11 @@ type conn struct {
 // An upload is what the other end has asked for.
 type upload struct{ piece, left int32 }
 
-// connect joins two nodes, if both have room, and tells each what the other
-// has.
+// connect lets a dial b, if it may and both have room, and tells each what the
+// other has.
 func (h *hall) connect(a, b int32) {
 	m, n := h.nodes[a], h.nodes[b]
-	if a == b || !m.alive || !n.alive || !m.room() || !n.room() {
+	if a == b || !m.alive || !n.alive || !m.room() || !n.room() || b != server && m.dialled == maxDials {
 		return
 	}
 	for _, c := range m.conns {
@@ -69,7 +72,10 @@ func (h *hall) connect(a, b int32) {
 		}
 	}
 	i, j := int32(len(m.conns)), int32(len(n.conns))
-	m.conns = append(m.conns, conn{to: b, back: j, open: true})
+	m.conns = append(m.conns, conn{to: b, back: j, open: true, dialled: b != server})
+	if b != server {
+		m.dialled++
+	}
 	n.conns = append(n.conns, conn{to: a, back: i, open: true})
 	m.open++
 	n.open++
@@ -167,16 +173,30 @@ func (h *hall) turn(n *node, i int32) {
 		return
 	}
 	c.turns++
-	c.wish = min(c.wish, schedule.Window)
+	c.wish = min(c.wish, schedule.Profile)
 	n.turned = append(n.turned, i)
 	h.decide(n)
 }
 
-// ask puts a request into the queue of the connection that it came by.
+// ask puts a request into the queue of the connection that it came by, unless
+// the seeder refuses it.
 func (h *hall) ask(n *node, i, piece int32) {
 	c := &n.conns[i]
 	if !n.alive || !c.open {
 		return
+	}
+	if n.id == server {
+		give, begins := h.gifts.Give(int(piece), c.to, h.time())
+		if !give {
+			n.asking.Asked(i, int(piece), int(h.length))
+			n.asking.Sent(i, int(h.length))
+			h.in(word, event{kind: refused, who: c.to, peer: c.back, piece: piece})
+			h.give(n)
+			return
+		}
+		if begins {
+			h.in(word, event{kind: coming, who: n.id, piece: piece})
+		}
 	}
 	c.queue = append(c.queue, upload{piece, h.length})
 	n.asking.Asked(i, int(piece), int(h.length))
@@ -236,14 +256,15 @@ func (h *hall) tell(n *node, piece int32) {
 	}
 }
 
-// warn lets a machine's peers know that it is fetching a piece.
+// warn lets a machine's peers know that it is fetching a piece; or the seeder's,
+// that it gives one.
 func (h *hall) warn(n *node, piece int32) {
 	for i := range n.conns {
 		c := &n.conns[i]
 		if !c.open || c.to == server {
 			continue
 		}
-		if other := h.nodes[c.to]; other.rack == n.rack || h.Blind {
+		if other := h.nodes[c.to]; n.id != server && (other.rack == n.rack || h.Blind) {
 			other.Inbound(int(piece), h.time())
 		} else {
 			other.Coming(int(piece), h.time())
@@ -300,6 +321,7 @@ func (h *hall) begin(n *node) {
 // die switches a machine off. Its peers notice at once, as when a process ends.
 func (h *hall) die(n *node) {
 	n.alive = false
+	h.result.Died++
 	for i := range n.conns {
 		c := &n.conns[i]
 		if !c.open {
@@ -310,6 +332,9 @@ func (h *hall) die(n *node) {
 		h.give(other)
 		c.open, other.conns[c.back].open = false, false
 		other.open--
+		if other.conns[c.back].dialled {
+			other.dialled--
+		}
 		if other.id != server {
 			other.Leave(schedule.Peer(c.back))
 			h.decide(other)

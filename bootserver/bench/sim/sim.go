@@ -44,6 +44,7 @@ type Hall struct {
 	Full       bool          // after its boot each machine fetches the rest of the image
 	Blind      bool          // the tracker doesn't know the racks
 	Die        float64       // this part of the machines dies in the middle of the boot
+	Unprofiled bool          // nobody knows what a boot reads
 	Rules      schedule.Rules
 	Seed       uint64
 }
@@ -51,7 +52,8 @@ type Hall struct {
 // A Result is what a hall's boot has come to.
 type Result struct {
 	Hall
-	Booted      int           // machines
+	Booted      int // machines
+	Died        int
 	LastBoot    time.Duration // from each machine's own beginning
 	MedianBoot  time.Duration
 	LastDone    time.Duration // with Full: until the whole image is there
@@ -105,7 +107,7 @@ const (
 	reads          // the boot's next piece
 	ticks          // the schedule is asked for what has become due
 	asked          // a request arrives
-	coming         // the peers learn what the machine is fetching
+	coming         // the peers learn what the machine is fetching, or the seeder gives
 	told           // the peers learn what the machine has
 	sent           // a block has passed the machine's uplink
 	leaves         // a block reaches the sender's rack's link
@@ -113,9 +115,10 @@ const (
 	nearby         // a block reaches the receiver's link
 	arrived        // a block has passed it
 	dies
-	wishes // a machine would like to ask for a piece
-	turns  // it may
-	passes // it has no use for its turn
+	wishes  // a machine would like to ask for a piece
+	turns   // it may
+	passes  // it has no use for its turn
+	refused // the seeder doesn't give it a piece
 )
 
 // A hall is a Hall while it boots.
@@ -130,6 +133,7 @@ type hall struct {
 	think   nanos   // between two of them
 	length  int32   // of a piece
 	block   int32
+	gifts   *schedule.Gifts[int32]
 	waiting int // machines that have yet to boot or complete
 	result  Result
 }
@@ -169,6 +173,7 @@ func (cfg Hall) build() *hall {
 		length:  int32(cfg.PieceBytes),
 		block:   int32(cfg.BlockBytes),
 		think:   nanos(1e9 * cfg.Compute * cfg.HotSeconds() / float64(cfg.Hot)),
+		gifts:   schedule.NewGifts[int32](cfg.Pieces),
 		waiting: cfg.Machines,
 		result:  Result{Hall: cfg},
 	}
@@ -183,6 +188,9 @@ func (cfg Hall) build() *hall {
 	for i := range profile {
 		profile[i] = i
 		h.trace = append(h.trace, int32(i))
+	}
+	if cfg.Unprofiled {
+		profile = nil
 	}
 	for id := range int32(cfg.Machines + 1) {
 		n := &node{id: id, rack: h.rackOf(id), up: newPipe(cfg.Link), down: newPipe(cfg.Link), booted: -1, completed: -1, left: cfg.Pieces}
@@ -256,6 +264,9 @@ func (h *hall) happen(e event) {
 		h.give(n)
 	case turns:
 		h.turn(n, e.peer)
+	case refused:
+		n.Refused(schedule.Peer(e.peer), int(e.piece), h.time())
+		h.decide(n)
 	case passes:
 		n.asking.Pass(e.peer)
 		h.give(n)

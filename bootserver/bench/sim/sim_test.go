@@ -52,8 +52,8 @@ func TestTheOthersBootWhenSomeDie(t *testing.T) {
 	dying := small
 	dying.Machines, dying.Die = 16, 0.3
 	r := dying.Boot()
-	if r.Booted >= 16 || r.Booted < 8 {
-		t.Errorf("%d of 16 machines booted; want most, but not those that died", r.Booted)
+	if r.Died == 0 || r.Booted+r.Died != 16 {
+		t.Errorf("%d of 16 machines booted and %d died; want all but those that died", r.Booted, r.Died)
 	}
 	if r.LongestWait > 5*time.Second {
 		t.Errorf("a read waited %v", r.LongestWait)
@@ -85,11 +85,12 @@ func TestClockKeepsOrder(t *testing.T) {
 	}
 }
 
-// A crowd boots in little more than the time of one machine, and from one copy.
+// A crowd boots in little more than the time of one machine, and from one copy,
+// though each machine knows only some of the others.
 func TestCrowdsScale(t *testing.T) {
 	crowd := big
-	crowd.Machines = 32
-	if r := crowd.Boot(); r.Ratio() > 1.2 || r.Copies() > 1.1 {
-		t.Errorf("%.2f of the bound and %.2f copies; want at most 1.2 and 1.1", r.Ratio(), r.Copies())
+	crowd.Machines, crowd.Hot, crowd.Pieces = 128, 240, 300
+	if r := crowd.Boot(); r.Ratio() > 1.3 || r.Copies() > 1.1 {
+		t.Errorf("%.2f of the bound and %.2f copies; want at most 1.3 and 1.1", r.Ratio(), r.Copies())
 	}
 }

@@ -143,6 +143,11 @@ func (s *peers) all(of set) bool {
 	return n == len(s.byID)
 }
 
+// within tells whether a peer that has a piece is within reach.
+func (s *peers) within(p *peer, r reach) bool {
+	return !(p.far && r == inRack || p.seeder && r != anywhere)
+}
+
 // word is who has a piece, within reach, of a block of slots.
 func (s *peers) word(block, piece int, within reach) uint64 {
 	word := s.has[block][piece]

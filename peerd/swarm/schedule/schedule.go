@@ -6,12 +6,14 @@
 // alike. So the same code runs in peerd (package swarm) and under virtual time in
 // tests and in the simulator (bootserver/bench/sim).
 //
-// Missing pieces form three sets: demand (a read waits), window (the next
-// missing pieces of the boot profile) and rest. Demand comes first, but it
-// doesn't stop the window: if all machines fetched only what they wait for, they
-// would all want the same piece and its holder's link would be the limit.
-// Within the window what is early comes first, and what few have: machines need
-// different pieces to exchange. Of the rest the rarest comes first.
+// Missing pieces form three sets: demand (a read waits), profile (the boot will
+// read them) and rest. Demand comes first, but it doesn't stop the profile: if all
+// machines fetched only what they wait for, they would all want the same piece and
+// its holder's link would be the limit. In the profile what is early comes first,
+// and what few have: machines need different pieces to exchange. How far ahead a
+// machine fetches has no limit of its own: where nobody can give it what comes
+// next, its link is better used for something later than for nothing. Of the rest
+// the rarest comes first.
 //
 // Who may ask whom, and when, is decided by those who are asked (Turns).
 //
@@ -29,12 +31,6 @@ import (
 )
 
 const (
-	// windowPieces is how many pieces of the profile are fetched ahead. Booting
-	// together over links that are the limit, 8 machines needed 1.35 and 1.36 of
-	// the bound with 32, and 1.67 and 1.26 with 96; 16 machines needed 1.76 twice,
-	// and 1.68 and 1.80.
-	windowPieces = 32
-
 	// spread is how many places of the profile a piece comes later because all
 	// peers have it: what few have must be spread, so that there is something to
 	// exchange, but what is read next must come in time. Sixteen machines needed
@@ -44,8 +40,8 @@ const (
 
 	// scatter is how many places of the profile a piece may come later than its
 	// turn, so that machines that boot in step begin with different ones. If the
-	// order is lost in the whole window, reads wait for its oldest pieces: eight
-	// machines needed 1.6 of the bound for a boot, and 1.4 with this.
+	// order is lost among 32, reads wait for the oldest of them: eight machines
+	// needed 1.6 of the bound for a boot, and 1.4 with this.
 	scatter = 8
 
 	// maxFetching bounds the pieces under way but for demand, and so the memory
@@ -69,6 +65,9 @@ const (
 	// nothing, because each piece that nobody waits for delays one that a read
 	// needs soon. At one a second a slow boot had a fifth of the image for nothing.
 	trickleEvery = 4 * time.Second
+
+	// lookEvery is how often Wishes looks for what time alone has changed.
+	lookEvery = 50 * time.Millisecond
 
 	// failedFor is how long a piece that came damaged is not fetched again. It
 	// keeps a source that is broken for good from being asked in a tight loop.
@@ -96,8 +95,9 @@ type Schedule struct {
 	inbound   []time.Time       // when one of our rack did
 	elsewhere []int             // pieces that come by another way
 
-	ahead    []int // the window: missing pieces, those under way among them
-	profile  []int // what comes after it; pieces in store are dropped lazily
+	profile  []int  // pieces that the boot will read
+	there    int    // about so many of them are in the store
+	booting  []bool // whether a piece is one of those
 	peers    peers
 	fetching int // pieces under way
 
@@ -108,6 +108,16 @@ type Schedule struct {
 	random *rand.Rand
 	raised bool      // the next pick looks at demand first
 	rested time.Time // when a piece of the rest was last asked for
+
+	news   []offer   // since Wishes was asked
+	stale  bool      // more has changed since
+	looked time.Time // when Wishes last looked at everything
+}
+
+// An offer is that a peer can give a piece.
+type offer struct {
+	peer  Peer
+	piece int
 }
 
 type waiting struct {
@@ -118,18 +128,22 @@ type waiting struct {
 // Rules are what a schedule goes by. Those that a machine goes by are Default;
 // the simulator tries others.
 type Rules struct {
-	Window int     // pieces of the profile that are fetched ahead
+	Window int     // so many pieces of the profile are fetched ahead; 0: as many as there are
 	Spread int     // places of the profile that a piece which all have comes later
-	Demand float64 // part of the picks in which demand comes before the window; 1: always
+	Demand float64 // part of the picks in which demand comes before the profile; 1: always
 	Plain  bool    // the seeder is asked like any machine
 }
 
 // Default is what machines go by.
-var Default = Rules{Window: windowPieces, Spread: spread, Demand: 1}
+var Default = Rules{Spread: spread, Demand: 1}
 
 // New makes the schedule of an image of so many pieces, of which none is there.
 // The profile lists pieces in the order in which a boot reads them.
 func New(pieces int, profile []int, seed uint64) *Schedule {
+	booting := make([]bool, pieces)
+	for _, piece := range profile {
+		booting[piece] = true
+	}
 	return &Schedule{
 		rules:   Default,
 		raised:  true,
@@ -142,6 +156,7 @@ func New(pieces int, profile []int, seed uint64) *Schedule {
 		coming:  make([]time.Time, pieces),
 		inbound: make([]time.Time, pieces),
 		profile: slices.Clone(profile),
+		booting: booting,
 		peers:   newPeers(pieces),
 	}
 }
@@ -150,16 +165,23 @@ func New(pieces int, profile []int, seed uint64) *Schedule {
 func (s *Schedule) SetRules(r Rules) { s.rules = r }
 
 // Join adds a peer that has no pieces yet; the seeder has all from the start.
-func (s *Schedule) Join(id Peer, seeder bool) { s.peers.add(id, seeder) }
+func (s *Schedule) Join(id Peer, seeder bool) {
+	s.peers.add(id, seeder)
+	s.stale = true
+}
 
 // Far tells that a machine stands in another rack. Until then it's in ours.
-func (s *Schedule) Far(id Peer) { s.peers.isFar(id) }
+func (s *Schedule) Far(id Peer) {
+	s.peers.isFar(id)
+	s.stale = true
+}
 
 // Leave forgets a peer. What it was asked for may be asked of others.
 func (s *Schedule) Leave(id Peer) {
 	if !s.peers.remove(id) {
 		return
 	}
+	s.stale = true
 	for piece, sources := range s.sources {
 		if i := slices.Index(sources, id); i >= 0 {
 			s.sources[piece] = slices.Delete(sources, i, i+1)
@@ -172,8 +194,12 @@ func (s *Schedule) Leave(id Peer) {
 
 // Offers tells that a machine has a piece.
 func (s *Schedule) Offers(id Peer, piece int) {
-	if s.valid(piece) {
-		s.peers.offers(id, piece)
+	if !s.valid(piece) {
+		return
+	}
+	s.peers.offers(id, piece)
+	if !s.have[piece] && len(s.sources[piece]) == 0 {
+		s.news = append(s.news, offer{id, piece})
 	}
 }
 
@@ -194,7 +220,10 @@ func (s *Schedule) Inbound(piece int, now time.Time) {
 
 // Elsewhere replaces the set of pieces that come by another way than from peers.
 // They are not asked for as long as they are in it.
-func (s *Schedule) Elsewhere(pieces []int) { s.elsewhere = pieces }
+func (s *Schedule) Elsewhere(pieces []int) {
+	s.elsewhere = pieces
+	s.stale = true
+}
 
 // Refused tells that the seeder doesn't give a piece that it was asked for, as a
 // machine is getting it.
@@ -206,6 +235,7 @@ func (s *Schedule) Refused(id Peer, piece int, now time.Time) {
 		if len(s.sources[piece]) == 0 {
 			s.fetching--
 		}
+		s.renew(piece)
 	}
 }
 
@@ -216,6 +246,8 @@ func (s *Schedule) Have(piece int) {
 	}
 	s.have[piece] = true
 	s.missing--
+	s.there++
+	s.stale = s.stale || slices.ContainsFunc(s.demand, func(w waiting) bool { return w.piece == piece })
 	delete(s.damaged, piece)
 	s.stop(piece)
 }
@@ -237,6 +269,8 @@ func (s *Schedule) Demand(pieces []int, now time.Time) {
 		w := waiting{piece, now}
 		if i := slices.IndexFunc(old, func(w waiting) bool { return w.piece == piece }); i >= 0 {
 			w = old[i]
+		} else {
+			s.renew(piece)
 		}
 		s.demand = append(s.demand, w)
 	}
@@ -263,7 +297,10 @@ func (s *Schedule) Waited(now time.Time) (longest time.Duration) {
 }
 
 // SetFull says whether to fetch the rest as fast as it goes, or at a trickle.
-func (s *Schedule) SetFull(full bool) { s.full = full }
+func (s *Schedule) SetFull(full bool) {
+	s.full = full
+	s.stale = true
+}
 
 // Complete tells whether no piece is missing.
 func (s *Schedule) Complete() bool { return s.missing == 0 }
@@ -289,7 +326,7 @@ func (s *Schedule) Next(now time.Time, ready func(Peer) bool) (Fetch, bool) {
 		return Fetch{}, false
 	}
 	if f, ok := s.next(free, now); ok {
-		f.Urgency = Window
+		f.Urgency = Profile
 		return s.ask(f), true
 	}
 	if f, ok := s.nextDemand(now, ready, true); ok {
@@ -308,8 +345,24 @@ func (s *Schedule) Next(now time.Time, ready func(Peer) bool) (Fetch, bool) {
 }
 
 // Wishes yields the peers that have something to fetch now, and how urgent it
-// is, the most urgent first.
+// is, the most urgent first: now and then all of them, in between those that have
+// something since it was last asked.
 func (s *Schedule) Wishes(now time.Time, yield func(Peer, Urgency)) {
+	if s.stale || now.Sub(s.looked) >= lookEvery {
+		s.stale, s.looked = false, now
+		s.wishes(now, yield)
+	} else {
+		for _, o := range s.news {
+			if u := s.urgency(o, now); u > Nothing {
+				yield(o.peer, u)
+			}
+		}
+	}
+	s.news = s.news[:0]
+}
+
+// wishes looks at everything.
+func (s *Schedule) wishes(now time.Time, yield func(Peer, Urgency)) {
 	if s.Complete() {
 		return
 	}
@@ -329,9 +382,34 @@ func (s *Schedule) Wishes(now time.Time, yield func(Peer, Urgency)) {
 	if s.fetching >= maxFetching {
 		return
 	}
-	add(Window, s.window())
+	add(Profile, s.ahead())
 	if s.mayRest(now) {
 		add(Rest, s.rest())
+	}
+}
+
+// urgency is how much a piece is wanted from a peer.
+func (s *Schedule) urgency(o offer, now time.Time) Urgency {
+	p := s.peers.byID[o.peer]
+	switch {
+	case p == nil || s.have[o.piece] || len(s.sources[o.piece]) > 0 || !s.may(o.piece, now) || !s.peers.within(p, s.reach(o.piece, now)):
+		return Nothing
+	case slices.ContainsFunc(s.demand, func(w waiting) bool { return w.piece == o.piece }):
+		return Waiting
+	case s.fetching >= maxFetching:
+		return Nothing
+	case s.booting[o.piece]:
+		return Profile
+	case s.mayRest(now):
+		return Rest
+	}
+	return Nothing
+}
+
+// renew makes the next Wishes look at a piece.
+func (s *Schedule) renew(piece int) {
+	for p := range s.peers.having(piece, anywhere, nil) {
+		s.news = append(s.news, offer{p.id, piece})
 	}
 }
 
@@ -384,14 +462,15 @@ func (p *peer) less(q *peer, ready func(Peer) bool) bool {
 	return p.asked < q.asked
 }
 
-// next picks, of the window's pieces that one of the free peers can give, the one
-// that is early in the profile and rare.
+// next picks, of the profile's pieces that one of the free peers can give, the one
+// that is early and rare.
 func (s *Schedule) next(free set, now time.Time) (Fetch, bool) {
 	place := 0
-	return s.least(s.window(), free, now, func(piece int) int {
+	return s.least(s.ahead(), free, now, func(piece int) (weight, atLeast int) {
 		near, far := s.peers.holders(piece)
 		place++
-		return (place+s.order[piece]%scatter)*len(s.peers.byID) + s.rules.Spread*(near+far)
+		n := len(s.peers.byID)
+		return (place+s.order[piece]%scatter)*n + s.rules.Spread*(near+far), (place + 1) * n
 	})
 }
 
@@ -399,17 +478,21 @@ func (s *Schedule) next(free set, now time.Time) (Fetch, bool) {
 // the fewest near machines have, and of those the one that the fewest far ones
 // have. Equals come at random.
 func (s *Schedule) rarest(free set, now time.Time) (Fetch, bool) {
-	return s.least(s.rest(), free, now, func(piece int) int {
+	return s.least(s.rest(), free, now, func(piece int) (weight, atLeast int) {
 		near, far := s.peers.holders(piece)
-		return (near*(len(s.peers.byID)+1)+far)*len(s.have) + s.order[piece]
+		return (near*(len(s.peers.byID)+1)+far)*len(s.have) + s.order[piece], 0
 	})
 }
 
 // least picks the piece of least weight that one of the free peers can give.
-func (s *Schedule) least(pieces func(func(int) bool), free set, now time.Time, weight func(piece int) int) (best Fetch, found bool) {
+// weight also tells how much the pieces that follow weigh at least.
+func (s *Schedule) least(pieces func(func(int) bool), free set, now time.Time, weight func(piece int) (weight, atLeast int)) (best Fetch, found bool) {
 	var least int
 	for piece := range pieces {
-		w := weight(piece)
+		w, atLeast := weight(piece)
+		if found && least <= atLeast {
+			break
+		}
 		if found && w >= least || !s.may(piece, now) {
 			continue
 		}
@@ -451,19 +534,22 @@ func (s *Schedule) reach(piece int, now time.Time) reach {
 	return anywhere
 }
 
-// window yields the next pieces of the profile that are missing and not under
-// way; those under way count too.
-func (s *Schedule) window() func(func(int) bool) {
-	s.ahead = slices.DeleteFunc(s.ahead, func(piece int) bool { return s.have[piece] })
-	for len(s.ahead) < s.rules.Window && len(s.profile) > 0 {
-		if piece := s.profile[0]; !s.have[piece] {
-			s.ahead = append(s.ahead, piece)
-		}
-		s.profile = s.profile[1:]
+// ahead yields the pieces of the profile that are missing and not under way.
+func (s *Schedule) ahead() func(func(int) bool) {
+	if s.there > len(s.profile)/8 {
+		s.there = 0
+		s.profile = slices.DeleteFunc(s.profile, func(piece int) bool { return s.have[piece] })
 	}
 	return func(yield func(int) bool) {
-		for _, piece := range s.ahead {
+		missing := 0
+		for _, piece := range s.profile {
+			if s.have[piece] {
+				continue
+			}
 			if len(s.sources[piece]) == 0 && !yield(piece) {
+				return
+			}
+			if missing++; missing == s.rules.Window {
 				return
 			}
 		}
@@ -522,6 +608,7 @@ func (s *Schedule) stop(piece int) {
 		s.peers.byID[id].asked--
 	}
 	s.sources[piece] = nil
+	s.stale = s.stale || s.fetching == maxFetching
 	s.fetching--
 }
 

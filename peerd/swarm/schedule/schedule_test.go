@@ -136,7 +136,7 @@ func TestNext(t *testing.T) {
 		},
 		"a window piece that nobody has comes from the seeder before the others": {
 			state: func() *Schedule { return known(0, 2, 8) },
-			want:  Fetch{8, seeder, Window},
+			want:  Fetch{8, seeder, Profile},
 		},
 		"a window piece that a machine has is left to machines": {
 			state: func() *Schedule {
@@ -155,7 +155,7 @@ func TestNext(t *testing.T) {
 				s.SetRules(Rules{Window: 2, Spread: 100, Demand: 1})
 				return s
 			},
-			want: Fetch{0, alice, Window},
+			want: Fetch{0, alice, Profile},
 		},
 		"the rest at a trickle, when all is quiet": {
 			state: func() *Schedule { return known() },
@@ -347,10 +347,10 @@ func TestFar(t *testing.T) {
 		want  Fetch
 		none  bool
 	}{
-		"what the rack has comes from the rack":           {func() *Schedule { return far(2) }, Fetch{2, bob, Window}, false},
-		"what it lacks comes from far, not the seeder":    {func() *Schedule { return far(1) }, Fetch{1, alice, Window}, false},
-		"what no machine has comes from the seeder":       {func() *Schedule { return far(5) }, Fetch{5, seeder, Window}, false},
-		"what the rack lacks comes before what it has":    {func() *Schedule { return far(2, 1) }, Fetch{1, alice, Window}, false},
+		"what the rack has comes from the rack":           {func() *Schedule { return far(2) }, Fetch{2, bob, Profile}, false},
+		"what it lacks comes from far, not the seeder":    {func() *Schedule { return far(1) }, Fetch{1, alice, Profile}, false},
+		"what no machine has comes from the seeder":       {func() *Schedule { return far(5) }, Fetch{5, seeder, Profile}, false},
+		"what the rack lacks comes before what it has":    {func() *Schedule { return far(2, 1) }, Fetch{1, alice, Profile}, false},
 		"what a machine of the rack is fetching is left":  {func() *Schedule { s := far(1); s.Inbound(1, begin); return s }, Fetch{}, true},
 		"what a machine far away is fetching is left too": {func() *Schedule { s := far(5); s.Coming(5, begin); return s }, Fetch{}, true},
 		"a read takes it from the rack": {func() *Schedule { s := far(); s.Demand([]int{2}, begin); return s },
@@ -386,8 +386,8 @@ func TestWishes(t *testing.T) {
 		state func() *Schedule
 		want  []wish
 	}{
-		"who has a piece of the window":  {func() *Schedule { return known(0) }, []wish{{alice, Window}, {bob, Rest}, {seeder, Rest}}},
-		"the seeder for what nobody has": {func() *Schedule { return known(9, 2) }, []wish{{seeder, Window}, {alice, Window}, {bob, Window}}},
+		"who has a piece of the window":  {func() *Schedule { return known(0) }, []wish{{alice, Profile}, {bob, Rest}, {seeder, Rest}}},
+		"the seeder for what nobody has": {func() *Schedule { return known(9, 2) }, []wish{{seeder, Profile}, {alice, Profile}, {bob, Profile}}},
 		"nobody for what is under way":   {func() *Schedule { s := known(2); s.Next(begin, everyone); return s }, nil},
 		"who has what a read waits for": {func() *Schedule { s := known(0); s.Demand([]int{2}, begin); return s },
 			[]wish{{alice, Waiting}, {bob, Waiting}}},

@@ -11,7 +11,7 @@ type Urgency byte
 const (
 	Nothing Urgency = iota // the peer has nothing for it
 	Rest                   // nothing waits for the piece
-	Window                 // the boot will read it soon
+	Profile                // the boot will read it
 	Waiting                // a read waits for it
 )
 
@@ -159,7 +159,7 @@ func (t *Turns[K]) Next(now time.Time) (who K, ok bool) {
 			a.turns++
 			a.last = now
 			t.load += a.size
-			a.wish = min(a.wish, Window)
+			a.wish = min(a.wish, Profile)
 			t.queue(first.who, a)
 			return first.who, true
 		}

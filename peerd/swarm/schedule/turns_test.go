@@ -28,8 +28,8 @@ func meeting() *Turns[Peer] {
 
 func TestTurnsGoAround(t *testing.T) {
 	turns := meeting()
-	turns.Wish(alice, Window)
-	turns.Wish(bob, Window)
+	turns.Wish(alice, Profile)
+	turns.Wish(bob, Profile)
 	if got, want := given(turns, begin), []Peer{alice, bob, alice, bob, alice, bob}; !slices.Equal(got, want) {
 		t.Errorf("turns go to %v; want %v", got, want)
 	}
@@ -46,7 +46,7 @@ func TestTurnsGoAround(t *testing.T) {
 func TestTurnsGoToTheUrgent(t *testing.T) {
 	turns := meeting()
 	turns.Wish(alice, Rest)
-	turns.Wish(bob, Window)
+	turns.Wish(bob, Profile)
 	turns.Wish(seeder, Waiting)
 	// What a read waits for is one piece; then it's as urgent as the window.
 	if got, want := given(turns, begin), []Peer{seeder, bob, seeder, bob, seeder, bob}; !slices.Equal(got, want) {
@@ -69,8 +69,8 @@ func TestTurnsComeBack(t *testing.T) {
 		"whoever takes nothing":                 {func(t *Turns[Peer]) { t.Asked(alice, 1, size); t.Stuck(alice) }, 0, []Peer{alice}},
 	} {
 		turns := meeting()
-		turns.Wish(alice, Window)
-		turns.Wish(bob, Window)
+		turns.Wish(alice, Profile)
+		turns.Wish(bob, Profile)
 		given(turns, begin)
 		c.happens(turns)
 		turns.Expire(begin.Add(c.at))
@@ -83,13 +83,13 @@ func TestTurnsComeBack(t *testing.T) {
 // Who changes its wish without end takes no memory.
 func TestWishesTakeNoMemory(t *testing.T) {
 	turns := meeting()
-	turns.Wish(bob, Window)
+	turns.Wish(bob, Profile)
 	given(turns, begin) // no room is left
 	for range 1000 {
 		turns.Wish(alice, Rest)
-		turns.Wish(alice, Window)
+		turns.Wish(alice, Profile)
 	}
-	if n := len(turns.lines[Rest]) + len(turns.lines[Window]); n > 100 {
+	if n := len(turns.lines[Rest]) + len(turns.lines[Profile]); n > 100 {
 		t.Errorf("%d places in line for three peers", n)
 	}
 }
