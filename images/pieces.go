@@ -14,10 +14,6 @@ const (
 	DefaultPieceLength = 256 << 10
 )
 
-// BlockLength is how many bytes of a piece peers ask each other for at once; other
-// BitTorrent clients refuse more.
-const BlockLength = 16 << 10
-
 // ErrBadPiece says that bytes are not those that the manifest names.
 var ErrBadPiece = errors.New("piece does not match the manifest")
 

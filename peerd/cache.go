@@ -151,8 +151,8 @@ func (s *rootServer) makePiece(piece int, old *past) (made bool, draft swarm.Dra
 		return false, draft
 	}
 	draft = swarm.Draft{Piece: piece, Data: make([]byte, s.image.Pieces.Len(piece))}
-	for block := range slices.Chunk(draft.Data, images.BlockLength) {
-		at := s.image.Pieces.Offset(piece) + int64(len(draft.Known)*images.BlockLength)
+	for block := range slices.Chunk(draft.Data, delta.BlockLength) {
+		at := s.image.Pieces.Offset(piece) + int64(len(draft.Known)*delta.BlockLength)
 		draft.Known = append(draft.Known, old.read(block, at))
 	}
 	if slices.Contains(draft.Known, false) {

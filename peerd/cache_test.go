@@ -149,10 +149,10 @@ func TestPiecesOfAnotherVersion(t *testing.T) {
 		lacking := 0
 		for _, d := range s.engine.drafts {
 			for i, known := range d.Known {
-				at := i * images.BlockLength
+				at := i * delta.BlockLength
 				if !known {
 					lacking++
-				} else if c.want > 1 && !bytes.Equal(d.Data[at:][:images.BlockLength], next[after.Offset(d.Piece):][at:][:images.BlockLength]) {
+				} else if c.want > 1 && !bytes.Equal(d.Data[at:][:delta.BlockLength], next[after.Offset(d.Piece):][at:][:delta.BlockLength]) {
 					t.Errorf("%s: block %d of piece %d is wrong", c.what, i, d.Piece)
 				}
 			}

@@ -30,6 +30,10 @@ type Copy struct{ Offset, From, Length int64 }
 
 func (c Copy) end() int64 { return c.Offset + c.Length }
 
+// BlockLength is the bytes of a block of the new root: what peers ask each other for
+// at once (BEP 3), and so the least that a machine can fetch.
+const BlockLength = 16 << 10
+
 // window is the shortest run that is looked for, in bytes. A block of squashfs
 // that is worth moving has several times as many.
 const window = 4 << 10
@@ -49,7 +53,7 @@ func Find(oldRoot []byte, oldPieces images.Pieces, newRoot []byte) Delta {
 
 // blocks goes through the new root: where each block begins, and its bytes.
 func (d Delta) blocks(yield func(at, n int64) bool) {
-	for at := int64(0); at < d.Size && yield(at, min(images.BlockLength, d.Size-at)); at += images.BlockLength {
+	for at := int64(0); at < d.Size && yield(at, min(BlockLength, d.Size-at)); at += BlockLength {
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"swarmboot/images"
+	"swarmboot/images/delta"
 	"swarmboot/images/metainfo"
 	"swarmboot/peerd/swarm"
 	"swarmboot/peerd/swarm/swarmtest"
@@ -483,16 +484,16 @@ func TestDamagedSeeder(t *testing.T) {
 func TestDrafts(t *testing.T) {
 	l := newLab(t, 4*pieceLength)
 	seeder := l.seed()
-	blocks := pieceLength / images.BlockLength
+	blocks := pieceLength / delta.BlockLength
 	draft := func(piece, unknown int) swarm.Draft {
 		d := swarm.Draft{Piece: piece, Data: swarmtest.Piece(l.data, l.pieces, piece), Known: slices.Repeat([]bool{true}, blocks)}
 		d.Data = bytes.Clone(d.Data)
-		clear(d.Data[unknown*images.BlockLength:][:images.BlockLength])
+		clear(d.Data[unknown*delta.BlockLength:][:delta.BlockLength])
 		d.Known[unknown] = false
 		return d
 	}
 	wrong := draft(2, 0)
-	wrong.Data[images.BlockLength] ^= 1
+	wrong.Data[delta.BlockLength] ^= 1
 	whole := draft(3, 0)
 	whole.Known[0] = true // and it is not right
 	n := l.machine(func(c *swarm.Config) {
@@ -500,7 +501,7 @@ func TestDrafts(t *testing.T) {
 	})
 	l.complete(n)
 	stats := n.Stats()
-	if want := int64(2*images.BlockLength + images.BlockLength + 2*pieceLength); stats.FromServer != want || stats.Rejected != 1 {
+	if want := int64(2*delta.BlockLength + delta.BlockLength + 2*pieceLength); stats.FromServer != want || stats.Rejected != 1 {
 		t.Errorf("%d bytes came, and %d pieces were wrong; want %d and the draft that was", stats.FromServer, stats.Rejected, want)
 	}
 	if got := seeder.Stats().Uploaded; got != stats.FromServer {

@@ -61,7 +61,7 @@ type Config struct {
 type Draft struct {
 	Piece int
 	Data  []byte // of the whole piece
-	Known []bool // by block of images.BlockLength
+	Known []bool // by block of delta.BlockLength
 }
 
 // Validate names every problem of c at once.

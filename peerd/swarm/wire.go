@@ -8,7 +8,7 @@ import (
 
 	"github.com/anacrolix/torrent/bencode"
 
-	"swarmboot/images"
+	"swarmboot/images/delta"
 )
 
 // Messages of the peer wire protocol (BEP 3), its fast extension (BEP 6) and
@@ -31,7 +31,7 @@ const (
 )
 
 const (
-	blockLength = images.BlockLength // one message asks for
+	blockLength = delta.BlockLength // one message asks for
 
 	// maxBlock is how much one message may ask us for.
 	maxBlock = 128 << 10
