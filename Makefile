@@ -158,7 +158,7 @@ bench-sizing: programs loaders ## measure what the server takes for up to 1,000 
 	SWARMBOOT_E2E=1 SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 60m -v -run 'TestSizing$$' ./appliance/e2e
 
 # -timeout: as above. TMPDIR: memory, so that no disk is the limit.
-bench-storm: ## measure a rack that boots at once, beside its rivals (10 minutes)
+bench-storm: ## measure a rack that boots at once, beside its rivals (10 minutes); STORM=long: all that docs/bench/storm.md has
 	scripts/install-rivals
 	TMPDIR=/dev/shm SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 60m -v -run 'TestStorm$$' ./bootserver/bench/storm
 

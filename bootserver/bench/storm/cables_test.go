@@ -45,14 +45,14 @@ func newHall(t testing.TB, machines int, rate int64) *hall {
 		h.run("ip -n " + ns + " route replace 10.99.0.0/16 dev eth0 src " + h.address(end) + " congctl cubic")
 		if rate > 0 {
 			// Packets of up to 16 KiB save the computer's time and are 5 ms at
-			// 25 Mbit/s. The switch's queue for a machine is 100 ms: five pieces, as
-			// 1.2 MB are with cables of 1 Gbit/s and pieces of 256 KiB. A machine
-			// loses nothing of its own; its network card takes what it can send.
-			const shape = " root tbf burst 20kb rate %dbit "
+			// 25 Mbit/s. The switch's queue for a machine is five pieces, as 1.2 MB
+			// are with cables of 1 Gbit/s and pieces of 256 KiB. A machine loses
+			// nothing of its own; its network card takes what it can send.
+			const shape = " root tbf burst 20kb rate %dbit limit %d"
 			h.run("ip link set " + plug + " gso_max_size 16384")
 			h.run("ip -n " + ns + " link set eth0 gso_max_size 16384")
-			h.run("tc qdisc add dev " + plug + fmt.Sprintf(shape, rate) + "latency 100ms")
-			h.run("tc -n " + ns + " qdisc add dev eth0" + fmt.Sprintf(shape, rate) + "limit 2mb")
+			h.run("tc qdisc add dev " + plug + fmt.Sprintf(shape, rate, 5*pieceLength))
+			h.run("tc -n " + ns + " qdisc add dev eth0" + fmt.Sprintf(shape, rate, 2<<20))
 		}
 	}
 	return h
