@@ -111,6 +111,7 @@ type rack struct {
 	dir    string
 	proxy  bool    // another DHCP server gives the addresses
 	dual   bool    // machines have IPv6 addresses besides
+	more   string  // further sections of the settings
 	far    *vm.LAN // where the boot server is, if not on the machines' LAN: behind a relay
 	server *server
 	powers map[string]*vm.Machine // by MAC
@@ -301,14 +302,14 @@ machines:
 {{- end}}
 {{- .More}}
 {{- end}}
-`))
+{{.More}}`))
 
 // serve starts a boot server on a state folder and waits until it answers.
 func (r *rack) serve(folder string, machines []machine) *server {
 	r.t.Helper()
 	var text bytes.Buffer
 	if err := settings.Execute(&text, map[string]any{
-		"Interface": vm.Bridge, "Network": network, "Proxy": r.proxy, "Dual": r.dual, "Relayed": r.far != nil, "Machines": machines,
+		"Interface": vm.Bridge, "Network": network, "Proxy": r.proxy, "Dual": r.dual, "Relayed": r.far != nil, "Machines": machines, "More": r.more,
 		"State": folder, "Loaders": filepath.Join(cache(r.t), "loaders"), "Initramfs": initramfsFile(r.t),
 	}); err != nil {
 		r.t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -124,5 +125,38 @@ esac
 		if s, err := m.State(t.Context()); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), card.String()) {
 			t.Errorf("State by %v = %s, %v; want %q", c.command, s, err, c.want)
 		}
+	}
+}
+
+// TestRedfishtool has DMTF's own client do with the Redfish service of these tests
+// what we do with it: else we might only agree with ourselves.
+func TestRedfishtool(t *testing.T) {
+	if _, err := exec.LookPath("redfishtool"); err != nil {
+		t.Skip("needs redfishtool (package redfishtool)")
+	}
+	there := powertest.NewRedfish(t, "52:54:00:77:00:01")
+	tool := func(words ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "redfishtool", append([]string{"-n", "-C", "-S", "Always", "-A", "Basic", "-u", powertest.User, "-p", powertest.Password, "-r", there.Listener.Addr().String()}, words...)...)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("redfishtool %v: %v: %s", words, err, out)
+		}
+		return string(out)
+	}
+	power := func() string { return tool("Systems", "-1", "-P", "PowerState", "get") }
+	if said := power(); !strings.Contains(said, "Off") {
+		t.Errorf("PowerState is %s; want Off", said)
+	}
+	tool("Systems", "-1", "setBootOverride", "Once", "Pxe")
+	tool("Systems", "-1", "reset", "On")
+	if said := power(); !strings.Contains(said, "On") {
+		t.Errorf("PowerState is %s; want On", said)
+	}
+	if said := tool("Systems", "-1", "EthernetInterfaces", "-i", "0"); !strings.Contains(said, "52:54:00:77:00:01") {
+		t.Errorf("the network card is %s", said)
+	}
+	if got, want := there.Did(0), "Once Pxe On"; got != want {
+		t.Errorf("the service did %s; want %s", got, want)
 	}
 }

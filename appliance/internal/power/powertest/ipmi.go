@@ -40,19 +40,11 @@ while [ $# -gt 0 ]; do
 done
 `)
 	s.write(t, "power", 0o644, "0")
-	s.write(t, "sim.emu", 0o644, "mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\nmc_enable 0x20\n")
-	s.write(t, "lan.conf", 0o644, fmt.Sprintf(`name "bmc"
-set_working_mc 0x20
-  startlan 1
-    addr %s %d
-    priv_limit admin
-    allowed_auths_admin none md2 md5 straight
-    guid a123456789abcdefa123456789abcdef
-  endlan
-  chassis_control "%s"
-  user 2 true "%s" "%s" admin 10 none md2 md5 straight
-`, s.At.Addr(), s.At.Port(), filepath.Join(s.dir, "chassis"), User, Password))
-	cmd := exec.Command("ipmi_sim", "-c", "lan.conf", "-f", "sim.emu", "-s", s.dir, "-n")
+	args, err := Simulator(s.dir, s.At, fmt.Sprintf("chassis_control %q", filepath.Join(s.dir, "chassis")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = s.dir, t.Output(), t.Output()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -63,6 +55,28 @@ set_working_mc 0x20
 	})
 	s.awaken(t)
 	return s
+}
+
+// Simulator gives the command of an ipmi_sim that listens at an address and has
+// its files in dir. machine are the lines of lan.conf that say how its machine is
+// switched.
+func Simulator(dir string, at netip.AddrPort, machine string) (command []string, err error) {
+	lan, controller := filepath.Join(dir, "lan.conf"), filepath.Join(dir, "sim.emu")
+	err = os.WriteFile(controller, []byte("mc_setbmc 0x20\nmc_add 0x20 0 no-device-sdrs 0x23 9 8 0x9f 0x1291 0xf02\nmc_enable 0x20\n"), 0o644)
+	if err == nil {
+		err = os.WriteFile(lan, fmt.Appendf(nil, `name "bmc"
+set_working_mc 0x20
+  startlan 1
+    addr %s %d
+    priv_limit admin
+    allowed_auths_admin none md2 md5 straight
+    guid a123456789abcdefa123456789abcdef
+  endlan
+  %s
+  user 2 true "%s" "%s" admin 10 none md2 md5 straight
+`, at.Addr(), at.Port(), machine, User, Password), 0o644)
+	}
+	return []string{"ipmi_sim", "-c", lan, "-f", controller, "-s", dir, "-n"}, err
 }
 
 // awaken waits until the controller answers a ping of RMCP (ASF 2.0, 3.2.4.3).

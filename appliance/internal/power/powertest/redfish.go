@@ -64,9 +64,9 @@ func collection(path string, count int) object {
 }
 
 func (r *Redfish) serve(w http.ResponseWriter, req *http.Request) {
-	const root, systems = "/redfish/v1", "/redfish/v1/Systems"
+	const versions, root, systems = "/redfish", "/redfish/v1", "/redfish/v1/Systems"
 	if user, password, _ := req.BasicAuth(); user != User || password != Password {
-		if path := strings.TrimSuffix(req.URL.Path, "/"); path != root { // the root is for everybody
+		if path := strings.TrimSuffix(req.URL.Path, "/"); path != versions && path != root { // these are for everybody
 			http.Error(w, `{"error":{"code":"Base.1.0.InsufficientPrivilege","message":"who are you?"}}`, http.StatusUnauthorized)
 			return
 		}
@@ -78,6 +78,8 @@ func (r *Redfish) serve(w http.ResponseWriter, req *http.Request) {
 	n, rest := -1, ""
 	fmt.Sscanf(strings.TrimPrefix(path, systems+"/"), "%d%s", &n, &rest)
 	switch {
+	case path == versions:
+		answer = object{"v1": root + "/"}
 	case path == root:
 		answer = object{"@odata.id": root, "RedfishVersion": "1.15.0", "Systems": link(systems)}
 	case path == systems:
@@ -86,6 +88,8 @@ func (r *Redfish) serve(w http.ResponseWriter, req *http.Request) {
 	case rest == "" && req.Method == http.MethodGet:
 		state := map[bool]string{true: "On", false: "Off"}[r.systems[n].on]
 		answer = object{"@odata.id": path, "Id": fmt.Sprint(n), "PowerState": state, "EthernetInterfaces": link(path + "/EthernetInterfaces"),
+			"Boot": object{"BootSourceOverrideEnabled": "Disabled", "BootSourceOverrideTarget": "None",
+				"BootSourceOverrideTarget@Redfish.AllowableValues": []string{"None", "Pxe"}},
 			"Actions": object{"#ComputerSystem.Reset": object{"target": path + "/Actions/ComputerSystem.Reset",
 				"ResetType@Redfish.AllowableValues": []string{"On", "ForceOff", "ForceRestart"}}}}
 	case rest == "" && req.Method == http.MethodPatch:
@@ -99,7 +103,7 @@ func (r *Redfish) serve(w http.ResponseWriter, req *http.Request) {
 	case rest == "/EthernetInterfaces":
 		answer = collection(path, 1)
 	case rest == "/EthernetInterfaces/0":
-		answer = object{"@odata.id": path, "MACAddress": r.systems[n].mac}
+		answer = object{"@odata.id": path, "Id": "0", "MACAddress": r.systems[n].mac}
 	case rest == "/Actions/ComputerSystem.Reset" && req.Method == http.MethodPost:
 		var body struct{ ResetType string }
 		if json.NewDecoder(req.Body).Decode(&body) == nil {
