@@ -53,7 +53,7 @@ func newHall(t *testing.T, machines int, more ...string) *hall {
 			echo 8 > /proc/sys/net/ipv4/conf/$card/arp_ignore # no address is in use yet
 		done`)
 	for _, version := range []string{"1", "2"} {
-		addImage(t, state.Folder(filepath.Join(h.dir, "state")), version, 389)
+		addImage(t, state.Folder(filepath.Join(h.dir, "state")), version, nonsense(version, 389))
 	}
 	h.serve(machines, more)
 	return h
@@ -76,9 +76,16 @@ func (h *hall) sh(script string) {
 	}
 }
 
-// addImage puts an image into the catalogue of a state folder that has everything
-// but sense; its root has that many pieces of 256 KiB.
-func addImage(t *testing.T, folder state.Folder, version string, pieces int) {
+// nonsense is a root of that many pieces of 256 KiB.
+func nonsense(version string, pieces int) []byte {
+	root := bytes.Repeat([]byte("0123456789abcdef"), pieces<<14)
+	copy(root, version)
+	return root
+}
+
+// addImage puts an image with that root into the catalogue of a state folder; its
+// kernel is nonsense.
+func addImage(t *testing.T, folder state.Folder, version string, root []byte) {
 	t.Helper()
 	key, err := folder.Key()
 	if err != nil {
@@ -96,8 +103,6 @@ func addImage(t *testing.T, folder state.Folder, version string, pieces int) {
 		}
 		return path
 	}
-	root := bytes.Repeat([]byte("0123456789abcdef"), pieces<<14)
-	copy(root, version)
 	hashes, torrent, err := metainfo.Hash(bytes.NewReader(root), "root", int64(len(root)), 256<<10, func(int64) {})
 	if err != nil {
 		t.Fatal(err)
