@@ -13,18 +13,47 @@ import (
 // intel is the enterprise number of the vendor class that EDK2 sends.
 const intel = 343
 
-// answer builds the reply to req. With an invalid address it says that there is
-// none for the machine. Rapid commit is not served: the machine then goes on as
-// if it had not asked for it.
-func answer(req *dhcpv6.Message, client dhcp.Client, n Network, address netip.Addr, boot dhcp.Boot) *dhcpv6.Message {
-	reply := &dhcpv6.Message{MessageType: dhcpv6.MessageTypeReply, TransactionID: req.TransactionID}
-	if req.MessageType == dhcpv6.MessageTypeSolicit {
-		reply.MessageType = dhcpv6.MessageTypeAdvertise
+// confirm builds the reply to a machine that asks whether its addresses still fit
+// the link, perhaps carried to another one (RFC 8415 section 18.3.3). Without
+// addresses it gets none: nil.
+func confirm(req *dhcpv6.Message, n Network) *dhcpv6.Message {
+	var asked []*dhcpv6.OptIAAddress
+	for _, ia := range req.Options.IANA() {
+		asked = append(asked, ia.Options.Addresses()...)
 	}
+	if len(asked) == 0 {
+		return nil
+	}
+	status := &dhcpv6.OptStatusCode{StatusCode: iana.StatusSuccess, StatusMessage: "all addresses fit this link"}
+	for _, a := range asked {
+		if address, ok := netip.AddrFromSlice(a.IPv6Addr); !ok || !n.Subnet.Contains(address) {
+			status = &dhcpv6.OptStatusCode{StatusCode: iana.StatusNotOnLink, StatusMessage: a.IPv6Addr.String() + " is of another link"}
+		}
+	}
+	reply := begin(req, dhcpv6.MessageTypeReply, n)
+	reply.AddOption(status)
+	return reply
+}
+
+// begin is what every answer has.
+func begin(req *dhcpv6.Message, kind dhcpv6.MessageType, n Network) *dhcpv6.Message {
+	reply := &dhcpv6.Message{MessageType: kind, TransactionID: req.TransactionID}
 	if id := req.Options.ClientID(); id != nil {
 		reply.AddOption(dhcpv6.OptClientID(id))
 	}
 	reply.AddOption(dhcpv6.OptServerID(n.duid()))
+	return reply
+}
+
+// answer builds the reply to req. With an invalid address it says that there is
+// none for the machine. Rapid commit is not served: the machine then goes on as
+// if it had not asked for it.
+func answer(req *dhcpv6.Message, client dhcp.Client, n Network, address netip.Addr, boot dhcp.Boot) *dhcpv6.Message {
+	kind := dhcpv6.MessageTypeReply
+	if req.MessageType == dhcpv6.MessageTypeSolicit {
+		kind = dhcpv6.MessageTypeAdvertise
+	}
+	reply := begin(req, kind, n)
 	switch req.MessageType {
 	case dhcpv6.MessageTypeDecline, dhcpv6.MessageTypeRelease:
 		return reply

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -172,10 +173,10 @@ func TestWhoGetsNoAnswer(t *testing.T) {
 	s := newServer(t)
 	other := &dhcpv6.DUIDUUID{UUID: [16]byte{1}}
 	for name, m := range map[string]*dhcpv6.Message{
-		"a request to another server":       message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(other)),
-		"a request that names no server":    message(t, dhcpv6.MessageTypeRequest),
-		"another server's reply":            message(t, dhcpv6.MessageTypeReply, dhcpv6.OptServerID(other)),
-		"a confirmation, which asks nobody": message(t, dhcpv6.MessageTypeConfirm),
+		"a request to another server":    message(t, dhcpv6.MessageTypeRequest, dhcpv6.OptServerID(other)),
+		"a request that names no server": message(t, dhcpv6.MessageTypeRequest),
+		"another server's reply":         message(t, dhcpv6.MessageTypeReply, dhcpv6.OptServerID(other)),
+		"a confirmation of no address":   message(t, dhcpv6.MessageTypeConfirm),
 	} {
 		if reply := ask(t, s, m1, m); reply != nil {
 			t.Errorf("%s was answered with %v", name, reply)
@@ -190,6 +191,30 @@ func TestWhoGetsNoAnswer(t *testing.T) {
 	}
 	if reply := s.handle(t.Context(), solicit, netip.AddrPortFrom(from(m1), 546), "eth2"); reply.packet != nil {
 		t.Errorf("a machine on a wire without IPv6 was answered with %v", reply.packet)
+	}
+}
+
+// TestConfirm: a machine learns whether it was carried to another network.
+func TestConfirm(t *testing.T) {
+	s := newServer(t)
+	for addresses, want := range map[string]iana.StatusCode{
+		"fd77::12":          iana.StatusSuccess, // whoever has it
+		"fd78::12":          iana.StatusNotOnLink,
+		"fd77::12 fd78::12": iana.StatusNotOnLink,
+	} {
+		m := message(t, dhcpv6.MessageTypeConfirm)
+		ia := m.Options.OneIANA()
+		for _, a := range strings.Fields(addresses) {
+			ia.Options.Add(&dhcpv6.OptIAAddress{IPv6Addr: net.ParseIP(a)})
+		}
+		reply := ask(t, s, m1, m)
+		if reply == nil || reply.Options.Status() == nil {
+			t.Errorf("no answer to a confirmation of %s: %v", addresses, reply)
+			continue
+		}
+		if got := reply.Options.Status().StatusCode; got != want || reply.Options.OneIANA() != nil || reply.Options.ServerID() == nil {
+			t.Errorf("CONFIRM of %s = %v; want the status %v alone", addresses, reply, want)
+		}
 	}
 }
 

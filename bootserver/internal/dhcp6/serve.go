@@ -213,6 +213,14 @@ func (s *Server) handle(ctx context.Context, data []byte, from netip.AddrPort, i
 		}
 	case dhcpv6.MessageTypeRelease, dhcpv6.MessageTypeInformationRequest:
 		// The machine gets the same address again; nothing is to be done.
+	case dhcpv6.MessageTypeConfirm:
+		message := confirm(req, n.Network)
+		if message == nil {
+			return reply{}
+		}
+		return reply{via.wrap(message), via.back(from), func() {
+			log.Info("dhcpv6 "+message.MessageType.String()+" sent", "status", message.Options.Status().StatusCode, "network", n.Name)
+		}}
 	default:
 		return reply{}
 	}
