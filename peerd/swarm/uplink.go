@@ -40,7 +40,7 @@ func newUplink() *uplink { return &uplink{free: sendersAtOnce} }
 func (u *uplink) join(c *conn) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.turns.Join(c, int(c.session.cfg.Pieces.Length))
+	u.turns.Join(c, int(c.session.cfg.Pieces.Length), c.far)
 }
 
 // note tells turns what has happened, and gives what turns there are to give.

@@ -79,8 +79,9 @@ func (h *hall) connect(a, b int32) {
 	n.conns = append(n.conns, conn{to: a, back: i, open: true})
 	m.open++
 	n.open++
-	m.asking.Join(i, int(h.length))
-	n.asking.Join(j, int(h.length))
+	far := h.far(m, n)
+	m.asking.Join(i, int(h.length), far)
+	n.asking.Join(j, int(h.length), far)
 	h.meet(m, n, i)
 	h.meet(n, m, j)
 }
@@ -92,6 +93,11 @@ func (n *node) room() bool {
 	return n.open < maxConns
 }
 
+// far tells whether two machines know that they stand in different racks.
+func (h *hall) far(m, n *node) bool {
+	return !h.Blind && m.id != server && n.id != server && m.rack != n.rack
+}
+
 // meet tells n's schedule about its new connection to other.
 func (h *hall) meet(n, other *node, i int32) {
 	if n.id == server {
@@ -101,7 +107,7 @@ func (h *hall) meet(n, other *node, i int32) {
 	if other.id == server {
 		return
 	}
-	if !h.Blind && n.rack != other.rack {
+	if h.far(n, other) {
 		n.Far(schedule.Peer(i))
 	}
 	for piece, has := range other.has {

@@ -56,7 +56,7 @@ func TestPeersLearnOfEachOther(t *testing.T) {
 // In a hall of racks each machine knows its rack; a few of each know machines of
 // other racks, and a few of those the seeder.
 func TestRacks(t *testing.T) {
-	const racks, size = 20, 10
+	const racks, size = 20, 30
 	rackOf := func(a netip.Addr) string { return string(rune('a' + a.As4()[2])) }
 	tr := New(rackOf, 1, slog.New(slog.DiscardHandler))
 	tr.Open(image, seeder)
@@ -95,8 +95,8 @@ func TestRacks(t *testing.T) {
 			t.Errorf("rack %s has %d fetchers; want %d", r, n, fetchersPerRack)
 		}
 	}
-	if len(abroad) != racks || withSeeder != racks*fetchersPerRack {
-		t.Errorf("%d racks have fetchers and %d machines the seeder; want %d and %d", len(abroad), withSeeder, racks, racks*fetchersPerRack)
+	if len(abroad) != racks || withSeeder != racks*servedPerRack {
+		t.Errorf("%d racks have fetchers and %d machines the seeder; want %d and %d", len(abroad), withSeeder, racks, racks*servedPerRack)
 	}
 	// A fetcher that leaves is replaced by the next machine that asks.
 	say(tr, machines[0], announce.Stopped, 9)

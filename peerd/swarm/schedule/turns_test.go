@@ -21,7 +21,7 @@ func given(t *Turns[Peer], now time.Time) (all []Peer) {
 func meeting() *Turns[Peer] {
 	t := &Turns[Peer]{}
 	for _, who := range []Peer{seeder, alice, bob} {
-		t.Join(who, size)
+		t.Join(who, size, false)
 	}
 	return t
 }
@@ -50,6 +50,19 @@ func TestTurnsGoToTheUrgent(t *testing.T) {
 	turns.Wish(seeder, Waiting)
 	// What a read waits for is one piece; then it's as urgent as the window.
 	if got, want := given(turns, begin), []Peer{seeder, bob, seeder, bob, seeder, bob}; !slices.Equal(got, want) {
+		t.Errorf("turns go to %v; want %v", got, want)
+	}
+}
+
+// What a far peer gets, its whole rack will have from it; but a read comes first.
+func TestTurnsGoToOtherRacksFirst(t *testing.T) {
+	const carol = bob + 1
+	turns := meeting()
+	turns.Join(carol, size, true)
+	turns.Wish(alice, Profile)
+	turns.Wish(carol, Profile)
+	turns.Wish(bob, Waiting)
+	if got, want := given(turns, begin), []Peer{bob, carol, carol, carol, carol, carol}; !slices.Equal(got, want) {
 		t.Errorf("turns go to %v; want %v", got, want)
 	}
 }
@@ -89,7 +102,7 @@ func TestWishesTakeNoMemory(t *testing.T) {
 		turns.Wish(alice, Rest)
 		turns.Wish(alice, Profile)
 	}
-	if n := len(turns.lines[Rest]) + len(turns.lines[Profile]); n > 100 {
+	if n := len(turns.lines[Rest].near) + len(turns.lines[Profile].near); n > 100 {
 		t.Errorf("%d places in line for three peers", n)
 	}
 }
