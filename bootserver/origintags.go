@@ -69,10 +69,9 @@ func (s *Server) follow(ctx context.Context) {
 			seen[tag.String()] = there
 			err = s.writeSeen(seen)
 		}
-		if err != nil {
+		if s.noteTag(tag, there, err) {
 			s.log.Warn("tag is not followed; the origin is asked again", "tag", tag.String(), "err", err)
 		}
-		s.noteTag(tag, there, err)
 	}
 }
 
@@ -96,16 +95,20 @@ func (s *Server) followTag(ctx context.Context, tag images.Ref, here *catalogue.
 	return image.Digest, nil
 }
 
-func (s *Server) noteTag(tag images.Ref, there string, err error) {
+// noteTag keeps what the origin has said, and tells whether there is a new problem
+// with it.
+func (s *Server) noteTag(tag images.Ref, there string, err error) (trouble bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil {
-		t := s.tags[tag]
-		t.problem = err.Error()
-		s.tags[tag] = t
-		return
+	if err == nil {
+		s.tags[tag] = originTag{digest: there, asked: time.Now()}
+		return false
 	}
-	s.tags[tag] = originTag{digest: there, asked: time.Now()}
+	t := s.tags[tag]
+	trouble = t.problem != err.Error()
+	t.problem = err.Error()
+	s.tags[tag] = t
+	return trouble
 }
 
 // tagStatus tells of the tags that machines boot by; mu is held.

@@ -69,21 +69,17 @@ func (s *rootServer) recall(ctx context.Context) {
 		}
 		old := &past{Delta: d, cache: s.cache}
 		for _, piece := range rest {
-			if drafts[piece].Known != nil {
-				continue
-			}
 			whole, draft := s.makePiece(piece, old)
 			if whole {
 				made++
+				delete(drafts, piece)
 			} else if slices.Contains(draft.Known, true) && len(drafts) < maxDrafts/int(s.image.Pieces.Length) {
 				drafts[piece] = draft
 			}
 		}
 	}
-	for piece, draft := range drafts {
-		if !s.store.Has(piece) {
-			s.engine.Draft(draft)
-		}
+	for _, draft := range drafts {
+		s.engine.Draft(draft)
 	}
 	s.log.Info("pieces from the cache", "pieces", count, "made", made, "in_part", len(drafts), "of", s.image.Pieces.Count(), "seconds", time.Since(begun).Seconds())
 }
