@@ -24,7 +24,7 @@ function Card({ swarm }: { swarm: Swarm }) {
   const { answer } = useAnswer<Throughput>(`/throughput?image=${encodeURIComponent(swarm.image)}`, now.value);
   return (
     <section class="card">
-      <h2>{swarm.image}<small>{swarm.peers} machines in the swarm</small></h2>
+      <h2>{swarm.image}<small>{swarm.peers} {swarm.peers === 1 ? "machine" : "machines"} in the swarm</small></h2>
       <Shares swarm={swarm} />
       <dl class="facts">
         <div><dt>Saved by peers</dt><dd>{size(swarm.peer_bytes)}<small> the server would have sent {(swarm.copies + swarm.peer_bytes / swarm.image_bytes).toFixed(1)} copies</small></dd></div>
