@@ -3,12 +3,9 @@ package leasestore
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -23,13 +20,6 @@ var (
 	facts     = []byte("facts")     //
 	written   = []byte("written")   // in facts: when something was last written
 )
-
-// record is a lease as it stands in the file.
-type record struct {
-	Pool    string    `json:"pool"`
-	MAC     string    `json:"mac"`
-	Expires time.Time `json:"expires"`
-}
 
 // Bolt is a Store in one file, which one process at a time has open. One
 // goroutine writes; all changes that wait are one commit, so a hall of machines
@@ -301,30 +291,10 @@ func apply(tx *bbolt.Tx, c change) error {
 			}
 		}
 	}
-	value, err := json.Marshal(record{Pool: c.Pool, MAC: net.HardwareAddr(c.MAC[:]).String(), Expires: c.Expires.UTC()})
-	if err != nil {
-		return err
-	}
-	return byAddress.Put(key, value)
+	return byAddress.Put(key, record(key, c.Lease))
 }
 
 func machineKey(l Lease) []byte { return append([]byte(l.Pool+"\x00"), l.MAC[:]...) }
-
-func parse(key, value []byte) (Lease, error) {
-	address, ok := netip.AddrFromSlice(key)
-	if !ok {
-		return Lease{}, fmt.Errorf("lease of %x: want an IPv4 or IPv6 address", key)
-	}
-	var r record
-	if err := json.Unmarshal(value, &r); err != nil {
-		return Lease{}, fmt.Errorf("lease of %s: %w", address, err)
-	}
-	mac, err := net.ParseMAC(r.MAC)
-	if err != nil || len(mac) != 6 {
-		return Lease{}, fmt.Errorf("lease of %s: %q is no MAC address", address, r.MAC)
-	}
-	return Lease{Pool: r.Pool, Address: address, MAC: [6]byte(mac), Expires: r.Expires}, nil
-}
 
 // remedy is what an admin can do about a failed write.
 func remedy(err error) string {

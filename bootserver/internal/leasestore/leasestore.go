@@ -7,8 +7,8 @@
 // Which address a machine is to have is decided elsewhere: packages dhcp and
 // dhcp6 are the callers, and answer from memory all that need not be written.
 //
-// Bolt (bolt.go) is the Store in one file on this host; open.go and sound.go are what
-// happens when the file is not what it should be.
+// Bolt (bolt.go) is the Store in one file on this host, of records (record.go);
+// open.go and sound.go are what happens when the file is not what it should be.
 package leasestore
 
 import (
