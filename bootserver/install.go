@@ -2,7 +2,9 @@ package bootserver
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -47,7 +49,7 @@ func (s *Server) install(m Machine, n Network, o *offer, args []string) (bootarg
 	}
 	if name := loaders.OnBIOSDisk(arch); name != "" {
 		var err error
-		if i.BIOS, err = loader(name, ""); err != nil {
+		if i.BIOS, err = loader(name, ""); err != nil && !errors.Is(err, fs.ErrNotExist) { // haveLoaders has warned
 			return bootargs.Install{}, err
 		}
 	}

@@ -2,6 +2,8 @@ package bootserver
 
 import (
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -60,6 +62,19 @@ func TestInstallTakesItsCourse(t *testing.T) {
 	}
 	if !strings.HasSuffix(told.BIOS.URL, "/loaders/grub-bios.img") || told.BIOS.SHA256 == "" {
 		t.Errorf("for BIOS it is to install %+v", told.BIOS)
+	}
+	bios := filepath.Join(c.Loaders, "grub-bios.img")
+	if err := os.Rename(bios, bios+".gone"); err != nil {
+		t.Fatal(err)
+	}
+	if got := described().BIOS; got.URL != "" { // as UEFI alone has it
+		t.Errorf("for BIOS it is to install %+v, which is not there", got)
+	}
+	if err := s.haveLoaders(c.Loaders); err != nil {
+		t.Errorf("a server without what BIOS machines with a disk need does not start: %v", err)
+	}
+	if err := os.Rename(bios+".gone", bios); err != nil {
+		t.Fatal(err)
 	}
 	if told.Writes.Partition != bootargs.WritesPartition || !strings.HasPrefix(told.Writes.Folder, "lab@1-") {
 		t.Errorf("its writes are to go to %+v", told.Writes)

@@ -145,8 +145,9 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	return s, nil
 }
 
-// haveLoaders refuses a folder without all loaders. Others than the pinned ones
-// may be the admin's own.
+// haveLoaders refuses a folder without all loaders, but for the one that machines
+// with BIOS and a disk alone need: a server that was upgraded goes on without it.
+// Others than the pinned ones may be the admin's own.
 func (s *Server) haveLoaders(dir string) error {
 	var missing []error
 	for _, f := range loaders.Files {
@@ -154,6 +155,8 @@ func (s *Server) haveLoaders(dir string) error {
 		case errors.Is(err, loaders.ErrOther):
 			s.log.Warn("loader is not the one that was tried", "err", err)
 			s.foreign[f.Name] = true
+		case err != nil && f.Name == loaders.OnBIOSDisk(loaders.BIOS.Arch()):
+			s.log.Warn("machines with BIOS cannot be installed; swarmboot loaders fetch brings what is missing", "err", err)
 		case err != nil:
 			missing = append(missing, err)
 		}

@@ -10,6 +10,7 @@ package install
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,6 +33,9 @@ const sectorSize = 512
 
 // Run installs on the disk of this machine, whose /sys and /dev it has.
 func Run(ctx context.Context, w What) error {
+	if _, err := os.Stat("/sys/firmware/efi"); err != nil && w.BIOS.URL == "" {
+		return errors.New("install: the machine was started by BIOS, and the server has no loader for that on disks; 'swarmboot loaders fetch' there brings it")
+	}
 	sys := filepath.Join("/sys/block", w.Disk)
 	if _, err := os.Stat(sys); err != nil {
 		return fmt.Errorf("install: there is no disk %s; its partitions and other devices do not count: %w", w.Disk, err)
