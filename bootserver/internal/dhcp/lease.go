@@ -243,7 +243,7 @@ type claim struct {
 	begun   time.Time
 	sure    bool // nobody else can get the address, stored or not
 	stored  <-chan error
-	until   time.Time // waits for it
+	until   time.Time // when it is no longer waited for
 }
 
 // claim gives address to mac for the lease time if it may have it; nil: it may not.
@@ -289,7 +289,7 @@ func (c *claim) settle(ctx context.Context) (bool, error) {
 
 func (c *claim) wait(ctx context.Context) error {
 	select {
-	case err := <-c.stored: // with others, whom somebody has waited for
+	case err := <-c.stored: // together with one before it, as most are
 		return err
 	default:
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"swarmboot/bootserver/internal/leasestore"
@@ -233,6 +234,33 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("%s, which could not be stored, is %s's", b, mac)
 	}
 }
+
+// TestADiskThatHangs is waited for no longer than machines wait: those that are
+// known boot, and no other is told an address.
+func TestADiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLeases("lab", small(), map[key]lease{}, hangingStore{})
+		begun := time.Now()
+		reserved, stranger := l.claim(m3, address(12), begun), l.claim(m1, address(10), begun)
+		if granted, err := reserved.settle(t.Context()); !granted || err != nil {
+			t.Errorf("the claim of a reserved address = %v, %v; want yes", granted, err)
+		}
+		if granted, err := stranger.settle(t.Context()); granted || !errors.Is(err, leasestore.ErrUnavailable) {
+			t.Errorf("the claim of a new address = %v, %v; want %v", granted, err, leasestore.ErrUnavailable)
+		}
+		if took := time.Since(begun); took != writeWait {
+			t.Errorf("both took %v; want %v", took, writeWait)
+		}
+		if mac, ok := l.owner(address(10)); ok {
+			t.Errorf("what could not be stored is %s's", mac)
+		}
+	})
+}
+
+// hangingStore takes what is to be written and never tells what came of it.
+type hangingStore struct{ leasestore.Store }
+
+func (hangingStore) Begin(leasestore.Lease, time.Time) <-chan error { return make(chan error) }
 
 // brokenStore cannot write.
 type brokenStore struct {

@@ -8,7 +8,8 @@
 // the network that the machine is on (network.go, relay.go), by the leases there
 // (lease.go). answer (answer.go) builds the reply, and send.go says
 // which way it goes. An address that is new to its machine is first looked for
-// on the wire (probe.go). rivals.go watches for other servers.
+// on the wire (probe.go), and an ACK waits until its lease is on disk (settle in
+// load.go). rivals.go watches for other servers.
 //
 // The loop is our own and only the packet codec is a library's: its server
 // starts one goroutine for each packet without a bound, shares port 67 with
@@ -60,9 +61,9 @@ type Server struct {
 	rivals   rivals
 	quiet    quiet
 	counters counters
-	waiting  chan inbound // DISCOVERs that wait for a worker
 
-	unsettled chan unsettled // in the order in which their leases are written
+	waiting   chan inbound   // DISCOVERs that wait for a worker
+	unsettled chan unsettled // REQUESTs that wait for the disk, in the order in which it gets them
 
 	mu      sync.Mutex       // held while ports are opened and closed
 	ports   map[string]*port // guarded by mu; by interface
