@@ -18,7 +18,7 @@ type rates struct {
 }
 
 // peers are the connections with their rates since the last call, those that bring
-// most first.
+// most first, and no more than may be told.
 func (r *rates) peers(connections []swarm.Connection, now time.Time) []stage.Peer {
 	passed, seen := now.Sub(r.at).Seconds(), make(map[netip.Addr]swarm.Connection, len(connections))
 	var all []stage.Peer
@@ -35,7 +35,7 @@ func (r *rates) peers(connections []swarm.Connection, now time.Time) []stage.Pee
 	slices.SortFunc(all, func(a, b stage.Peer) int {
 		return cmp.Or(cmp.Compare(b.Received, a.Received), cmp.Compare(b.Sent, a.Sent), a.Address.Compare(b.Address))
 	})
-	return all
+	return all[:min(len(all), stage.MaxPeers)]
 }
 
 // detail tells what is told of now and then. Only the reporter's goroutine calls it.

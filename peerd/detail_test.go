@@ -29,3 +29,15 @@ func TestRates(t *testing.T) {
 		t.Errorf("peers = %+v; want %+v", got, want)
 	}
 }
+
+// A server takes no report with more peers, and its stage would be lost with it.
+func TestPeersAreBounded(t *testing.T) {
+	var many []swarm.Connection
+	for i := range byte(stage.MaxPeers + 20) {
+		many = append(many, swarm.Connection{Peer: netip.AddrFrom4([4]byte{10, 77, 0, i}), Received: int64(i)})
+	}
+	var r rates
+	if got := r.peers(many, time.Now()); len(got) != stage.MaxPeers || got[0].Received != stage.MaxPeers+19 {
+		t.Errorf("%d peers, the first with %d bytes; want %d, those that bring most", len(got), got[0].Received, stage.MaxPeers)
+	}
+}

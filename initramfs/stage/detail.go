@@ -40,19 +40,20 @@ func BitMap(count int, has func(piece int) bool) []byte {
 	return bits
 }
 
-// What a Detail may have at most. A machine has 50 connections.
-const (
-	maxPeers   = 100
-	maxConsole = 4 << 10 // bytes
-)
+// MaxPeers bounds the peers of a Detail. A machine keeps 50 connections; more are
+// open while it refuses them.
+const MaxPeers = 100
+
+// maxConsole bounds its console, in bytes.
+const maxConsole = 4 << 10
 
 func (d Detail) check(pieces int) error {
 	console := strings.Join(d.Console, "\n")
 	switch {
 	case len(d.Have) > (pieces+7)/8:
 		return fmt.Errorf("report: a map of %d bytes for %d pieces", len(d.Have), pieces)
-	case len(d.Peers) > maxPeers:
-		return fmt.Errorf("report: %d peers; at most %d are read", len(d.Peers), maxPeers)
+	case len(d.Peers) > MaxPeers:
+		return fmt.Errorf("report: %d peers; at most %d are read", len(d.Peers), MaxPeers)
 	case len(console) > maxConsole:
 		return fmt.Errorf("report: console of %d bytes; at most %d are read", len(console), maxConsole)
 	case strings.ContainsFunc(strings.Join(d.Console, ""), unicode.IsControl):

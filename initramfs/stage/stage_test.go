@@ -57,7 +57,7 @@ func TestDecodeRefuses(t *testing.T) {
 		`{"machine":"52:54:00:12:34:56","stage":"root","detail":{"console":["` + strings.Repeat("x", maxConsole+1) + `"]}}`,
 		`{"machine":"52:54:00:12:34:56","stage":"root","detail":{"peers":[{"address":"","received":1}]}}`,
 		`{"machine":"52:54:00:12:34:56","stage":"root","detail":{"peers":[{"address":"10.77.0.2","down":-1}]}}`,
-		`{"machine":"52:54:00:12:34:56","stage":"root","detail":{"peers":[` + strings.Repeat(`{"address":"10.77.0.2"},`, maxPeers) + `{"address":"10.77.0.3"}]}}`,
+		`{"machine":"52:54:00:12:34:56","stage":"root","detail":{"peers":[` + strings.Repeat(`{"address":"10.77.0.2"},`, MaxPeers) + `{"address":"10.77.0.3"}]}}`,
 	} {
 		if r, err := Decode([]byte(data)); err == nil {
 			t.Errorf("Decode(%s) = %+v; want an error", data, r)
