@@ -260,7 +260,7 @@ func (s *Schedule) Failed(piece int, now time.Time) {
 
 // Demand replaces the set of pieces that reads wait for.
 func (s *Schedule) Demand(pieces []int, now time.Time) {
-	old := s.demand
+	old, waited := s.demand, s.waits()
 	s.demand = nil
 	for _, piece := range pieces {
 		if !s.valid(piece) {
@@ -269,11 +269,10 @@ func (s *Schedule) Demand(pieces []int, now time.Time) {
 		w := waiting{piece, now}
 		if i := slices.IndexFunc(old, func(w waiting) bool { return w.piece == piece }); i >= 0 {
 			w = old[i]
-		} else {
-			s.renew(piece)
 		}
 		s.demand = append(s.demand, w)
 	}
+	s.stale = s.stale || waited && !s.waits()
 	for _, w := range old {
 		if d := now.Sub(w.since); s.have[w.piece] && d < s.deadline() && !slices.Contains(pieces, w.piece) {
 			s.usual += (d - s.usual) / 8
@@ -346,12 +345,13 @@ func (s *Schedule) Next(now time.Time, ready func(Peer) bool) (Fetch, bool) {
 
 // Wishes yields the peers that have something to fetch now, and how urgent it
 // is, the most urgent first: now and then all of them, in between those that have
-// something since it was last asked.
+// something since it was last asked, or that a read waits for.
 func (s *Schedule) Wishes(now time.Time, yield func(Peer, Urgency)) {
 	if s.stale || now.Sub(s.looked) >= lookEvery {
 		s.stale, s.looked = false, now
 		s.wishes(now, yield)
 	} else {
+		s.useful(s.peers.none(), s.unmet(), now, func(p *peer) { yield(p.id, Waiting) })
 		for _, o := range s.news {
 			if u := s.urgency(o, now); u > Nothing {
 				yield(o.peer, u)
@@ -366,17 +366,9 @@ func (s *Schedule) wishes(now time.Time, yield func(Peer, Urgency)) {
 	if s.Complete() {
 		return
 	}
-	useful := s.peers.none()
+	told := s.peers.none()
 	add := func(u Urgency, pieces func(func(int) bool)) {
-		tell := func(p *peer) { yield(p.id, u) }
-		for piece := range pieces {
-			if !s.may(piece, now) {
-				continue
-			}
-			if s.peers.addHaving(useful, piece, s.reach(piece, now), tell); s.peers.all(useful) {
-				return
-			}
-		}
+		s.useful(told, pieces, now, func(p *peer) { yield(p.id, u) })
 	}
 	add(Waiting, s.unmet())
 	if s.fetching >= maxFetching {
@@ -388,14 +380,25 @@ func (s *Schedule) wishes(now time.Time, yield func(Peer, Urgency)) {
 	}
 }
 
-// urgency is how much a piece is wanted from a peer.
+// useful yields the peers that can give one of the pieces and have not been told,
+// and adds them to those.
+func (s *Schedule) useful(told set, pieces func(func(int) bool), now time.Time, yield func(*peer)) {
+	for piece := range pieces {
+		if !s.may(piece, now) {
+			continue
+		}
+		if s.peers.addHaving(told, piece, s.reach(piece, now), yield); s.peers.all(told) {
+			return
+		}
+	}
+}
+
+// urgency is how much a piece is wanted from a peer, if no read waits for it.
 func (s *Schedule) urgency(o offer, now time.Time) Urgency {
 	p := s.peers.byID[o.peer]
 	switch {
 	case p == nil || s.have[o.piece] || len(s.sources[o.piece]) > 0 || !s.may(o.piece, now) || !s.peers.within(p, s.reach(o.piece, now)):
 		return Nothing
-	case slices.ContainsFunc(s.demand, func(w waiting) bool { return w.piece == o.piece }):
-		return Waiting
 	case s.fetching >= maxFetching:
 		return Nothing
 	case s.booting[o.piece]:
@@ -608,8 +611,8 @@ func (s *Schedule) stop(piece int) {
 		s.peers.byID[id].asked--
 	}
 	s.sources[piece] = nil
-	s.stale = s.stale || s.fetching == maxFetching
 	s.fetching--
+	s.stale = s.stale || s.fetching == maxFetching-1 || s.fetching == 0
 }
 
 func (s *Schedule) valid(piece int) bool { return piece >= 0 && piece < len(s.have) }
