@@ -27,8 +27,7 @@ type run struct {
 	goal goal
 }
 
-// runs are all of the report. The largest halls are for those with time: ten
-// thousand machines took more than half an hour on a busy computer.
+// runs are all of the report. The largest hall is for those with time.
 func runs() (all []run) {
 	add := func(what string, g goal, change func(*Hall)) {
 		h := big
@@ -55,6 +54,9 @@ func runs() (all []run) {
 	}
 	add("the seeder asked like any machine", goal{ratio: 1.3, copies: 1.1}, func(h *Hall) { h.Machines, h.Rules.Plain = 32, true })
 	add("fetched on demand only", goal{ratio: 1.3, copies: 1.1}, func(h *Hall) { h.Machines, h.Unprofiled = 32, true })
+	for _, every := range []int{100, 20} {
+		add(fmt.Sprintf("one read in %d is not of the profile", every), goal{ratio: 1.3, copies: 1.2}, func(h *Hall) { h.Machines, h.Surprise = 32, every })
+	}
 	for _, n := range []int{32, 128} {
 		add("bound by thinking, C = 4 W/c", goal{ratio: 1.05, copies: 1.2}, func(h *Hall) { h.Machines, h.Compute = n, 4 })
 	}
@@ -65,12 +67,12 @@ func runs() (all []run) {
 			h.Machines, h.Racks, h.Uplink, h.Blind = 32, 4, 2*h.Link, blind
 		})
 	}
-	if os.Getenv("SWARMBOOT_SIM") != "long" {
-		return all
-	}
 	add("25 racks, uplinks of a quarter", goal{ratio: 1.25, copies: 1.2, core: 1.5}, func(h *Hall) {
 		h.Machines, h.Racks, h.Uplink = 1000, 25, 10*h.Link
 	})
+	if os.Getenv("SWARMBOOT_SIM") != "long" {
+		return all
+	}
 	add("250 racks, uplinks of a quarter", goal{ratio: 1.25, copies: 1.2, core: 1.5}, func(h *Hall) {
 		h.Machines, h.Racks, h.Uplink = 10000, 250, 10*h.Link
 	})
@@ -84,12 +86,16 @@ func TestBench(t *testing.T) {
 		t.Skip("writes a report: make bench-sim")
 	}
 	var b strings.Builder
+	compared := compare(t, dir)
 	fmt.Fprint(&b, head)
 	for _, run := range runs() {
 		r := run.hall.Boot()
 		line := run.line(r)
 		t.Log(line, r.Took.Round(time.Second), r.Events)
 		fmt.Fprintln(&b, line)
+	}
+	if compared != "" {
+		fmt.Fprint(&b, comparison, compared)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "sim.md"), []byte(b.String()), 0o644); err != nil {
 		t.Fatal(err)
@@ -106,8 +112,27 @@ Machines do what real ones do, unless the line says otherwise: a machine asks fo
 what is early in the profile and what few have. The doc of the package tells what is left out; the losses of a real network are
 among it.
 
+With ` + "`SWARMBOOT_SIM=long`" + ` the table has 10,000 machines in 250 racks with uplinks of a quarter too: 1.24 of the bound, 1.07
+copies and 1.03 of one W for each rack between racks, in 8.5 minutes of processor time and 1.9 GB of memory.
+
+An idealised model, in which everybody knows what all have and no message takes time, had said before: what is fetched on demand
+only grows with the logarithm of the machines, and a window of 32 pieces with the rarest first stays within a tenth of the bound
+if a read comes first in 30 % of the picks. The first is right. A window of 32 is too small for 32 machines already, as each hop of a
+piece waits in a queue; and where the profile is fetched ahead without a limit, it makes no difference how often a read comes
+first.
+
 | machines | | last boot, of the bound | goal | copies by the server | goal | core | goal | twice | longest wait of a read |
 |--:|---|--:|--:|--:|--:|--:|--:|--:|--:|
+`
+
+const comparison = `
+## Beside machines in namespaces
+
+The runs of our own swarm of [make bench-storm](storm.md), simulated: the same links, pieces and boots, in which each
+twentieth read is not of the profile. The goal is an error of 15 %.
+
+| machines | | measured | simulated | error | copies, measured | simulated |
+|--:|---|--:|--:|--:|--:|--:|
 `
 
 // line is a run's line of the table.

@@ -44,6 +44,8 @@ type Hall struct {
 	Full       bool          // after its boot each machine fetches the rest of the image
 	Blind      bool          // the tracker doesn't know the racks
 	Die        float64       // this part of the machines dies in the middle of the boot
+	Idle       bool          // nothing is read; with Full the image is wanted from the beginning on
+	Surprise   int           // each so many-th read is not of the profile; 0: all are
 	Unprofiled bool          // nobody knows what a boot reads
 	Rules      schedule.Rules
 	Seed       uint64
@@ -187,7 +189,12 @@ func (cfg Hall) build() *hall {
 	profile := make([]int, cfg.Hot)
 	for i := range profile {
 		profile[i] = i
-		h.trace = append(h.trace, int32(i))
+		if read := i; !cfg.Idle {
+			if cfg.Surprise > 0 && i%cfg.Surprise == cfg.Surprise/2 {
+				read = (cfg.Hot + i) % cfg.Pieces
+			}
+			h.trace = append(h.trace, int32(read))
+		}
 	}
 	if cfg.Unprofiled {
 		profile = nil

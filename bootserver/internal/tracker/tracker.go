@@ -1,10 +1,10 @@
 // Package tracker tells peers of the same image about each other (BEP 3).
 //
 // It tracks only swarms that the boot server has opened (Open), and knows in
-// which rack a machine is. A machine is told about the machines of its rack; a
-// few of each rack, its fetchers, also about those of other racks, so that an
-// image crosses into a rack about once (swarm.go decides). A few fetchers at a
-// time are handed the server's own seeder.
+// which rack a machine is. A machine is told about the machines of its rack;
+// some of each rack, its fetchers, also about those of other racks, so that an
+// image crosses into a rack about once (swarm.go decides). A few fetchers of each
+// rack are handed the server's own seeder.
 //
 // bootserver.Server and the simulator in bootserver/bench/sim are its callers;
 // the words on the wire are peerd/announce's.

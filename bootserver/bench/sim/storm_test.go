@@ -1,0 +1,62 @@
+package sim
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A measured run of bench-storm, which boots machines in namespaces; storm.json
+// in docs/bench has them all.
+type measured struct {
+	System, Event, Failed string
+	Machines              int
+	Rate                  int64   // of each cable, bits per second
+	Kind                  float64 // how long a boot computes, in units of W/c; 0: the whole image is fetched
+	Last, Copies          float64
+}
+
+// payload is what TCP carries of a frame.
+const payload = 1448.0 / 1514
+
+// hall is the same run, to be simulated: the load of bench-storm.
+func (m measured) hall() Hall {
+	return Hall{
+		Machines: m.Machines, Link: float64(m.Rate) / 8 * payload, PieceBytes: 64 << 10, BlockBytes: 16 << 10, Pieces: 400, Hot: 160,
+		Compute: m.Kind, Surprise: 20, Idle: m.Kind == 0, Full: m.Kind == 0, Seed: 1, Rules: big.Rules,
+	}
+}
+
+// compare simulates what has been measured of our own swarm, and tells how far
+// the simulator is from it.
+func compare(t *testing.T, dir string) string {
+	text, err := os.ReadFile(filepath.Join(dir, "storm.json"))
+	if err != nil {
+		t.Log(err)
+		return ""
+	}
+	var storm struct{ Runs []measured }
+	if err := json.Unmarshal(text, &storm); err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, m := range storm.Runs {
+		if m.System != "swarmboot" || m.Event+m.Failed != "" || m.Machines < 8 {
+			continue
+		}
+		what := fmt.Sprintf("boot, C = %.1f W/c", m.Kind)
+		r := m.hall().Boot()
+		last := r.LastBoot
+		if m.Kind == 0 {
+			what, last = "whole image", r.LastDone
+		}
+		line := fmt.Sprintf("| %d | %s | %.2f s | %.2f s | %+.0f %% | %.2f | %.2f |", m.Machines, what,
+			m.Last, last.Seconds(), 100*(last.Seconds()/m.Last-1), m.Copies, r.Copies())
+		t.Log(line)
+		fmt.Fprintln(&b, line)
+	}
+	return b.String()
+}
