@@ -20,6 +20,9 @@ const (
 	// foreignQueue is how much is outstanding at a peer that gives no turns.
 	foreignQueue = 256 << 10
 
+	// reminder is how long a peer may leave a wish without an answer.
+	reminder = time.Second
+
 	// maxUploads is how many blocks a peer may ask for at once. One that asks for
 	// more than 8 MiB is broken.
 	maxUploads = 512
@@ -54,6 +57,7 @@ type conn struct {
 	has      []bool           // pieces that the peer has
 	turns    int              // that the peer has given us
 	wish     schedule.Urgency // that the peer knows of
+	wished   time.Time        // when it was last told, or gave us a turn
 }
 
 func newConn(c net.Conn, s *Session, peerID [20]byte, dialled bool) *conn {
@@ -374,8 +378,16 @@ func (c *conn) want(u schedule.Urgency) {
 }
 
 func (c *conn) setWish(u schedule.Urgency) {
-	c.wish = u
+	c.wish, c.wished = u, time.Now()
 	c.sendOwn(wishNumber, byte(u))
+}
+
+// remind repeats a wish: a peer gives no more turns to those who have let one
+// lapse, until it hears of them.
+func (c *conn) remind(now time.Time) {
+	if c.wish > schedule.Nothing && now.Sub(c.wished) > reminder {
+		c.setWish(c.wish)
+	}
 }
 
 // silent is for how long the peer has sent nothing of what it owes.

@@ -219,9 +219,11 @@ func lateBinding(c net.Conn) {
 	}
 }
 
-// unsentBytes is what a socket keeps besides what is on its way: enough that it
-// never runs dry between two writes.
-const unsentBytes = 32 << 10
+// unsentBytes is what a socket keeps besides what it is sending, which is enough
+// that it doesn't run dry between two writes. With 32 KiB whole pieces went into
+// sockets at once, and there they waited for 110 ms of 130 that they took: sixteen
+// machines needed 1.44 of the bound for a boot, and 1.38 with this.
+const unsentBytes = 4 << 10
 
 func network(a netip.AddrPort) string {
 	if a.Addr().Is4() {

@@ -355,6 +355,7 @@ func (s *Session) watch(now time.Time) {
 			s.log.Info("peer is silent", "peer", c.RemoteAddr())
 			c.Close()
 		}
+		c.remind(now)
 	}
 	s.port.uplink.expire(now)
 	s.needSeeder(now)
@@ -405,6 +406,7 @@ func (s *Session) coming(c *conn, piece int) {
 func (s *Session) turn(c *conn) {
 	if s.conns[c.id] == c {
 		c.turns++
+		c.wished = time.Now()
 		c.wish = min(c.wish, schedule.Profile)
 		s.turned = append(s.turned, c)
 	}

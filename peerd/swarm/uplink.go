@@ -59,10 +59,8 @@ func (u *uplink) wish(c *conn, how schedule.Urgency) { u.note(func() { u.turns.W
 func (u *uplink) pass(c *conn)                       { u.note(func() { u.turns.Pass(c) }) }
 func (u *uplink) sent(c *conn, bytes int)            { u.note(func() { u.turns.Sent(c, bytes) }) }
 func (u *uplink) asked(c *conn, k block)             { u.note(func() { u.turns.Asked(c, k.piece, k.length) }) }
-func (u *uplink) refused(c *conn, k block) {
-	u.note(func() { u.turns.Asked(c, k.piece, k.length); u.turns.Sent(c, k.length) })
-}
-func (u *uplink) expire(now time.Time) { u.note(func() { u.turns.Expire(now) }) }
+func (u *uplink) refused(c *conn, k block)           { u.note(func() { u.turns.Refused(c, k.piece) }) }
+func (u *uplink) expire(now time.Time)               { u.note(func() { u.turns.Expire(now) }) }
 
 // slot waits until blocks may go to c, or until ended. done says that they have.
 func (u *uplink) slot(c *conn, ended <-chan struct{}) (done func()) {

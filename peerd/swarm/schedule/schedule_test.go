@@ -2,6 +2,7 @@ package schedule
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 )
@@ -258,17 +259,19 @@ func TestNothingTwice(t *testing.T) {
 	s := known()
 	s.SetFull(true)
 	seen := make(map[int]bool)
-	for _, f := range all(s, begin, everyone, 100) {
-		if seen[f.Piece] {
-			t.Errorf("piece %d is fetched twice", f.Piece)
+	for range 2 { // not all at once
+		for _, f := range all(s, begin, everyone, 100) {
+			if seen[f.Piece] {
+				t.Errorf("piece %d is fetched twice", f.Piece)
+			}
+			seen[f.Piece] = true
 		}
-		seen[f.Piece] = true
+		for piece := range seen {
+			s.Have(piece)
+		}
 	}
 	if len(seen) != 10 {
 		t.Errorf("%d of 10 pieces are fetched", len(seen))
-	}
-	for piece := range 10 {
-		s.Have(piece)
 	}
 	if _, ok := s.Next(begin, everyone); ok || !s.Complete() {
 		t.Error("a complete schedule goes on fetching")
@@ -278,7 +281,7 @@ func TestNothingTwice(t *testing.T) {
 // TestElsewhereIsLeftAlone: by demand, by the window and by the rest, until it is
 // taken back.
 func TestElsewhereIsLeftAlone(t *testing.T) {
-	s := New(10, []int{4}, 1)
+	s := New(9, []int{4}, 1)
 	s.Join(seeder, true)
 	s.SetFull(true)
 	s.Elsewhere([]int{3, 4, 5})
@@ -287,8 +290,12 @@ func TestElsewhereIsLeftAlone(t *testing.T) {
 		t.Errorf("%+v is asked for while a read waits for what comes elsewhere", f)
 	}
 	s.Demand(nil, begin)
-	if got := len(all(s, begin, everyone, 100)); got != 7 || s.Asked(3) != nil || s.Asked(4) != nil || s.Asked(5) != nil {
-		t.Errorf("%d pieces are asked for; want 7, none of them of those that come elsewhere", got)
+	asked := all(s, begin, everyone, 100)
+	if len(asked) != 6 || s.Asked(3) != nil || s.Asked(4) != nil || s.Asked(5) != nil {
+		t.Errorf("%d pieces are asked for; want 6, none of them of those that come elsewhere", len(asked))
+	}
+	for _, f := range asked {
+		s.Have(f.Piece)
 	}
 	s.Elsewhere(nil)
 	if got := len(all(s, begin, everyone, 100)); got != 3 {
@@ -303,11 +310,32 @@ func TestLimitOfPiecesUnderWay(t *testing.T) {
 	if got := len(all(s, begin, everyone, 1000)); got != maxFetching {
 		t.Errorf("%d pieces are under way; want %d", got, maxFetching)
 	}
-	s.Demand([]int{400}, begin)
-	if s.Asked(400) == nil {
-		if f, ok := s.Next(begin, everyone); !ok || f.Piece != 400 {
-			t.Errorf("Next = %v, %t; the limit holds back demand", f, ok)
-		}
+	wanted := slices.IndexFunc(s.sources, func(asked []Peer) bool { return len(asked) == 0 })
+	s.Demand([]int{wanted}, begin)
+	if f, ok := s.Next(begin, everyone); !ok || f.Piece != wanted {
+		t.Errorf("Next = %v, %t; the limit holds back demand", f, ok)
+	}
+}
+
+// A piece that doesn't come doesn't hold back others, nor does one from afar.
+func TestSlowPiecesDoNotCount(t *testing.T) {
+	s := New(10*maxFetching, nil, 1)
+	s.Join(seeder, true)
+	s.SetFull(true)
+	all(s, begin, everyone, 1000)
+	if got := len(all(s, begin.Add(slow*demandDeadline+1), everyone, 1000)); got != maxFetching {
+		t.Errorf("%d more pieces are under way when the first don't come; want %d", got, maxFetching)
+	}
+
+	s = New(10*maxFetching, nil, 1)
+	s.Join(alice, false)
+	s.Far(alice)
+	for piece := range 10 * maxFetching {
+		s.Offers(alice, piece)
+	}
+	s.SetFull(true)
+	if got := len(all(s, begin, everyone, 1000)); got != maxSlow {
+		t.Errorf("%d pieces are under way from afar; want %d", got, maxSlow)
 	}
 }
 
