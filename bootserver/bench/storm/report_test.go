@@ -153,7 +153,8 @@ func (r results) table() string {
 
 Written by `+"`make bench-storm`"+` (%s, %d processors); raw results in storm.json.
 An image of %d MiB in pieces of %d KiB, of which a boot reads %d MiB; each machine and the server have cables of
-%s Mbit/s in each direction, with 32 machines %s. Each figure is of one run. The package doc of bootserver/bench/storm tells how.
+%s Mbit/s in each direction, with 32 machines %s. Each figure is of one run. The package doc of bootserver/bench/storm tells how,
+[storm-why.md](storm-why.md) where the time goes.
 
 ![time of the last machine, of the bound](storm.svg)
 
