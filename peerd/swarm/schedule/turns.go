@@ -22,7 +22,7 @@ const (
 // with 6, 1.52 with 8 and 1.68 with 12.
 const slots = 6
 
-// slotsEach is how many of them one machine has at most. The first that came to
+// slotsEach is how many of them one machine of the rack has at most. The first that came to
 // the seeder had all, and with them the first eighth of a second of a boot, in
 // which the others had nothing to do. Sixteen machines needed 1.35 of the bound
 // without this, 1.31 with 1, 1.32 with 2, and 1.34 with 3.
@@ -211,10 +211,11 @@ func (t *Turns[K]) Expire(now time.Time) {
 	}
 }
 
-// queue gives a peer the last place in its line, unless it has all that it may.
+// queue gives a peer the last place in its line, unless it has all turns that it
+// may.
 func (t *Turns[K]) queue(who K, a *asker) {
 	a.place = 0
-	if a.wish > Nothing && !a.late && (a.wish == Waiting || a.turns*a.size+a.queued < slotsEach*a.size) {
+	if a.wish > Nothing && !a.late && (a.far || a.wish == Waiting || a.turns*a.size+a.queued < slotsEach*a.size) {
 		t.came++
 		a.place = t.came
 		line := &t.lines[a.wish].near
