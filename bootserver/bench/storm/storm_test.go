@@ -86,6 +86,7 @@ func measure(t *testing.T, l *load, s system, machines int, kind float64, e even
 	}
 	ok := t.Run(fmt.Sprintf("%s/%d machines/boot of %.3g/%s", s.name, machines, kind, e.name), func(t *testing.T) {
 		h := newHall(t, machines, rate)
+		e.prepare(h)
 		var servers, nodes []*process
 		dir := t.TempDir()
 		for i, line := range s.server {
@@ -134,8 +135,8 @@ func measure(t *testing.T, l *load, s system, machines int, kind float64, e even
 		for end := 1; end <= machines; end++ {
 			received += after[end].received - before[end].received
 		}
-		if received < int64(machines)*need {
-			t.Fatalf("the machines say that they have what they need, and have received %d bytes of %d", received, int64(machines)*need)
+		if received < int64(len(times))*need {
+			t.Fatalf("the machines say that they have what they need, and have received %d bytes of %d", received, int64(len(times))*need)
 		}
 		r.Copies = float64(after[serverEnd].sent-before[serverEnd].sent) / float64(need)
 		r.Excess = float64(received)/float64(int64(machines)*need) - 1
