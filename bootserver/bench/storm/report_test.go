@@ -174,7 +174,8 @@ An image of %d MiB in pieces of %d KiB, of which a boot reads %d MiB; each machi
 	r.section(&t, "Boot that computes four times as long", computeBound, false)
 	r.section(&t, "The whole image, and something happens", wholeImage, true)
 	t.WriteString("\nThe server's copies and what was received in excess are counted on the cables, with protocols and headers. Busy is this\n" +
-		"computer, which is all machines, the server and the switch: where it is near 100 %, it was the limit, and not the network.\n\n## Command lines\n\n")
+		"computer, which is all machines, the server and the switch: where it is near 100 %, it may have been the limit and not the\n" +
+		"network, or it had other work besides.\n\n## Command lines\n\n")
 	for _, s := range systems {
 		fmt.Fprintf(&t, "%s\n\n```\n", s.name)
 		for _, line := range s.server {
