@@ -498,7 +498,7 @@ func (s *Schedule) next(free set, now time.Time) (Fetch, bool) {
 		near, far := s.peers.holders(piece)
 		place++
 		n := len(s.peers.byID)
-		return (place+s.order[piece]%scatter)*n + s.rules.Spread*(near+far), (place + 1) * n
+		return (place+s.order[piece]%scatter)*n + s.rules.Spread*(near+far), place * n
 	})
 }
 
@@ -513,7 +513,7 @@ func (s *Schedule) rarest(free set, now time.Time) (Fetch, bool) {
 }
 
 // least picks the piece of least weight that one of the free peers can give.
-// weight also tells how much the pieces that follow weigh at least.
+// weight also tells how much this piece and those that follow weigh at least.
 func (s *Schedule) least(pieces func(func(int) bool), free set, now time.Time, weight func(piece int) (weight, atLeast int)) (best Fetch, found bool) {
 	var least int
 	for piece := range pieces {
