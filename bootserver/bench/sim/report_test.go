@@ -117,9 +117,10 @@ copies and 1.03 of one W for each rack between racks, in 8.5 minutes of processo
 
 An idealised model, in which everybody knows what all have and no message takes time, had said before: what is fetched on demand
 only grows with the logarithm of the machines, and a window of 32 pieces with the rarest first stays within a tenth of the bound
-if a read comes first in 30 % of the picks. The first is right. A window of 32 is too small for 32 machines already, as each hop of a
-piece waits in a queue; and where the profile is fetched ahead without a limit, it makes no difference how often a read comes
-first.
+if a read comes first in 30 % of the picks. The first is right. How far ahead
+a window must reach grows with the machines, as each hop of a piece waits in a queue: 16 pieces are too few for 32 machines.
+Where the profile is fetched ahead without a limit, it makes no difference how often a read comes first. And so many machines die
+in the middle of a boot that what they were given alone is missed for a second each time; that falls short.
 
 | machines | | last boot, of the bound | goal | copies by the server | goal | core | goal | twice | longest wait of a read |
 |--:|---|--:|--:|--:|--:|--:|--:|--:|--:|
