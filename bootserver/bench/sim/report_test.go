@@ -117,10 +117,12 @@ copies and 1.03 of one W for each rack between racks, in 8.5 minutes of processo
 
 An idealised model, in which everybody knows what all have and no message takes time, had said before: what is fetched on demand
 only grows with the logarithm of the machines, and a window of 32 pieces with the rarest first stays within a tenth of the bound
-if a read comes first in 30 % of the picks. The first is right. How far ahead
-a window must reach grows with the machines, as each hop of a piece waits in a queue: 16 pieces are too few for 32 machines.
-Where the profile is fetched ahead without a limit, it makes no difference how often a read comes first. And so many machines die
-in the middle of a boot that what they were given alone is missed for a second each time; that falls short.
+if a read comes first in 30 % of the picks. The first is right. How far ahead a window must reach grows with the machines, as each
+hop of a piece waits in a queue: 16 pieces are too few for 32 machines. Where the profile is fetched ahead without a limit, it
+makes no difference how often a read comes first.
+
+Where a tenth of the machines die during their boot, the others fall short of the goal; the longest wait of a read is then the
+second after which it is overdue.
 
 | machines | | last boot, of the bound | goal | copies by the server | goal | core | goal | twice | longest wait of a read |
 |--:|---|--:|--:|--:|--:|--:|--:|--:|--:|
