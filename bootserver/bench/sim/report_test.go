@@ -121,9 +121,6 @@ if a read comes first in 30 % of the picks. The first is right. How far ahead a 
 hop of a piece waits in a queue: 16 pieces are too few for 32 machines. Where the profile is fetched ahead without a limit, it
 makes no difference how often a read comes first.
 
-Where a tenth of the machines die during their boot, the others fall short of the goal; the longest wait of a read is then the
-second after which it is overdue.
-
 | machines | | last boot, of the bound | goal | copies by the server | goal | core | goal | twice | longest wait of a read |
 |--:|---|--:|--:|--:|--:|--:|--:|--:|--:|
 `
