@@ -20,7 +20,8 @@ func (f *Fleet) CountBoot(image string, sent int64) {
 	f.bootFromPeers[image] += sent
 }
 
-// BootGiven tells how much of an image's kernel and initramfs the machines have had from each other.
+// BootGiven tells how many bytes of an image's kernel and initramfs the machines
+// have had from each other.
 func (f *Fleet) BootGiven(image string) int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,6 +1,7 @@
 // Package loaders knows the first programs that machines fetch: which of them
-// there are (files.go), which one a machine gets (choose.go), where they come
-// from (fetch.go; bios.go for the one that is made of parts), and whose kernels the signed ones start (vendor.go).
+// there are (files.go), which one a machine gets (choose.go), where they come from
+// (fetch.go; bios.go for the one that is made of parts), and whose kernels the
+// signed ones start (vendor.go).
 //
 // The loaders are Debian's, pinned by SHA-256; none is part of this repository.
 //

@@ -40,8 +40,7 @@ func BitMap(count int, has func(piece int) bool) []byte {
 	return bits
 }
 
-// MaxPeers bounds the peers of a Detail. A machine keeps 50 connections; more are
-// open while it refuses them.
+// MaxPeers bounds the peers of a Detail: as many as a machine lets in.
 const MaxPeers = 100
 
 // maxConsole bounds its console, in bytes.
@@ -68,8 +67,8 @@ func (d Detail) check(pieces int) error {
 }
 
 // Console is the end of the kernel's log on this computer: what a screen shows of
-// a boot, init's words among it, until the image's own log begins. It is nil for
-// who may not read it.
+// a boot, init's words among it, until the image's own log begins, without what the
+// kernel says of its arguments. It is nil for who may not read it.
 func Console() []string {
 	log := make([]byte, maxConsole)
 	n, err := unix.Klogctl(unix.SYSLOG_ACTION_READ_ALL, log)
@@ -82,9 +81,16 @@ func Console() []string {
 // priority is what the kernel puts before each line.
 var priority = regexp.MustCompile(`^<[0-9]+>`)
 
+// secret is in lines that repeat the kernel's arguments: the token is among them, and
+// what the admin has put there.
+var secret = regexp.MustCompile(`(?i)command line|swarmboot\.token=|ds=nocloud`)
+
 func consoleLines(log string) []string {
 	var lines []string
 	for line := range strings.Lines(log) {
+		if secret.MatchString(line) {
+			continue
+		}
 		line = priority.ReplaceAllString(strings.TrimRight(line, "\n"), "")
 		lines = append(lines, strings.Map(func(r rune) rune {
 			if unicode.IsControl(r) || r == unicode.ReplacementChar {

@@ -66,7 +66,7 @@ func TestDecodeRefuses(t *testing.T) {
 }
 
 func TestConsoleLines(t *testing.T) {
-	got := consoleLines("<6>[    0.000000] Linux version 6.12\n<30>[    2.5] systemd[1]: \x1b[1mdone\x1b[0m\n<7>swarmboot: stage root\xff")
+	got := consoleLines("<6>[    0.000000] Linux version 6.12\n<5>[    0.0] Kernel command line: quiet password=x\n<5>Unknown kernel Command Line parameters \"x\"\n<7>    swarmboot.token=x\n<7>    ds=nocloud-net;s=http://x/\n<30>[    2.5] systemd[1]: \x1b[1mdone\x1b[0m\n<7>swarmboot: stage root\xff")
 	want := []string{"[    0.000000] Linux version 6.12", "[    2.5] systemd[1]:  [1mdone [0m", "swarmboot: stage root "}
 	if !slices.Equal(got, want) {
 		t.Errorf("consoleLines = %q; want %q", got, want)

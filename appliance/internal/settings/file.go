@@ -99,24 +99,29 @@ type Traces struct {
 // Network is one network of machines. It has either a card of this server, with
 // interface and address, or lies behind relays, with subnet.
 type Network struct {
-	Interface string             `yaml:"interface"` // network card that the machines are on
-	Address   netip.Prefix       `yaml:"address"`   // this server's own address there, and the length of the network's prefix
-	Subnet    netip.Prefix       `yaml:"subnet"`    // network behind relays
-	Server    netip.Addr         `yaml:"server"`    // which of this server's addresses machines behind relays reach it by
-	Mode      bootserver.Mode    `yaml:"mode"`      // how far this server is the network's DHCP server: full, proxy (another server gives addresses), reservations (listed machines only) or off; default: full
-	Pool      bootserver.Range   `yaml:"pool"`      // addresses for machines that have none of their own; default: none
-	Address6  Prefix6            `yaml:"address6"`  // this server's own IPv6 address there. Firmware that boots over IPv6 gets loader, script and kernel by it; from init on, machines use IPv4; default: no IPv6
-	Subnet6   Network6           `yaml:"subnet6"`   // IPv6 network behind relays, besides subnet
-	Pool6     Range6             `yaml:"pool6"`     // IPv6 addresses for machines that have none of their own
-	Router    netip.Addr         `yaml:"router"`    // the machines' default route
-	DNS       []netip.Addr       `yaml:"dns"`       // name servers
-	NTP       []netip.Addr       `yaml:"ntp"`       // time servers
-	Log       []netip.Addr       `yaml:"log"`       // log servers
-	Domain    string             `yaml:"domain"`    // the machines' domain name
-	Routes    []bootserver.Route `yaml:"routes"`    // routes besides the default one, each NETWORK via ROUTER
-	Lease     time.Duration      `yaml:"lease"`     // how long an address is given out; a machine that is heard of keeps its own; default: 24h
-	Unknown   bootserver.Policy  `yaml:"unknown"`   // as unknown, for this network alone; default: as for all networks
-	Boot      `yaml:",inline"`
+	Interface string `yaml:"interface"` // network card that the machines are on
+
+	// this server's own address there, and the length of the network's prefix
+	Address netip.Prefix `yaml:"address" jsonschema:"example=10.77.0.1/24"`
+
+	// network behind relays
+	Subnet netip.Prefix `yaml:"subnet" jsonschema:"example=10.78.0.0/24"`
+
+	Server   netip.Addr         `yaml:"server"`   // which of this server's addresses machines behind relays reach it by
+	Mode     bootserver.Mode    `yaml:"mode"`     // how far this server is the network's DHCP server: full, proxy (another server gives addresses), reservations (listed machines only) or off; default: full
+	Pool     bootserver.Range   `yaml:"pool"`     // addresses for machines that have none of their own; default: none
+	Address6 Prefix6            `yaml:"address6"` // this server's own IPv6 address there. Firmware that boots over IPv6 gets loader, script and kernel by it; from init on, machines use IPv4; default: no IPv6
+	Subnet6  Network6           `yaml:"subnet6"`  // IPv6 network behind relays, besides subnet
+	Pool6    Range6             `yaml:"pool6"`    // IPv6 addresses for machines that have none of their own
+	Router   netip.Addr         `yaml:"router"`   // the machines' default route
+	DNS      []netip.Addr       `yaml:"dns"`      // name servers
+	NTP      []netip.Addr       `yaml:"ntp"`      // time servers
+	Log      []netip.Addr       `yaml:"log"`      // log servers
+	Domain   string             `yaml:"domain"`   // the machines' domain name
+	Routes   []bootserver.Route `yaml:"routes"`   // routes besides the default one, each NETWORK via ROUTER
+	Lease    time.Duration      `yaml:"lease"`    // how long an address is given out; a machine that is heard of keeps its own; default: 24h
+	Unknown  bootserver.Policy  `yaml:"unknown"`  // as unknown, for this network alone; default: as for all networks
+	Boot     `yaml:",inline"`
 }
 
 // Prefix6 is an IPv6 address with its network.

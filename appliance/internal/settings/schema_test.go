@@ -36,7 +36,7 @@ var single = map[reflect.Type]*jsonschema.Schema{
 	reflect.TypeFor[time.Duration]():           {Type: "string", Pattern: `^(\d+(\.\d+)?(h|m|s))+$`, Examples: []any{"24h"}},
 	reflect.TypeFor[netip.Addr]():              {Type: "string", Pattern: "^" + ipv4 + "$", Examples: []any{"10.77.0.254"}},
 	reflect.TypeFor[netip.AddrPort]():          {Type: "string", Pattern: `^(` + ipv4 + `|\[[0-9a-fA-F:.]+\]):\d{1,5}$`, Examples: []any{"127.0.0.1:8470"}},
-	reflect.TypeFor[netip.Prefix]():            {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2}$`, Examples: []any{"10.77.0.1/24"}},
+	reflect.TypeFor[netip.Prefix]():            {Type: "string", Pattern: "^" + ipv4 + `/\d{1,2}$`},
 	reflect.TypeFor[bootserver.Range]():        {Type: "string", Pattern: "^" + ipv4 + ` *- *` + ipv4 + "$", Examples: []any{"10.77.0.100-10.77.0.199"}},
 	reflect.TypeFor[Prefix6]():                 {Type: "string", Pattern: "^" + ipv6 + "/64$", Examples: []any{"fd77::1/64"}},
 	reflect.TypeFor[Network6]():                {Type: "string", Pattern: "^" + ipv6 + "/64$", Examples: []any{"fd78::/64"}},

@@ -22,9 +22,9 @@ const (
 // with 6, 1.52 with 8 and 1.68 with 12.
 const slots = 6
 
-// slotsEach is how many of them one machine of the rack has at most. The first that came to
-// the seeder had all, and with them the first eighth of a second of a boot, in
-// which the others had nothing to do. Sixteen machines needed 1.35 of the bound
+// slotsEach is how many of them one machine of the rack has at most. The first that
+// came to the seeder had all, and with them the first eighth of a second of a boot,
+// in which the others had nothing to do. Sixteen machines needed 1.35 of the bound
 // without this, 1.31 with 1, 1.32 with 2, and 1.34 with 3.
 const slotsEach = 2
 
