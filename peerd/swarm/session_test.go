@@ -504,6 +504,8 @@ func TestDrafts(t *testing.T) {
 	if want := int64(2*delta.BlockLength + delta.BlockLength + 2*pieceLength); stats.FromServer != want || stats.Rejected != 1 {
 		t.Errorf("%d bytes came, and %d pieces were wrong; want %d and the draft that was", stats.FromServer, stats.Rejected, want)
 	}
+	// The last block may be here before the seeder has counted it.
+	waitFor(t, "count of what the seeder sent", func() bool { return seeder.Stats().Uploaded >= stats.FromServer })
 	if got := seeder.Stats().Uploaded; got != stats.FromServer {
 		t.Errorf("the seeder sent %d bytes", got)
 	}
