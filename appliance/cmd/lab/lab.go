@@ -113,6 +113,11 @@ func (l *lab) up(ctx context.Context) (err error) {
 	if err := os.RemoveAll(l.dir); err != nil {
 		return fmt.Errorf("remove the last lab's files: %w", err)
 	}
+	// The machines are new ones. Those of the last lab, which the server remembers
+	// with their leases, would count as booted before they are switched on.
+	if err := os.RemoveAll(filepath.Join(l.state, "leases.db")); err != nil {
+		return fmt.Errorf("forget the last lab's machines: %w", err)
+	}
 	lan, err := vm.NewLAN(namespace, network, l.dir)
 	if err != nil {
 		return err
