@@ -37,7 +37,7 @@ type conn struct {
 	peerID  [20]byte
 	dialled bool // by us
 	seeder  bool
-	far     bool // a machine in another rack
+	far     bool // a machine in another rack; to the seeder, which stands in none, nobody is
 	in      *bufio.Reader
 
 	received, sent atomic.Int64 // bytes of pieces
@@ -65,7 +65,7 @@ func newConn(c net.Conn, s *Session, peerID [20]byte, dialled bool) *conn {
 	seeder := s.cfg.Seeder.IsValid() && from == s.cfg.Seeder.Addr().Unmap()
 	return &conn{
 		Conn: c, session: s, address: from, peerID: peerID, dialled: dialled,
-		seeder: seeder, far: !seeder && !inRack(s.peerID, peerID),
+		seeder: seeder, far: s.cfg.Seeder.IsValid() && !seeder && !inRack(s.peerID, peerID),
 		in:   bufio.NewReaderSize(c, 64<<10),
 		wake: make(chan struct{}, 1),
 		owed: make(map[block]struct{}),

@@ -604,3 +604,16 @@ func waitFor(t *testing.T, what string, come func() bool) {
 		}
 	}
 }
+
+// The seeder stands in no rack, so no machine is in another one than it: each
+// gets its share of turns.
+func TestNobodyIsFarFromTheSeeder(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, 5<<20)
+	seeder := l.seed()
+	l.complete(l.machine(func(c *swarm.Config) { c.Rack = "a" }))
+	all := seeder.Connections()
+	if len(all) != 1 || all[0].Far {
+		t.Errorf("the seeder's connections are %+v; want one, to a machine that isn't far", all)
+	}
+}
