@@ -177,6 +177,9 @@ func TestWhoGetsNoAnswer(t *testing.T) {
 		"a request that names no server": message(t, dhcpv6.MessageTypeRequest),
 		"another server's reply":         message(t, dhcpv6.MessageTypeReply, dhcpv6.OptServerID(other)),
 		"a confirmation of no address":   message(t, dhcpv6.MessageTypeConfirm),
+		"a solicit that names us":        message(t, dhcpv6.MessageTypeSolicit, dhcpv6.OptServerID(hall().duid())),
+		"a rebind that names us":         message(t, dhcpv6.MessageTypeRebind, dhcpv6.OptServerID(hall().duid())),
+		"a question to another server":   message(t, dhcpv6.MessageTypeInformationRequest, dhcpv6.OptServerID(other)),
 	} {
 		if reply := ask(t, s, m1, m); reply != nil {
 			t.Errorf("%s was answered with %v", name, reply)

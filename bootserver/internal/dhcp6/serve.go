@@ -186,8 +186,7 @@ func (s *Server) handle(ctx context.Context, data []byte, from netip.AddrPort, i
 		return reply{}
 	}
 	client.Network = n.Name
-	// RFC 8415 section 16: to each kind of message belongs a server's name, or none.
-	if named := req.Options.ServerID(); named != nil && !named.Equal(n.duid()) || named == nil && needsServer(req.MessageType) {
+	if !forUs(req.MessageType, req.Options.ServerID(), n.duid()) {
 		return reply{}
 	}
 	log := s.log.With("machine", client.MAC.String())
@@ -234,10 +233,14 @@ func (s *Server) handle(ctx context.Context, data []byte, from netip.AddrPort, i
 	}}
 }
 
-func needsServer(kind dhcpv6.MessageType) bool {
+// forUs tells whether a message is one for the server own: to each kind belongs a
+// server's name, or none (RFC 8415 section 16).
+func forUs(kind dhcpv6.MessageType, named, own dhcpv6.DUID) bool {
 	switch kind {
-	case dhcpv6.MessageTypeRequest, dhcpv6.MessageTypeRenew, dhcpv6.MessageTypeDecline, dhcpv6.MessageTypeRelease:
-		return true
+	case dhcpv6.MessageTypeSolicit, dhcpv6.MessageTypeConfirm, dhcpv6.MessageTypeRebind:
+		return named == nil
+	case dhcpv6.MessageTypeInformationRequest:
+		return named == nil || named.Equal(own)
 	}
-	return false
+	return named != nil && named.Equal(own)
 }
