@@ -41,6 +41,7 @@ const (
 	defaultHTTPPort  = 80
 	defaultSwarmPort = 6881
 	defaultLease     = 24 * time.Hour
+	defaultPoll      = time.Minute // of the origin's tags: as often as somebody looks who has just moved one
 )
 
 // Config says which networks the server boots, and what each machine gets. It
@@ -204,7 +205,7 @@ func (c Config) withDefaults() Config {
 		c.SwarmPort = defaultSwarmPort
 	}
 	if c.Origin.Poll == 0 {
-		c.Origin.Poll = pollTags
+		c.Origin.Poll = defaultPoll
 	}
 	networks := make([]Network, len(c.Networks))
 	for i, n := range c.Networks {

@@ -21,7 +21,7 @@ func TestDeltaForWhatAMachineHasBooted(t *testing.T) {
 	s := l.new(t)
 	m := l.Machines[0]
 	root := bytes.Repeat([]byte("root of the image"), 40_000)
-	next := cataloguetest.Add(t, l.images, l.key, lab2.String(), append([]byte("new"), root...))
+	next := cataloguetest.Add(t, l.images, l.key, "lab@2", append([]byte("new"), root...))
 	if paths := s.deltaPaths(m.MAC, next); len(paths) != 0 {
 		t.Errorf("a machine that has booted nothing is told of %v", paths)
 	}

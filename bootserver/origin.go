@@ -4,63 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
+	"swarmboot/bootserver/mirror"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/images/origin"
 	"swarmboot/initramfs/envelope"
 )
 
-const (
-	// originAnswers is how long the origin is asked whether it has what the
-	// catalogue lacks. One that does not answer in time holds up no reload.
-	originAnswers = 10 * time.Second
+// originAnswers is how long the origin is asked whether it has what the catalogue
+// lacks. One that does not answer in time holds up no reload.
+const originAnswers = 10 * time.Second
 
-	// pullAgain is when an image that could not be had is asked for again.
-	pullAgain = time.Minute
-)
-
-// OriginStatus is what the server fetches from its origin.
-type OriginStatus struct {
-	URL   string       `json:"url"`   // empty: there is no origin
-	Pulls []PullStatus `json:"pulls"` // images that the catalogue lacks
-	Tags  []TagStatus  `json:"tags"`  // that machines boot by
-}
-
-// PullStatus is an image that the catalogue lacks.
-type PullStatus struct {
-	Image   string `json:"image"`
-	Bytes   int64  `json:"bytes"`             // that have come
-	Of      int64  `json:"of"`                // 0 until that is known
-	Problem string `json:"problem,omitempty"` // why the last try failed
-}
-
-func (p PullStatus) String() string {
-	text := fmt.Sprintf("%d of %d MiB are here", p.Bytes>>20, p.Of>>20)
-	if p.Problem != "" {
-		text += ", and it is tried again: " + p.Problem
+// Origin tells what is fetched from the origin, and which of its tags are followed.
+func (s *Server) Origin() mirror.OriginStatus {
+	if s.mirror == nil {
+		return mirror.OriginStatus{Pulls: []mirror.PullStatus{}, Tags: []mirror.TagStatus{}}
 	}
-	return text
-}
-
-// Origin tells what is fetched, and which tags are followed.
-func (s *Server) Origin() OriginStatus {
-	status := OriginStatus{Pulls: []PullStatus{}, Tags: []TagStatus{}}
-	if s.origin == nil {
-		return status
-	}
-	status.URL = s.origin.String()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, ref := range s.site.Load().Images() {
-		if p, ok := s.pulls[ref]; ok {
-			status.Pulls = append(status.Pulls, p)
-		}
-	}
-	status.Tags = append(status.Tags, s.tagStatus()...)
-	return status
+	return s.mirror.Status()
 }
 
 // CheckImages refuses a config with images that are neither in the catalogue,
@@ -101,80 +63,21 @@ func (s *Server) haveImages(in *site) error {
 	return err
 }
 
-// pull fetches what the config names and the catalogue lacks, one image after the
-// other, at the beginning and whenever missing says so; and follows tags
-// (origintags.go), whenever it is time to and when one has come.
-func (s *Server) pull(ctx context.Context) error {
-	poll := time.NewTicker(s.site.Load().Origin.Poll)
-	defer poll.Stop()
-	ask := true
-	for {
-		failed := false
-		for _, ref := range s.site.Load().Images() {
-			if _, err := s.catalogue.Get(ref); ctx.Err() == nil && errors.Is(err, catalogue.ErrNotFound) {
-				_, err := s.pullImage(ctx, ref)
-				failed, ask = failed || err != nil, ask || err == nil
-			}
-		}
-		if ask {
-			s.follow(ctx)
-		}
-		var again <-chan time.Time
-		if failed {
-			again = time.After(pullAgain)
-		}
-		select {
-		case <-poll.C:
-			ask = true
-		case <-s.lacking:
-			ask = false
-		case <-again:
-			ask = false
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
-
-func (s *Server) pullImage(ctx context.Context, ref images.Ref) (*catalogue.Image, error) {
-	log, begun := s.log.With("image", ref.String()), time.Now()
-	log.Info("image is fetched from the origin", "origin", s.origin.String())
-	image, err := s.origin.Pull(ctx, s.catalogue, ref, func(done, total int64) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.pulls[ref] = PullStatus{Image: ref.String(), Bytes: done, Of: total}
-	})
-	s.mu.Lock()
-	last := s.pulls[ref]
-	delete(s.pulls, ref)
-	if err != nil && ctx.Err() == nil {
-		s.pulls[ref] = PullStatus{Image: ref.String(), Bytes: last.Bytes, Of: last.Of, Problem: err.Error()}
-	}
-	s.mu.Unlock()
-	if err != nil {
-		if ctx.Err() == nil {
-			log.Error("image could not be fetched; it is tried again", "after", pullAgain, "err", err)
-		}
-		return nil, err
-	}
-	log.Info("image fetched", "digest", image.Digest, "seconds", time.Since(begun).Seconds())
+// pulled takes note of an image that has come from the origin.
+func (s *Server) pulled(*catalogue.Image) {
 	if err := CheckKernels(s.InForce(), s.catalogue.Get); err != nil {
 		s.log.Error("machines with Secure Boot will refuse what they are to boot", "err", err)
 	}
 	wake(s.verify)
-	return image, nil
 }
 
 // missing says that an image is wanted which is not in the catalogue, for the
 // reason err. Where there is an origin, it is fetched from there.
 func (s *Server) missing(ref images.Ref, err error) error {
-	if s.origin == nil || !slices.Contains(s.site.Load().Images(), ref) {
+	if s.mirror == nil {
 		return err
 	}
-	wake(s.lacking)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return fmt.Errorf("image %s is being fetched from %s: %s", ref, s.origin, s.pulls[ref])
+	return s.mirror.Missing(ref, err)
 }
 
 // wake puts a token into c, which holds one.

@@ -35,7 +35,9 @@ func (s *Server) Reload(cfg Config) error {
 	s.site.Store(next)
 	s.fleet.Expect(next.known())
 	wake(s.verify)
-	wake(s.lacking)
+	if s.mirror != nil {
+		s.mirror.Look()
+	}
 	s.log.Info("config reloaded", "networks", len(next.Networks), "machines", len(next.Machines))
 	return nil
 }

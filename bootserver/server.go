@@ -7,7 +7,7 @@
 // has come (package fleet; memory.go keeps it over a restart), what its boot will
 // read (profile.go), what of that it has already (delta.go) or gets from its rack
 // mates (mates.go), what makes it itself (identity.go), what it writes to its disk
-// (install.go), and the images that come from elsewhere (origin.go). answer.go is
+// (install.go), and the images that come from elsewhere (package mirror). answer.go is
 // where the protocols ask and tell.
 //
 // appliance is its only caller: it reads the config and shows the status.
@@ -39,6 +39,7 @@ import (
 	"swarmboot/bootserver/internal/tftp"
 	"swarmboot/bootserver/internal/tracker"
 	"swarmboot/bootserver/loaders"
+	"swarmboot/bootserver/mirror"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/images/origin"
@@ -66,20 +67,17 @@ type Server struct {
 	tftp       *tftp.Server
 	tracker    *tracker.Tracker
 	web        bootweb.Config
-	serving    chan struct{} // closed when all ports are open
-	origin     *origin.Store // nil: there is none
+	serving    chan struct{}  // closed when all ports are open
+	mirror     *mirror.Mirror // nil: there is no origin
 
 	reloading sync.Mutex    // held while a config is put in force; before the others
 	verify    chan struct{} // holds a token when there may be other images
-	lacking   chan struct{} // holds a token when an image may have to be fetched
 
 	verifying sync.Mutex // held while an image is verified; before mu
 	mu        sync.Mutex
-	offers    map[string]*offer         // guarded by mu; by the image's digest
-	running   map[string]running        // guarded by mu; what each machine's last script was for
-	pulls     map[images.Ref]PullStatus // guarded by mu; what is fetched, or could not be
-	tags      map[images.Ref]originTag  // guarded by mu; where the origin's stand
-	seeder    *seeder.Seeder            // guarded by mu; set by Run before anything serves
+	offers    map[string]*offer  // guarded by mu; by the image's digest
+	running   map[string]running // guarded by mu; what each machine's last script was for
+	seeder    *seeder.Seeder     // guarded by mu; set by Run before anything serves
 }
 
 // New checks the config and opens the files that it names. It opens no socket.
@@ -90,16 +88,20 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	}
 	s := &Server{
 		foreign:   map[string]bool{},
-		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1), lacking: make(chan struct{}, 1), pulls: map[images.Ref]PullStatus{}, tags: map[images.Ref]originTag{}, serving: make(chan struct{}),
+		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1), serving: make(chan struct{}),
 		fleet: fleet.New(), strangers: newStrangers(), meter: newMeter(),
 	}
 	s.tracker = tracker.New(s.rackOf, rand.Uint64(), log)
 	s.site.Store(newSite(cfg))
 	if cfg.Origin.URL != "" {
-		var err error
-		if s.origin, err = origin.Open(cfg.Origin); err != nil {
+		store, err := origin.Open(cfg.Origin)
+		if err != nil {
 			return nil, fmt.Errorf("origin: %w", err)
 		}
+		s.mirror = mirror.New(mirror.Config{
+			Origin: store, Poll: cfg.Origin.Poll, Catalogue: offered, SeenFile: filepath.Join(cfg.State, "origin-tags.json"),
+			Wanted: func() []images.Ref { return s.site.Load().Images() }, Pulled: s.pulled, Log: log,
+		})
 	}
 	if err := s.haveImages(s.site.Load()); err != nil {
 		return nil, err
@@ -185,8 +187,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	close(s.serving)
 	services = append(services, service{"images", s.warmUp}, service{"watch", s.watch}, service{"memory", s.remember})
-	if s.origin != nil {
-		services = append(services, service{"origin", s.pull})
+	if s.mirror != nil {
+		services = append(services, service{"origin", s.mirror.Run})
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

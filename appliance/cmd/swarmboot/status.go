@@ -12,6 +12,7 @@ import (
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/table"
 	"swarmboot/bootserver"
+	"swarmboot/bootserver/mirror"
 
 	"github.com/spf13/cobra"
 )
@@ -56,7 +57,7 @@ type serverStatus struct {
 	Config   api.Settings               `json:"config"`
 	Networks []bootserver.NetworkStatus `json:"networks"`
 	Machines map[string]int             `json:"machines"` // by stage; those never heard of by "unseen"
-	Origin   bootserver.OriginStatus    `json:"origin"`
+	Origin   mirror.OriginStatus        `json:"origin"`
 	Swarms   []bootserver.SwarmStatus   `json:"swarms"`
 }
 

@@ -19,6 +19,7 @@ import (
 	"swarmboot/appliance/internal/journal"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/fleet"
+	"swarmboot/bootserver/mirror"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -36,7 +37,7 @@ type Source interface {
 	MachinesSince(last uint64) ([]fleet.MachineStatus, uint64)
 	Machine(mac string) (fleet.MachineDetail, bool)
 	Images() ([]bootserver.ImageStatus, error)
-	Origin() bootserver.OriginStatus
+	Origin() mirror.OriginStatus
 	Swarms() []bootserver.SwarmStatus
 	Throughput(image string) bootserver.Throughput
 	Networks() []bootserver.NetworkStatus
@@ -103,7 +104,7 @@ func register(mux *http.ServeMux, source Source, doer Doer, version string, log 
 	get(api, "/images", "images", "The images in the catalogue, and how many machines run each", func(context.Context, *struct{}) ([]bootserver.ImageStatus, error) {
 		return source.Images()
 	})
-	get(api, "/origin", "images", "The images that the catalogue lacks and that are fetched from the origin", func(context.Context, *struct{}) (bootserver.OriginStatus, error) {
+	get(api, "/origin", "images", "The images that the catalogue lacks and that are fetched from the origin", func(context.Context, *struct{}) (mirror.OriginStatus, error) {
 		return source.Origin(), nil
 	})
 	get(api, "/swarms", "swarms", "What the server has sent of each image, and what the machines gave each other", func(context.Context, *struct{}) ([]bootserver.SwarmStatus, error) {

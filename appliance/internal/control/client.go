@@ -22,6 +22,7 @@ import (
 	"swarmboot/appliance/internal/journal"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/fleet"
+	"swarmboot/bootserver/mirror"
 	"swarmboot/images"
 )
 
@@ -167,7 +168,7 @@ func (c *Client) Swarms(ctx context.Context) (list []bootserver.SwarmStatus, err
 }
 
 // Origin tells which images are fetched.
-func (c *Client) Origin(ctx context.Context) (status bootserver.OriginStatus, err error) {
+func (c *Client) Origin(ctx context.Context) (status mirror.OriginStatus, err error) {
 	err = c.get(ctx, api.Prefix+"/origin", &status)
 	return status, err
 }

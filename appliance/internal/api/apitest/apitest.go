@@ -15,6 +15,7 @@ import (
 	"swarmboot/appliance/internal/settings"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/fleet"
+	"swarmboot/bootserver/mirror"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 )
@@ -25,7 +26,7 @@ type Server struct {
 	Known    []fleet.MachineStatus
 	Nets     []bootserver.NetworkStatus
 	Swarm    []bootserver.SwarmStatus
-	Store    bootserver.OriginStatus
+	Store    mirror.OriginStatus
 	Unlisted []bootserver.Stranger
 	Lines    []journal.Line
 	Versions []string    // of the image lab
@@ -55,7 +56,7 @@ func (s *Server) Images() ([]bootserver.ImageStatus, error) {
 	return []bootserver.ImageStatus{}, nil
 }
 
-func (s *Server) Origin() bootserver.OriginStatus { return s.Store }
+func (s *Server) Origin() mirror.OriginStatus { return s.Store }
 
 func (s *Server) Throughput(image string) bootserver.Throughput {
 	return bootserver.Throughput{Image: image, Server: []int64{1}, Peers: []int64{2}, Far: []int64{1}}
