@@ -118,7 +118,7 @@ func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
 		return // a reload has just taken it out
 	}
 	if s.fleet.Discovered(m.known(), c.Program == dhcp.IPXE, now) {
-		s.identities.begin(mac)
+		s.identities.Begin(mac)
 		s.mates.forget(mac)
 		s.log.Info("boot begins", "machine", mac, "stage", stage.DHCP, "image", m.shown(), "platform", platform(c), "uuid", c.UUID)
 	}
@@ -174,7 +174,7 @@ func (s *Server) report(r stage.Report) {
 		s.fleet.CountBoot(r.Image, s.mates.heard(r.Machine, s.rackOf(s.address(mac)), *r.Progress.Serving, time.Now()))
 	}
 	if r.Stage == stage.Ready {
-		s.identities.ready(r.Machine)
+		s.identities.Ready(r.Machine)
 	}
 	if len(r.Files) > 0 {
 		s.recordTrace(r)
@@ -192,7 +192,7 @@ func (s *Server) recordTrace(r stage.Report) {
 			continue
 		}
 		log := s.log.With("machine", r.Machine, "image", r.Image)
-		if err := s.profiles.recordFiles(o.Digest, r.Files); err != nil {
+		if err := s.profiles.RecordFiles(o.Digest, r.Files); err != nil {
 			log.Error("trace of a boot was not kept", "err", err)
 		} else {
 			log.Info("boot traced", "files", len(r.Files))
@@ -207,7 +207,7 @@ func (s *Server) recordProfile(r stage.Report) {
 		if o.Manifest.Ref().String() != r.Image {
 			continue
 		}
-		boots, err := s.profiles.record(o.Digest, r.Image, o.Manifest.Pieces.Count(), r.Touched)
+		boots, err := s.profiles.Record(o.Digest, r.Image, o.Manifest.Pieces.Count(), r.Touched)
 		if err != nil {
 			s.log.Error("read log was not kept; later boots fetch in no good order", "machine", r.Machine, "image", r.Image, "err", err)
 		} else {

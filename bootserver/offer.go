@@ -174,7 +174,7 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	profile, err := s.profiles.get(o.Digest, o.Manifest.Pieces.Count())
+	profile, err := s.profiles.Get(o.Digest, o.Manifest.Pieces.Count())
 	if err != nil {
 		s.log.Error("no boot profile; the machine fetches in no good order", "machine", mac, "image", ref, "err", err)
 	}

@@ -5,7 +5,7 @@
 // internal/, and holds what they have in common: who boots what (config.go,
 // site.go, offer.go; reload.go and override.go change it), how far each machine
 // has come (package fleet; memory.go keeps it over a restart), what its boot will
-// read (profile.go), what of that it has already (delta.go) or gets from its rack
+// read (package profiles), what of that it has already (delta.go) or gets from its rack
 // mates (mates.go), what makes it itself (identity.go), what it writes to its disk
 // (install.go), and the images that come from elsewhere (package mirror). answer.go is
 // where the protocols ask and tell.
@@ -33,7 +33,9 @@ import (
 	"swarmboot/bootserver/internal/bootweb"
 	"swarmboot/bootserver/internal/dhcp"
 	"swarmboot/bootserver/internal/dhcp6"
+	"swarmboot/bootserver/internal/identities"
 	"swarmboot/bootserver/internal/leasestore"
+	"swarmboot/bootserver/internal/profiles"
 	"swarmboot/bootserver/internal/ra"
 	"swarmboot/bootserver/internal/seeder"
 	"swarmboot/bootserver/internal/tftp"
@@ -56,10 +58,10 @@ type Server struct {
 	fleet      *fleet.Fleet
 	strangers  *strangers
 	meter      *meter
-	profiles   *profiles
+	profiles   *profiles.Store
 	deltas     deltas
 	mates      mates
-	identities *identities
+	identities *identities.Store
 	foreign    map[string]bool // loaders that are not the pinned ones
 	dhcp       *dhcp.Server
 	leases     leasestore.Store
@@ -114,10 +116,10 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 		return nil, err
 	}
 	s.web = bootweb.Config{Initramfs: archives, Loaders: cfg.Loaders, Tracker: s.tracker, Log: log}
-	if s.profiles, err = openProfiles(filepath.Join(cfg.State, "profiles"), key, offered.Trusted()); err != nil {
+	if s.profiles, err = profiles.Open(filepath.Join(cfg.State, "profiles"), key, offered.Trusted()); err != nil {
 		return nil, err
 	}
-	if s.identities, err = openIdentities(filepath.Join(cfg.State, identityFolder)); err != nil {
+	if s.identities, err = identities.Open(filepath.Join(cfg.State, identityFolder)); err != nil {
 		return nil, err
 	}
 	if err := s.haveLoaders(cfg.Loaders); err != nil {

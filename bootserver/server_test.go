@@ -336,7 +336,7 @@ func TestABootOverTheWire(t *testing.T) {
 	if got := s.Machines()[0]; got.AtReady == nil || got.AtReady.Have != 5 || got.Boots != 1 || got.Address != netip.MustParseAddr("10.77.0.22") {
 		t.Errorf("status = %+v", got)
 	}
-	if profile, err := s.profiles.get(l.image.Digest, 11); err != nil || !slices.Equal(profile, []int{0, 7}) {
+	if profile, err := s.profiles.Get(l.image.Digest, 11); err != nil || !slices.Equal(profile, []int{0, 7}) {
 		t.Errorf("profile = %v, %v; want the read log", profile, err)
 	}
 	stop()

@@ -54,7 +54,7 @@ func (s *Server) hot(image string) []byte {
 			continue
 		}
 		hot := map[int]bool{}
-		for _, piece := range s.profiles.order(o.Digest) {
+		for _, piece := range s.profiles.Order(o.Digest) {
 			hot[piece] = true
 		}
 		if len(hot) > 0 {
@@ -129,7 +129,7 @@ func (s *Server) Images() ([]ImageStatus, error) {
 		status := ImageStatus{
 			Image: ref, Tags: append([]string{}, slices.Sorted(slices.Values(byDigest[image.Digest]))...), Digest: image.Digest, Arch: m.Arch, Kernel: m.KernelRelease, Filesystem: m.Filesystem,
 			RootBytes: m.Root.Size, BootBytes: m.Kernel.Size + m.Modules.Size,
-			PieceBytes: m.Pieces.Length, Pieces: m.Pieces.Count(), Hot: len(s.profiles.order(image.Digest)),
+			PieceBytes: m.Pieces.Length, Pieces: m.Pieces.Count(), Hot: len(s.profiles.Order(image.Digest)),
 			Machines: machines[ref], Swarm: swarms[image.Digest],
 		}
 		if status.Machines == nil {

@@ -1,4 +1,4 @@
-package bootserver
+package identities
 
 import (
 	"os"
@@ -10,32 +10,32 @@ import (
 )
 
 func TestTokenIsGoodOnceInABoot(t *testing.T) {
-	ids, err := openIdentities(filepath.Join(t.TempDir(), "identities"))
+	ids, err := Open(filepath.Join(t.TempDir(), "identities"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	const mac, other = "52:54:00:77:00:01", "52:54:00:77:00:02"
-	word, _ := ids.token(mac)
-	if again, _ := ids.token(mac); again != word || word == "" {
+	word, _ := ids.Token(mac)
+	if again, _ := ids.Token(mac); again != word || word == "" {
 		t.Errorf("the script of a second attempt has the token %q; want %q", again, word)
 	}
-	if ids.spend(mac, "") || ids.spend(mac, "guess") || ids.spend(other, word) {
+	if ids.Spend(mac, "") || ids.Spend(mac, "guess") || ids.Spend(other, word) {
 		t.Error("a wrong token was taken")
 	}
-	if !ids.spend(mac, word) {
+	if !ids.Spend(mac, word) {
 		t.Error("the token was not taken")
 	}
-	if ids.spend(mac, word) {
+	if ids.Spend(mac, word) {
 		t.Error("the token was taken twice")
 	}
-	if later, _ := ids.token(mac); later != "" {
+	if later, _ := ids.Token(mac); later != "" {
 		t.Errorf("after the token is spent, a script has %q; want none", later)
 	}
-	ids.begin(mac)
-	if next, _ := ids.token(mac); next == "" || next == word {
+	ids.Begin(mac)
+	if next, _ := ids.Token(mac); next == "" || next == word {
 		t.Errorf("the next boot has the token %q; want another than %q", next, word)
 	}
-	if ids.spend(mac, word) {
+	if ids.Spend(mac, word) {
 		t.Error("the token of the boot before was taken")
 	}
 }
@@ -45,77 +45,76 @@ func TestTokenIsGoodOnceInABoot(t *testing.T) {
 func TestTokenOutlivesARestart(t *testing.T) {
 	const mac, other = "52:54:00:77:00:01", "52:54:00:77:00:02"
 	dir := t.TempDir()
-	open := func() *identities {
+	open := func() *Store {
 		t.Helper()
-		ids, err := openIdentities(dir)
+		ids, err := Open(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return ids
 	}
-	word, _ := open().token(mac)
+	word, _ := open().Token(mac)
 	ids := open()
 	for _, wrong := range []string{"", "a.b.c", word[:len(word)-1], word + "0", "0" + word} {
-		if ids.spend(mac, wrong) {
+		if ids.Spend(mac, wrong) {
 			t.Errorf("%q was taken", wrong)
 		}
 	}
-	if ids.spend(other, word) {
+	if ids.Spend(other, word) {
 		t.Error("another machine's token was taken")
 	}
-	if !ids.spend(mac, word) || ids.spend(mac, word) {
+	if !ids.Spend(mac, word) || ids.Spend(mac, word) {
 		t.Error("the token is not good once after a restart")
 	}
 	ids = open()
-	ids.begin(mac)
-	if ids.spend(mac, word) || ids.spend(mac, "") {
+	ids.Begin(mac)
+	if ids.Spend(mac, word) || ids.Spend(mac, "") {
 		t.Error("the token of the boot before was taken after a restart")
 	}
 	if ids := open(); ids.made(mac, word, time.Now().Add(2*tokenLife)) {
 		t.Error("a token is good for ever")
 	}
-	stranger, err := openIdentities(t.TempDir())
+	stranger, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if stranger.spend(mac, word) {
+	if stranger.Spend(mac, word) {
 		t.Error("another server takes the token")
 	}
 }
 
 func TestSeedIsOpenUntilReady(t *testing.T) {
-	ids, err := openIdentities(t.TempDir())
+	ids, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	const mac = "52:54:00:77:00:01"
-	if got, ok := ids.seeded(""); ok {
+	if got, ok := ids.Seeded(""); ok {
 		t.Errorf("no word opens the data of %s", got)
 	}
-	word, seed := ids.token(mac)
-	ids.spend(mac, word) // init has done so long before cloud-init runs
-	if got, ok := ids.seeded(seed); !ok || got != mac {
+	word, seed := ids.Token(mac)
+	ids.Spend(mac, word) // init has done so long before cloud-init runs
+	if got, ok := ids.Seeded(seed); !ok || got != mac {
 		t.Errorf("seeded = %q, %v; want %s", got, ok, mac)
 	}
-	ids.ready(mac)
-	if _, ok := ids.seeded(seed); ok {
+	ids.Ready(mac)
+	if _, ok := ids.Seeded(seed); ok {
 		t.Error("the data can be had after the machine is ready")
 	}
-	if got, ok := ids.seeded(""); ok {
+	if got, ok := ids.Seeded(""); ok {
 		t.Errorf("no word opens the data of %s, which is ready", got)
 	}
 }
 
 func TestIdentityIsKept(t *testing.T) {
-	state := t.TempDir()
-	dir := filepath.Join(state, identityFolder)
-	of := func(mac string) kept {
+	dir := t.TempDir()
+	of := func(mac string) Identity {
 		t.Helper()
-		ids, err := openIdentities(dir)
+		ids, err := Open(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
-		k, err := ids.of(mac)
+		k, err := ids.Of(mac)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +127,7 @@ func TestIdentityIsKept(t *testing.T) {
 	if other := of("52:54:00:77:00:02"); other.MachineID == one.MachineID || other.HostKey == one.HostKey {
 		t.Error("two machines are the same")
 	}
-	if keys, err := HostKeys(state); err != nil || len(keys) != 2 || keys["52:54:00:77:00:01"] != one.HostKeyPublic {
+	if keys, err := HostKeys(dir); err != nil || len(keys) != 2 || keys["52:54:00:77:00:01"] != one.HostKeyPublic {
 		t.Errorf("HostKeys = %v, %v; want those of both", keys, err)
 	}
 	private, err := ssh.ParsePrivateKey([]byte(one.HostKey))
@@ -149,8 +148,8 @@ func TestIdentityIsKept(t *testing.T) {
 	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if ids, _ := openIdentities(dir); ids != nil {
-		if _, err := ids.of("52:54:00:77:00:01"); err == nil {
+	if ids, _ := Open(dir); ids != nil {
+		if _, err := ids.Of("52:54:00:77:00:01"); err == nil {
 			t.Error("a damaged identity was replaced in silence")
 		}
 	}

@@ -1,4 +1,8 @@
-package bootserver
+// Package profiles learns from the boots of machines which pieces of an image a
+// boot reads, and in which order: later machines fetch these first.
+//
+// bootserver.Server is its only caller.
+package profiles
 
 import (
 	"cmp"
@@ -17,10 +21,8 @@ import (
 	"swarmboot/initramfs/wholefile"
 )
 
-// profiles keeps, for each image, which pieces a boot reads and in which order,
-// merged from the boots of all machines. Later machines fetch these pieces
-// first.
-type profiles struct {
+// Store keeps, for each image, what the boots of all machines have read, merged.
+type Store struct {
 	dir     string
 	key     envelope.Signer
 	trusted []envelope.PublicKey
@@ -103,20 +105,21 @@ func (p profile) order() (pieces []int) {
 	return pieces
 }
 
-func openProfiles(dir string, key envelope.Signer, trusted []envelope.PublicKey) (*profiles, error) {
+// Open reads the profiles in dir; those that it makes are signed by key.
+func Open(dir string, key envelope.Signer, trusted []envelope.PublicKey) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("profiles: %w", err)
 	}
-	return &profiles{dir: dir, key: key, trusted: trusted, known: map[string]profile{}}, nil
+	return &Store{dir: dir, key: key, trusted: trusted, known: map[string]profile{}}, nil
 }
 
-func (p *profiles) path(digest string) string { return filepath.Join(p.dir, digest+".json") }
+func (p *Store) path(digest string) string { return filepath.Join(p.dir, digest+".json") }
 
-// get is the order in which boots read an image with count pieces. Without a
+// Get is the order in which boots read an image with count pieces. Without a
 // recorded boot it is what mounting a squashfs reads: the superblock, and the
 // tables at its end. So it is if the record cannot be read or trusted, and then
 // the error tells why.
-func (p *profiles) get(digest string, count int) ([]int, error) {
+func (p *Store) Get(digest string, count int) ([]int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	recorded, err := p.recorded(digest)
@@ -131,8 +134,8 @@ func (p *profiles) get(digest string, count int) ([]int, error) {
 	return pieces, err
 }
 
-// order is the pieces that boots of an image read; none where none was recorded.
-func (p *profiles) order(digest string) []int {
+// Order is the pieces that boots of an image read; none where none was recorded.
+func (p *Store) Order(digest string) []int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	recorded, _ := p.recorded(digest)
@@ -140,7 +143,7 @@ func (p *profiles) order(digest string) []int {
 }
 
 // recorded needs mu. It is zero if nothing has been recorded yet.
-func (p *profiles) recorded(digest string) (profile, error) {
+func (p *Store) recorded(digest string) (profile, error) {
 	if known, ok := p.known[digest]; ok {
 		return known, nil
 	}
@@ -173,9 +176,9 @@ func openProfile(trusted []envelope.PublicKey, data []byte) (p profile, err erro
 	return p, nil
 }
 
-// record merges the read log of a boot into the profile of its image, and tells
+// Record merges the read log of a boot into the profile of its image, and tells
 // from how many boots that now is.
-func (p *profiles) record(digest, image string, count int, touched []stage.Touch) (boots int, err error) {
+func (p *Store) Record(digest, image string, count int, touched []stage.Touch) (boots int, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	before, _ := p.recorded(digest) // one that cannot be read is replaced
@@ -204,9 +207,9 @@ func (p *profiles) record(digest, image string, count int, touched []stage.Touch
 	return merged.Boots, nil
 }
 
-// recordFiles keeps which files a traced boot of an image has opened: one in
+// RecordFiles keeps which files a traced boot of an image has opened: one in
 // each line, in the order of opening.
-func (p *profiles) recordFiles(digest string, files []string) error {
+func (p *Store) RecordFiles(digest string, files []string) error {
 	var text strings.Builder
 	for _, name := range files {
 		if !strings.Contains(name, "\n") {

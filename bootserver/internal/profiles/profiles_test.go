@@ -1,4 +1,4 @@
-package bootserver
+package profiles
 
 import (
 	"bytes"
@@ -11,13 +11,13 @@ import (
 	"swarmboot/initramfs/stage"
 )
 
-func newProfiles(t *testing.T) *profiles {
+func newProfiles(t *testing.T) *Store {
 	t.Helper()
 	key, err := envelope.NewKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := openProfiles(t.TempDir(), key, []envelope.PublicKey{key.Public()})
+	p, err := Open(t.TempDir(), key, []envelope.PublicKey{key.Public()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,23 +28,23 @@ func TestProfiles(t *testing.T) {
 	p := newProfiles(t)
 	get := func(want ...int) {
 		t.Helper()
-		if got, err := p.get("digest", 20); err != nil || !slices.Equal(got, want) {
+		if got, err := p.Get("digest", 20); err != nil || !slices.Equal(got, want) {
 			t.Errorf("get = %v, %v; want %v", got, err, want)
 		}
 	}
 	get(0, 12, 13, 14, 15, 16, 17, 18, 19)
-	if got, _ := p.get("digest", 3); !slices.Equal(got, []int{0, 1, 2}) {
+	if got, _ := p.Get("digest", 3); !slices.Equal(got, []int{0, 1, 2}) {
 		t.Errorf("get of a small image = %v; want all its pieces once", got)
 	}
-	if boots, err := p.record("digest", "lab@1", 20, []stage.Touch{{Piece: 99}}); boots != 0 || err != nil {
+	if boots, err := p.Record("digest", "lab@1", 20, []stage.Touch{{Piece: 99}}); boots != 0 || err != nil {
 		t.Errorf("record of what is no piece = %v, %v; want it left out", boots, err)
 	}
 	touched := []stage.Touch{{Piece: 7, Millis: 30}, {Piece: 0, Millis: 1}, {Piece: 7, Millis: 40}, {Piece: 20, Millis: 2}, {Piece: 19, Millis: 3}}
-	if boots, err := p.record("digest", "lab@1", 20, touched); boots != 1 || err != nil {
+	if boots, err := p.Record("digest", "lab@1", 20, touched); boots != 1 || err != nil {
 		t.Fatalf("record = %v, %v", boots, err)
 	}
 	get(0, 19, 7)
-	if hot := len(p.order("digest")); hot != 3 {
+	if hot := len(p.Order("digest")); hot != 3 {
 		t.Errorf("hot = %d; want 3", hot)
 	}
 	// A server that is started anew knows as much.
@@ -61,11 +61,11 @@ func TestProfilesMerge(t *testing.T) {
 		if boot == 0 {
 			touched = append(touched, stage.Touch{Piece: 4, Millis: 1})
 		}
-		if boots, err := p.record("digest", "lab@1", 20, touched); err != nil || boots != boot+1 {
+		if boots, err := p.Record("digest", "lab@1", 20, touched); err != nil || boots != boot+1 {
 			t.Fatalf("record = %d, %v; want %d boots", boots, err, boot+1)
 		}
 	}
-	if got, err := p.get("digest", 20); err != nil || !slices.Equal(got, []int{1, 3, 2}) {
+	if got, err := p.Get("digest", 20); err != nil || !slices.Equal(got, []int{1, 3, 2}) {
 		t.Errorf("get = %v, %v; want 1 3 2: by mean time, without what one boot in five has read", got, err)
 	}
 }
@@ -86,7 +86,7 @@ func TestProfilesFollow(t *testing.T) {
 
 func TestProfileThatWasChangedIsNotUsed(t *testing.T) {
 	p := newProfiles(t)
-	if _, err := p.record("digest", "lab@1", 20, []stage.Touch{{Piece: 7}}); err != nil {
+	if _, err := p.Record("digest", "lab@1", 20, []stage.Touch{{Piece: 7}}); err != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(p.path("digest"))
@@ -97,14 +97,14 @@ func TestProfileThatWasChangedIsNotUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.known = map[string]profile{}
-	got, err := p.get("digest", 3)
+	got, err := p.Get("digest", 3)
 	if !errors.Is(err, envelope.ErrNotTrusted) || !slices.Equal(got, []int{0, 1, 2}) {
 		t.Errorf("get = %v, %v; want ErrNotTrusted and what a mount reads", got, err)
 	}
-	if boots, err := p.record("digest", "lab@1", 20, []stage.Touch{{Piece: 5}}); err != nil || boots != 1 {
+	if boots, err := p.Record("digest", "lab@1", 20, []stage.Touch{{Piece: 5}}); err != nil || boots != 1 {
 		t.Errorf("record = %d, %v; want it replaced", boots, err)
 	}
-	if got, err := p.get("digest", 20); err != nil || !slices.Equal(got, []int{5}) {
+	if got, err := p.Get("digest", 20); err != nil || !slices.Equal(got, []int{5}) {
 		t.Errorf("get = %v, %v; want 5", got, err)
 	}
 }
