@@ -12,10 +12,10 @@ import (
 // A measured run of bench-storm, which boots machines in namespaces; storm.json
 // in docs/bench has them all.
 type measured struct {
-	System, Event, Failed string
+	System, Scene, Failed string
 	Machines              int
 	Rate                  int64   // of each cable, bits per second
-	Kind                  float64 // how long a boot computes, in units of W/c; 0: the whole image is fetched
+	Kind                  float64 // how long a boot computes, in units of W/c; below 0: the whole image is fetched
 	Last, Copies          float64
 }
 
@@ -26,7 +26,7 @@ const payload = 1448.0 / 1514
 func (m measured) hall() Hall {
 	return Hall{
 		Machines: m.Machines, Link: float64(m.Rate) / 8 * payload, PieceBytes: 64 << 10, BlockBytes: 16 << 10, Pieces: 400, Hot: 160,
-		Compute: m.Kind, Surprise: 20, Idle: m.Kind == 0, Full: m.Kind == 0, Seed: 1, Rules: big.Rules,
+		Compute: max(0, m.Kind), Surprise: 20, Idle: m.Kind < 0, Full: m.Kind < 0, Seed: 1, Rules: big.Rules,
 	}
 }
 
@@ -44,13 +44,13 @@ func compare(t *testing.T, dir string) string {
 	}
 	var b strings.Builder
 	for _, m := range storm.Runs {
-		if m.System != "swarmboot" || m.Event+m.Failed != "" || m.Machines < 8 {
+		if m.System != "swarmboot" || m.Scene+m.Failed != "" || m.Machines < 8 {
 			continue
 		}
 		what := fmt.Sprintf("boot, C = %.1f W/c", m.Kind)
 		r := m.hall().Boot()
 		last := r.LastBoot
-		if m.Kind == 0 {
+		if m.Kind < 0 {
 			what, last = "whole image", r.LastDone
 		}
 		line := fmt.Sprintf("| %d | %s | %.2f s | %.2f s | %+.0f %% | %.2f | %.2f |", m.Machines, what,

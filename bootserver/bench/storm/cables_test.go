@@ -3,6 +3,7 @@ package storm
 import (
 	"bufio"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -10,57 +11,118 @@ import (
 	"testing"
 )
 
-// A hall is the cables of one run: machines and a server on one switch, in
+// A floor is the cables of a run: so many machines, in so many racks.
+type floor struct {
+	machines int
+	rate     int64 // of each cable in each direction, bits per second
+	racks    int   // with a switch of their own; 0: all machines are on the server's
+	uplink   int64 // of each rack
+}
+
+// unshaped cables are as fast as the computer.
+const unshaped = -1
+
+// A hall is a floor with its cables laid: machines and a server on switches, in
 // network namespaces that are gone when the run ends.
 type hall struct {
-	t        testing.TB
-	prefix   string
-	machines int
+	floor
+	t      testing.TB
+	prefix string
 }
 
 // The server is end 0 of the switch, machine i is end i.
 const serverEnd = 0
 
-// newHall connects machines and a server. rate is that of each cable in each
-// direction, in bits per second; 0 leaves them as fast as the computer.
-func newHall(t testing.TB, machines int, rate int64) *hall {
+// lay connects machines and a server.
+func (f floor) lay(t testing.TB) *hall {
 	t.Helper()
-	h := &hall{t: t, prefix: fmt.Sprintf("storm-%d-", os.Getpid()), machines: machines}
+	h := &hall{floor: f, t: t, prefix: fmt.Sprintf("storm-%d-", os.Getpid())}
 	h.run("ip link set lo up")
-	h.run("ip link add switch type bridge")
-	t.Cleanup(func() { h.run("ip link del switch") })
-	h.run("ip link set switch up")
-	for end := range machines + 1 {
-		ns, plug := h.namespace(end), h.plug(end)
+	h.addSwitch(h.switchOf(serverEnd))
+	for rack := range h.racks {
+		to := rackSwitch(rack)
+		h.addSwitch(to)
+		inner, outer := fmt.Sprint("up", rack), fmt.Sprint("core", rack)
+		h.run("ip link add " + outer + " type veth peer name " + inner)
+		t.Cleanup(func() { h.run("ip link del " + outer) })
+		h.run("ip link set " + outer + " master " + h.switchOf(serverEnd) + " up")
+		h.run("ip link set " + inner + " master " + to + " up")
+		h.shape("", outer, h.uplink, queue(h.uplink))
+		h.shape("", inner, h.uplink, queue(h.uplink))
+	}
+	for end := range h.machines + 1 {
+		ns, plug := h.namespace(end), plug(end)
 		h.run("ip netns add " + ns)
 		t.Cleanup(func() { h.run("ip netns del " + ns) })
 		h.run("ip link add " + plug + " type veth peer name eth0 netns " + ns)
 		t.Cleanup(func() { h.run("ip link del " + plug) }) // the namespace would end it only later
-		h.run("ip link set " + plug + " master switch up")
+		h.run("ip link set " + plug + " master " + h.switchOf(end) + " up")
 		h.run("ip -n " + ns + " link set lo up")
 		h.run("ip -n " + ns + " addr add " + h.address(end) + "/16 brd + dev eth0")
 		h.run("ip -n " + ns + " link set eth0 up")
 		h.run("ip -n " + ns + " route add 224.0.0.0/4 dev eth0") // udpcast
 		// What a Debian system does, whatever this computer does.
 		h.run("ip -n " + ns + " route replace 10.99.0.0/16 dev eth0 src " + h.address(end) + " congctl cubic")
-		if rate > 0 {
-			// Packets of up to 16 KiB save the computer's time and are 5 ms at
-			// 25 Mbit/s. The switch's queue for a machine is five pieces, as 1.2 MB
-			// are with cables of 1 Gbit/s and pieces of 256 KiB. A machine loses
-			// nothing of its own; its network card takes what it can send.
-			const shape = " root tbf burst 20kb rate %dbit limit %d"
-			h.run("ip link set " + plug + " gso_max_size 16384")
-			h.run("ip -n " + ns + " link set eth0 gso_max_size 16384")
-			h.run("tc qdisc add dev " + plug + fmt.Sprintf(shape, rate, 5*pieceLength))
-			h.run("tc -n " + ns + " qdisc add dev eth0" + fmt.Sprintf(shape, rate, 2<<20))
+		if h.rate != unshaped {
+			h.shape("", plug, h.rate, queue(h.rate))
+			// A machine loses nothing of its own; its network card takes what it can send.
+			h.shape("-n "+ns, "eth0", h.rate, max(2<<20, queue(h.rate)))
 		}
 	}
 	return h
 }
 
+func (h *hall) addSwitch(name string) {
+	h.t.Helper()
+	h.run("ip link add " + name + " type bridge")
+	h.t.Cleanup(func() { h.run("ip link del " + name) })
+	h.run("ip link set " + name + " up")
+}
+
+// queue is how many bytes wait before a link at most: five pieces of the usual
+// image, as 1.2 MB are with cables of 1 Gbit/s and pieces of 256 KiB.
+func queue(rate int64) int64 { return max(5*usual.pieceLength, rate/8/100) }
+
+// shape slows down what a device sends. Packets of up to 16 KiB save the
+// computer's time and are 5 ms at 25 Mbit/s; fast links have larger ones.
+func (h *hall) shape(where, device string, rate, queue int64) {
+	h.t.Helper()
+	packet := min(max(16<<10, rate/8/1000), 64<<10)
+	h.run(fmt.Sprintf("ip %s link set %s gso_max_size %d", where, device, packet))
+	h.run(fmt.Sprintf("tc %s qdisc add dev %s root tbf burst %d rate %dbit limit %d", where, device, packet*5/4, rate, queue))
+}
+
 func (h *hall) namespace(end int) string { return h.prefix + strconv.Itoa(end) }
-func (h *hall) plug(end int) string      { return "plug" + strconv.Itoa(end) }
-func (h *hall) address(end int) string   { return fmt.Sprintf("10.99.0.%d", end+1) }
+
+// rackOf is the rack of an end, from 0; -1: it is beside the core, or there are none.
+func (h *hall) rackOf(end int) int {
+	if end == serverEnd || h.racks == 0 {
+		return -1
+	}
+	return (end - 1) * h.racks / h.machines
+}
+
+func (h *hall) switchOf(end int) string { return rackSwitch(h.rackOf(end)) }
+
+func rackSwitch(rack int) string {
+	if rack < 0 {
+		return "core"
+	}
+	return fmt.Sprint("rack", rack)
+}
+
+func plug(end int) string { return "plug" + strconv.Itoa(end) }
+
+// address tells by its third number in which rack an end stands.
+func (h *hall) address(end int) string { return fmt.Sprintf("10.99.%d.%d", h.rackOf(end)+1, end+1) }
+
+// rackName is the rack that an address tells of.
+func rackName(a netip.Addr) string {
+	if n := a.As4()[2]; n > 0 {
+		return fmt.Sprint("rack", n)
+	}
+	return ""
+}
 
 func (h *hall) run(command string) {
 	h.t.Helper()
@@ -73,25 +135,37 @@ func (h *hall) run(command string) {
 // traffic is what an end has sent and received so far, in bytes.
 type traffic struct{ sent, received int64 }
 
-// traffic reads the switch's counters. Its ends hear what machines send.
-func (h *hall) traffic() []traffic {
+// traffic reads the switches' counters: what each end has sent and received, and
+// how much has entered the racks. A switch hears what machines send.
+func (h *hall) traffic() (ends []traffic, core int64) {
 	h.t.Helper()
 	f, err := os.Open("/proc/thread-self/net/dev")
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	defer f.Close()
-	all := make([]traffic, h.machines+1)
+	ends = make([]traffic, h.machines+1)
 	for lines := bufio.NewScanner(f); lines.Scan(); {
 		name, counters, _ := strings.Cut(strings.TrimSpace(lines.Text()), ":")
-		number, ours := strings.CutPrefix(name, "plug")
-		end, err := strconv.Atoi(number)
-		if !ours || err != nil {
+		fields := strings.Fields(counters) // 8 of receiving, then 8 of sending
+		if len(fields) < 9 {
 			continue
 		}
-		fields := strings.Fields(counters) // 8 of receiving, then 8 of sending
-		all[end].sent, _ = strconv.ParseInt(fields[0], 10, 64)
-		all[end].received, _ = strconv.ParseInt(fields[8], 10, 64)
+		heard, _ := strconv.ParseInt(fields[0], 10, 64)
+		sent, _ := strconv.ParseInt(fields[8], 10, 64)
+		if strings.HasPrefix(name, "core") && name != rackSwitch(-1) {
+			core += sent
+		}
+		number, ours := strings.CutPrefix(name, "plug")
+		if end, err := strconv.Atoi(number); ours && err == nil {
+			ends[end] = traffic{sent: heard, received: sent}
+		}
 	}
-	return all
+	return ends, core
+}
+
+func (h *hall) sentByServer() int64 {
+	h.t.Helper()
+	ends, _ := h.traffic()
+	return ends[serverEnd].sent
 }

@@ -11,7 +11,11 @@
 // computes between the reads (node_test.go, load_test.go). A system that can
 // only bring the whole image boots when it is there.
 //
+// What else may be the case, such as racks, faults, other links or another image,
+// is a scene (scenes_test.go).
+//
 // Seconds depend on the links; what counts is their ratio to the bound, the
 // least time in which any scheme could do it (load_test.go). storm_test.go is
-// the order of events, report_test.go the goals, the tables and the picture.
+// the order of events, process_test.go the programs that take part,
+// report_test.go the goals, the tables and the picture.
 package storm

@@ -21,59 +21,77 @@ import (
 	"swarmboot/peerd/swarm/swarmtest"
 )
 
-// The image of all runs. At 25 Mbit/s one of its pieces takes as long as one of
-// 256 KiB at 100 Mbit/s. It is small, so that a server which sends everybody a
-// copy is done in a minute; what is hot of it takes as long as 120 MiB at
-// 300 Mbit/s.
-const (
-	imageSize   = 25 << 20
-	pieceLength = 64 << 10
-	hotPieces   = 160 // 10 MiB
-)
+// A shape is an image and the boot that reads it, in sizes.
+type shape struct {
+	size, pieceLength int64
+	hot               int    // pieces that a boot reads
+	recorded          string // file with a boot that was recorded; empty: one is made up
+}
+
+// usual is the image of all runs that name no other. At 25 Mbit/s one of its
+// pieces takes as long as one of 256 KiB at 100 Mbit/s. It is small, so that a
+// server which sends everybody a copy is done in a minute; what is hot of it
+// takes as long as 120 MiB at 300 Mbit/s.
+var usual = shape{size: 25 << 20, pieceLength: 64 << 10, hot: 160}
+
+// inPieces is the usual image in pieces of another length.
+func inPieces(length int64) shape {
+	return shape{size: usual.size, pieceLength: length, hot: int(usual.hotBytes() / length)}
+}
+
+func (s shape) hotBytes() int64 { return int64(s.hot) * s.pieceLength }
 
 // payload is what TCP carries of a frame: of 1514 bytes, 1448.
 const payload = 1448.0 / 1514
 
 // A load is an image, and the boot that reads it.
 type load struct {
+	shape
 	dir     string
 	Pieces  images.Pieces
 	Torrent []byte
-	Profile []int // the order in which a recorded boot read the hot pieces
-	Trace   []int // the order in which this boot reads them
+	Profile []int  // the order in which boots have read the hot pieces
+	Trace   []read // what this boot reads
 }
 
-// newLoad makes image, torrent and trace in dir, which is memory. A boot reads
-// files here and there in the image, each from its beginning on; no two boots
-// read quite the same: in ours one piece in twenty is not of the profile, and
-// neighbours change places.
-func newLoad(t testing.TB, dir string) *load {
+// A read is the first one of a piece in a boot.
+type read struct {
+	Piece int
+	Think float64 // before it, as part of all that the boot computes
+}
+
+// loads are those that were made so far, each in a folder of its own.
+type loads struct {
+	dir  string
+	made map[shape]*load
+}
+
+func (all *loads) load(t testing.TB, s shape) *load {
 	t.Helper()
-	l := &load{dir: dir}
-	data, _ := swarmtest.Image(imageSize, pieceLength)
+	if all.made[s] == nil {
+		dir := filepath.Join(all.dir, fmt.Sprint("load", len(all.made)))
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		all.made[s] = newLoad(t, dir, s)
+	}
+	return all.made[s]
+}
+
+// newLoad makes image, torrent and trace in dir, which is memory.
+func newLoad(t testing.TB, dir string, s shape) *load {
+	t.Helper()
+	l := &load{shape: s, dir: dir}
+	data, _ := swarmtest.Image(s.size, s.pieceLength)
 	var err error
-	l.Pieces, l.Torrent, err = metainfo.Hash(bytes.NewReader(data), "image", imageSize, pieceLength, nil)
+	l.Pieces, l.Torrent, err = metainfo.Hash(bytes.NewReader(data), "image", s.size, s.pieceLength, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	random := rand.New(rand.NewPCG(1, 2))
-	const run = 5 // pieces of a file
-	starts := random.Perm(l.Pieces.Count() / run)
-	order := make([]int, 0, l.Pieces.Count())
-	for _, start := range starts {
-		for i := range run {
-			order = append(order, start*run+i)
-		}
-	}
-	l.Profile = order[:hotPieces:hotPieces]
-	l.Trace = append(l.Trace, l.Profile...)
-	for i := range l.Trace {
-		if random.IntN(20) == 0 {
-			l.Trace[i] = order[hotPieces+i]
-		}
-		if j := i + random.IntN(3); i > 0 && j < len(l.Trace) {
-			l.Trace[i], l.Trace[j] = l.Trace[j], l.Trace[i]
-		}
+	if s.recorded == "" {
+		l.makeUp()
+	} else if err := l.replayed(s.recorded); err != nil {
+		t.Fatal(err)
 	}
 	if err := os.WriteFile(l.path("image"), data, 0o644); err != nil {
 		t.Fatal(err)
@@ -95,6 +113,65 @@ func newLoad(t testing.TB, dir string) *load {
 		t.Fatal(err)
 	}
 	return l
+}
+
+// makeUp makes a boot up. It reads files here and there in the image, each from
+// its beginning on; no two boots read quite the same: in ours one piece in twenty
+// is not of the profile, and neighbours change places.
+func (l *load) makeUp() {
+	random := rand.New(rand.NewPCG(1, 2))
+	run := int(max(1, 5*usual.pieceLength/l.pieceLength)) // pieces of a file
+	starts := random.Perm(l.Pieces.Count() / run)
+	order := make([]int, 0, l.Pieces.Count())
+	for _, start := range starts {
+		for i := range run {
+			order = append(order, start*run+i)
+		}
+	}
+	l.Profile = order[:l.hot:l.hot]
+	think := 1 / float64(l.hot)
+	for _, piece := range l.Profile {
+		l.Trace = append(l.Trace, read{piece, think})
+	}
+	for i := range l.Trace {
+		if random.IntN(20) == 0 {
+			l.Trace[i].Piece = order[l.hot+i]
+		}
+		if j := i + random.IntN(3); i > 0 && j < len(l.Trace) {
+			l.Trace[i], l.Trace[j] = l.Trace[j], l.Trace[i]
+		}
+	}
+}
+
+// A recording is two boots of one real machine's image: the pieces that each
+// read, in order, and when, in milliseconds. The first one is the profile.
+type recording struct {
+	Size, PieceLength int64
+	Profile, Boot     []struct{ Piece, Millis int }
+}
+
+// replayed takes the boot from a recording.
+func (l *load) replayed(path string) error {
+	var r recording
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &r)
+	}
+	if err != nil {
+		return err
+	}
+	if len(r.Boot) != l.hot || r.Size != l.size || r.PieceLength != l.pieceLength {
+		return fmt.Errorf("%s has a boot of %d pieces of %d bytes, of an image of %d", path, len(r.Boot), r.PieceLength, r.Size)
+	}
+	for _, touch := range r.Profile {
+		l.Profile = append(l.Profile, touch.Piece)
+	}
+	last, all := 0, float64(r.Boot[len(r.Boot)-1].Millis)
+	for _, touch := range r.Boot {
+		l.Trace = append(l.Trace, read{touch.Piece, float64(touch.Millis-last) / all})
+		last = touch.Millis
+	}
+	return nil
 }
 
 // readLoad reads what newLoad has written.
@@ -173,25 +250,27 @@ func seconds(bytes, rate int64) float64 { return float64(bytes) * 8 / (float64(r
 // boundImage is the least time in which the last of n machines can have the
 // whole image: each piece must be sent floor(log2 n) times before the last gets
 // it, and everything else takes a link's time (discrete, equal links).
-func boundImage(n int, rate int64) float64 { return bound(imageSize, n, rate) }
+func (s shape) boundImage(n int, rate int64) float64 { return s.bound(s.size, n, rate) }
 
 // boundBoot is the least time in which the last of n machines can have booted,
 // if a boot computes for so many seconds.
-func boundBoot(n int, rate int64, compute float64) float64 {
-	return max(compute, bound(hotPieces*pieceLength, n, rate))
+func (s shape) boundBoot(n int, rate int64, compute float64) float64 {
+	return max(compute, s.bound(s.hotBytes(), n, rate))
 }
 
-func bound(size int64, n int, rate int64) float64 {
-	pieces := float64(size) / pieceLength
+func (s shape) bound(size int64, n int, rate int64) float64 {
+	if rate == unshaped {
+		return 0 // nobody knows what this computer could do
+	}
+	pieces := float64(size) / float64(s.pieceLength)
 	return seconds(size, rate) * (1 + float64(bits.Len(uint(n))-1)/pieces)
 }
 
 // replay reads the trace and computes for so long in all.
 func (l *load) replay(read func(piece int) error, compute time.Duration) error {
-	think := compute / time.Duration(len(l.Trace))
-	for _, piece := range l.Trace {
-		time.Sleep(think)
-		if err := read(piece); err != nil {
+	for _, r := range l.Trace {
+		time.Sleep(time.Duration(r.Think * float64(compute)))
+		if err := read(r.Piece); err != nil {
 			return err
 		}
 	}

@@ -79,6 +79,8 @@ func runServer(args []string) error {
 	flags := flag.NewFlagSet("storm-server", flag.ContinueOnError)
 	loadDir := flags.String("load", "", "folder of the load")
 	trackerOnly := flags.Bool("tracker-only", false, "leave the image to another program")
+	noTracker := flags.Bool("no-tracker", false, "don't answer who asks for peers")
+	blind := flags.Bool("blind", false, "don't know the racks")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -90,10 +92,16 @@ func runServer(args []string) error {
 	if err != nil {
 		return err
 	}
-	track := tracker.New(func(netip.Addr) string { return "" }, 1, discard)
+	rackOf := rackName
+	if *blind {
+		rackOf = func(netip.Addr) string { return "" }
+	}
+	track := tracker.New(rackOf, 1, discard)
 	track.Open(infohash, own)
 	mux := http.NewServeMux()
-	mux.Handle(announce.Path, track)
+	if !*noTracker {
+		mux.Handle(announce.Path, track)
+	}
 	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", trackerPort))
 	if err != nil {
 		return err
@@ -131,7 +139,11 @@ func runPeer(args []string) error {
 	loadDir := flags.String("load", "", "folder of the load")
 	dir := flags.String("dir", "", "folder for the image")
 	server := flags.String("server", "", "address of the server")
-	compute := flags.Duration("boot", 0, "boot, which computes for so long, and fetch the rest when it is over; 0: fetch the whole image at once")
+	address := flags.String("address", "", "address of this machine")
+	compute := flags.Duration("boot", 0, "boot, which computes for so long, and fetch the rest when it is over; below 0: fetch the whole image at once")
+	blind := flags.Bool("blind", false, "don't know in which rack it stands")
+	corrupt := flags.Bool("corrupt", false, "send wrong bytes")
+	peers := flags.Int("peers", 0, "of so many machines, know eight from the beginning on")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -151,7 +163,21 @@ func runPeer(args []string) error {
 	if cfg.Seeder, err = netip.ParseAddrPort(fmt.Sprintf("%s:%d", *server, swarmPort)); err != nil {
 		return err
 	}
-	if *compute > 0 {
+	own, err := netip.ParseAddr(*address)
+	if err != nil {
+		return err
+	}
+	if !*blind {
+		cfg.Rack = rackName(own)
+	}
+	if *corrupt {
+		cfg.Store = liar{store}
+	}
+	if *peers > 0 {
+		cfg.Peers = neighbours(own, *peers)
+	}
+	boots := *compute >= 0
+	if boots {
 		cfg.Profile = l.Profile
 	}
 	ctx := awaitGo()
@@ -161,12 +187,14 @@ func runPeer(args []string) error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- session.Run(ctx) }()
-	if *compute > 0 {
+	if boots {
 		var s stalls
+		var all []float64
 		read := func(piece int) error {
 			began := time.Now()
 			err := store.wait(ctx, piece, session.Demand)
-			s.add(slices.Contains(l.Profile, piece), time.Since(began).Seconds())
+			all = append(all, time.Since(began).Seconds())
+			s.add(slices.Contains(l.Profile, piece), all[len(all)-1])
 			return err
 		}
 		if err := l.replay(read, *compute); err != nil {
@@ -174,6 +202,7 @@ func runPeer(args []string) error {
 		}
 		say("ready", nil)
 		say("stalls", s)
+		say("reads", all)
 	}
 	session.SetPace(swarm.Full)
 	for piece := range l.Pieces.Count() {
@@ -189,6 +218,29 @@ func runPeer(args []string) error {
 	err = <-ended
 	say("stats", stats)
 	return err
+}
+
+// neighbours are the eight machines next to one of n. The last number of an
+// address is one more than the machine's.
+func neighbours(own netip.Addr, n int) (peers []netip.AddrPort) {
+	four := own.As4()
+	first := int(four[3]) - 2
+	for i := 1; i <= min(8, n-1); i++ {
+		four[3] = byte((first+i)%n + 2)
+		peers = append(peers, netip.AddrPortFrom(netip.AddrFrom4(four), swarmPort))
+	}
+	return peers
+}
+
+// A liar gives others wrong bytes.
+type liar struct{ *store }
+
+func (l liar) ReadAt(p []byte, off int64) (int, error) {
+	n, err := l.store.ReadAt(p, off)
+	if n > 0 {
+		p[n-1]++
+	}
+	return n, err
 }
 
 // stalls are how long reads have waited for pieces, in seconds.

@@ -37,16 +37,16 @@ func readResults(t *testing.T, folder string) (r results) {
 
 func (r *results) add(one run) {
 	r.Runs = append(slices.DeleteFunc(r.Runs, func(old run) bool {
-		return old.System == one.System && old.Machines == one.Machines && old.Kind == one.Kind && old.Event == one.Event
+		return old.System == one.System && old.Machines == one.Machines && old.Kind == one.Kind && old.Scene == one.Scene
 	}), one)
 	slices.SortStableFunc(r.Runs, func(a, b run) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Event, b.Event), cmp.Compare(a.Machines, b.Machines),
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Scene, b.Scene), cmp.Compare(a.Machines, b.Machines),
 			cmp.Compare(place(a.System), place(b.System)))
 	})
 }
 
 // systems are all, in the order of the tables.
-var systems = slices.Concat([]system{ours}, rivals, lazyRivals)
+var systems = slices.Concat([]system{ours, rackBlind}, rivals, lazyRivals, []system{wire})
 
 func place(name string) int {
 	return slices.IndexFunc(systems, func(s system) bool { return s.name == name })
@@ -55,15 +55,20 @@ func place(name string) int {
 // The three kinds of run, by how long a boot computes in units of W/c: what a
 // link needs for the hot pieces.
 const (
-	wholeImage   = 0
+	wholeImage   = -1
 	networkBound = 0.5
 	computeBound = 4
 )
 
-// of finds the run of a system; false if there was none.
+// of finds the run of a system of which nothing is special; false if there was none.
 func (r results) of(system string, machines int, kind float64) (run, bool) {
+	return r.in("", system, machines, kind)
+}
+
+// in finds the run of a system in a scene.
+func (r results) in(scene, system string, machines int, kind float64) (run, bool) {
 	i := slices.IndexFunc(r.Runs, func(one run) bool {
-		return one.System == system && one.Machines == machines && one.Kind == kind && one.Event == "" && one.Failed == ""
+		return one.System == system && one.Machines == machines && one.Kind == kind && one.Scene == scene && one.Failed == ""
 	})
 	if i < 0 {
 		return run{}, false
@@ -115,11 +120,51 @@ func (r results) goals() (goals []goal) {
 		}
 	}
 	for _, one := range r.Runs {
-		if whole, ok := r.of(one.System, one.Machines, one.Kind); ok && one.Event != "" && one.Failed == "" {
-			add(one.Event+": time, of the time without", one.Last/whole.Last, 2)
+		if one.Scene == "" || one.System != ours.name || one.Failed != "" {
+			continue
+		}
+		what := fmt.Sprintf("%s, %s, %s", one.Scene, kinds[one.Kind], count(one.Machines))
+		switch topicOf(one.Scene) {
+		case faulty:
+			if calm, ok := r.of(ours.name, one.Machines, one.Kind); ok {
+				add(what+": time, of the time without", one.Last/calm.Last, 2)
+				if calm.Slow > 0 && one.Scene == dies.name {
+					add(what+": the 99th of a hundred reads waits, of the time without", one.Slow/calm.Slow, 1.2)
+				}
+			}
+		case together:
+			add(what+": of its own bound", one.Ratio(), 1.2)
+		case racked:
+			add(what+": bytes into racks, of one copy for each", one.Core, 1.5)
+			if blind, ok := r.in(one.Scene, rackBlind.name, one.Machines, one.Kind); ok {
+				add(what+": time, of what it is if nobody knows the racks", one.Last/blind.Last, 1)
+			}
+		case alone:
+			if theirs, ok := r.in(one.Scene, "libtorrent", 1, one.Kind); ok && one.Rate == unshaped {
+				add(what+": time, of libtorrent's", one.Last/theirs.Last, 1)
+				add(what+": CPU time per GB, of libtorrent's", (one.CPU+one.ServerCPU)/(theirs.CPU+theirs.ServerCPU), 1)
+			}
+			if line, ok := r.in(one.Scene, wire.name, 1, one.Kind); ok && one.Rate != unshaped {
+				add(what+": time, of iperf3's", one.Last/line.Last, 1/0.95)
+			}
 		}
 	}
 	return goals
+}
+
+// kinds are the names of the three.
+var kinds = map[float64]string{wholeImage: "whole image", networkBound: "boot, network-bound", computeBound: "boot, compute-bound"}
+
+// topicOf is the topic of a scene.
+func topicOf(name string) string {
+	for _, p := range parts {
+		for _, sc := range p.scenes {
+			if sc.name == name {
+				return sc.topic
+			}
+		}
+	}
+	return ""
 }
 
 func count(machines int) string {
@@ -144,7 +189,6 @@ func (r results) write(t *testing.T, folder string) {
 			t.Error(err)
 		}
 	}
-	t.Logf("\n%s", r.table())
 }
 
 func (r results) table() string {
@@ -158,21 +202,17 @@ An image of %d MiB in pieces of %d KiB, of which a boot reads %d MiB; each machi
 
 ![time of the last machine, of the bound](storm.svg)
 
-| goal | got | at most | |
-|---|---|---|---|
-`, r.Computer, runtime.NumCPU(), imageSize>>20, pieceLength>>10, hotPieces*pieceLength>>20, mbit(rateFor(8)), mbit(rateFor(32)))
-	for _, g := range r.goals() {
-		kept := "pass"
-		if g.got > g.goal {
-			kept = "**falls short**"
-		}
-		fmt.Fprintf(&t, "| %s | %.2f | %.2f | %s |\n", g.text, g.got, g.goal, kept)
+%s`, r.Computer, runtime.NumCPU(), usual.size>>20, usual.pieceLength>>10, usual.hotBytes()>>20, mbit(rateFor(8)), mbit(rateFor(32)), r.scores())
+	calm := func(kind float64) []run {
+		return r.choose(func(one run) bool { return one.Scene == "" && one.Kind == kind })
 	}
-	r.section(&t, "The whole image", wholeImage, false)
-	r.section(&t, "Boot that computes half as long as a link needs for what it reads", networkBound, false)
+	section(&t, "The whole image", calm(wholeImage))
+	section(&t, "Boot that computes half as long as a link needs for what it reads", calm(networkBound))
 	t.WriteString("\nA system that can only bring the whole image boots when it is there: to its time above come the seconds of computing.\n")
-	r.section(&t, "Boot that computes four times as long", computeBound, false)
-	r.section(&t, "The whole image, and something happens", wholeImage, true)
+	section(&t, "Boot that computes four times as long", calm(computeBound))
+	for _, topic := range topics {
+		section(&t, topic, r.choose(func(one run) bool { return one.Scene != "" && topicOf(one.Scene) == topic }))
+	}
 	t.WriteString("\nThe server's copies and what was received in excess are counted on the cables, with protocols and headers. Busy is this\n" +
 		"computer, which is all machines, the server and the switch: where it is near 100 %, it may have been the limit and not the\n" +
 		"network, or it had other work besides.\n\n## Command lines\n\n")
@@ -186,30 +226,94 @@ An image of %d MiB in pieces of %d KiB, of which a boot reads %d MiB; each machi
 	return t.String()
 }
 
-// section is a table of the runs of a kind, either of those to which something
-// happened or of the others.
-func (r results) section(t *strings.Builder, title string, kind float64, events bool) {
-	runs := slices.DeleteFunc(slices.Clone(r.Runs), func(one run) bool { return one.Kind != kind || (one.Event != "") != events })
+// scores tells of each goal whether it is kept.
+func (r results) scores() string {
+	var t strings.Builder
+	t.WriteString("| goal | got | at most | |\n|---|---|---|---|\n")
+	for _, g := range r.goals() {
+		kept := "pass"
+		if g.got > g.goal {
+			kept = "**falls short**"
+		}
+		fmt.Fprintf(&t, "| %s | %.2f | %.2f | %s |\n", g.text, g.got, g.goal, kept)
+	}
+	return t.String()
+}
+
+func (r results) choose(those func(one run) bool) (some []run) {
+	for _, one := range r.Runs {
+		if those(one) {
+			some = append(some, one)
+		}
+	}
+	return some
+}
+
+// A column of the tables; one that says nothing of any run is left out.
+var columns = []struct {
+	name string
+	cell func(one run) string
+}{
+	{"machines", func(one run) string { return strconv.Itoa(one.Machines) }},
+	{"system", func(one run) string { return one.System }},
+	{"", func(one run) string { return one.Scene }},
+	{"", func(one run) string { return unless(one.Scene == "", kinds[one.Kind]) }},
+	{"last, s", func(one run) string { return figure(one.Last, 2) }},
+	{"of the bound", func(one run) string { return figure(one.Ratio(), 2) }},
+	{"median, s", func(one run) string { return figure(one.Median, 2) }},
+	{"MB/s", func(one run) string { return unless(one.Machines > 1, figure(float64(one.Need)/one.Last/1e6, 1)) }},
+	{"server's copies", func(one run) string { return figure(one.Copies, 2) }},
+	{"into racks, of a copy for each", func(one run) string { return figure(one.Core, 2) }},
+	{"received in excess", func(one run) string { return fmt.Sprintf("%.1f %%", 100*one.Excess) }},
+	{"of 100 reads the 99th waits, s", func(one run) string { return figure(one.Slow, 2) }},
+	{"CPU s/GB", func(one run) string { return figure(one.CPU, 1) }},
+	{"server's CPU s/GB", func(one run) string { return figure(one.ServerCPU, 1) }},
+	{"memory, MiB", func(one run) string { return figure(one.Memory, 0) }},
+	{"busy", func(one run) string { return fmt.Sprintf("%.0f %%", 100*one.Busy) }},
+	{"measured on", func(one run) string { return one.When }},
+}
+
+// figure is a number with so many decimals; 0 means that there is none.
+func figure(x float64, decimals int) string {
+	return unless(x == 0, strconv.FormatFloat(x, 'f', decimals, 64))
+}
+
+func unless(empty bool, text string) string {
+	if empty {
+		return ""
+	}
+	return text
+}
+
+// section is a table of runs.
+func section(t *strings.Builder, title string, runs []run) {
 	if len(runs) == 0 {
 		return
 	}
-	fmt.Fprintf(t, "\n## %s\n\n| machines | system | last, s | of the bound | median, s | server's copies | received in excess | CPU s/GB | server's CPU s/GB | memory, MiB | busy | measured on |\n"+
-		"|--:|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n", title)
-	for _, one := range runs {
-		name := one.System
-		if events {
-			name = one.Event
+	fmt.Fprintf(t, "\n## %s\n", title)
+	lines := make([]string, len(runs)+2)
+	for _, c := range columns {
+		cells := []string{c.name, "---"}
+		for _, one := range runs {
+			cells = append(cells, unless(one.Failed != "" && one.Last == 0 && !slices.Contains(named, c.name), c.cell(one)))
 		}
-		fmt.Fprintf(t, "| %d | %s | ", one.Machines, name)
+		if strings.Join(cells[2:], "") != "" {
+			for i, cell := range cells {
+				lines[i] += "| " + cell + " "
+			}
+		}
+	}
+	fmt.Fprintf(t, "\n%s |\n", strings.Join(lines, "|\n"))
+	for _, one := range runs {
 		if one.Failed != "" {
 			reason, _, _ := strings.Cut(one.Failed, "\n")
-			fmt.Fprintf(t, "none: %s | | | | | | | | | %s |\n", strings.ReplaceAll(reason, "|", " "), one.When)
-			continue
+			fmt.Fprintf(t, "\n%s, %s: no result: %s\n", one.System, count(one.Machines), reason)
 		}
-		fmt.Fprintf(t, "%.2f | %.2f | %.2f | %.2f | %.1f %% | %.1f | %.1f | %.0f | %.0f %% | %s |\n",
-			one.Last, one.Ratio(), one.Median, one.Copies, 100*one.Excess, one.CPU, one.ServerCPU, one.Memory, 100*one.Busy, one.When)
 	}
 }
+
+// named are the columns that a run without a result has, too.
+var named = []string{"machines", "system", "", "measured on"}
 
 func mbit(rate int64) string { return strconv.FormatFloat(float64(rate)/1e6, 'f', -1, 64) }
 
@@ -227,8 +331,8 @@ func computer() string {
 // TestReport: what is missed is said.
 func TestReport(t *testing.T) {
 	r := results{Runs: []run{
-		{System: ours.name, Machines: 8, Last: 12, Bound: 10, Copies: 1.05},
-		{System: "aria2", Machines: 8, Last: 15, Bound: 10},
+		{System: ours.name, Machines: 8, Kind: wholeImage, Last: 12, Bound: 10, Copies: 1.05},
+		{System: "aria2", Machines: 8, Kind: wholeImage, Last: 15, Bound: 10},
 	}}
 	table := r.table()
 	for _, want := range []string{
@@ -249,7 +353,7 @@ func (r results) picture() string {
 	bars := func(title string, kind float64, machines int) {
 		first := true
 		for _, one := range r.Runs {
-			if one.Kind != kind || one.Machines != machines || one.Event != "" || one.Failed != "" {
+			if one.Kind != kind || one.Machines != machines || one.Scene != "" || one.Failed != "" {
 				continue
 			}
 			if first {

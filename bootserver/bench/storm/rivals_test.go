@@ -45,6 +45,14 @@ var rivals = []system{
 	},
 }
 
+// wire is what the links can do, without an image.
+var wire = system{
+	name:    "iperf3",
+	needs:   []string{"iperf3"},
+	server:  []string{`sh -c 'iperf3 -s >/dev/null ` + untilUp},
+	machine: `sh -c 'read go; iperf3 -c {server} -R -n {size} >&2 && echo complete; cat'`,
+}
+
 // best are the rivals that come nearest to the bound.
 var best = rivals[1:4]
 
