@@ -259,6 +259,8 @@ func (s webSide) Seed(word, file string) (data string, mac net.HardwareAddr, ok 
 	return s.seed(word, file)
 }
 
+func (s webSide) Initramfs(arch string) bootweb.Initramfs { return s.archive(arch) }
+
 func (s webSide) Image(digest string) (*catalogue.Image, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

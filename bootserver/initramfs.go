@@ -21,6 +21,22 @@ import (
 // architectures of machines that can be booted.
 var architectures = []string{"amd64", "arm64"}
 
+// trust has machines believe, from their next boot on, what these keys have signed
+// besides the server's own, and has images count by their signatures.
+func (s *Server) trust(keys []envelope.PublicKey) error {
+	site := s.site.Load()
+	archives, err := composeInitramfs(site.Initramfs, site.State, append([]envelope.PublicKey{s.key.Public()}, keys...))
+	if err != nil {
+		return err
+	}
+	s.archives.Store(&archives)
+	s.catalogue.Trust(keys)
+	return nil
+}
+
+// archive is the initramfs for machines of an architecture; zero: there is none.
+func (s *Server) archive(arch string) bootweb.Initramfs { return (*s.archives.Load())[arch] }
+
 // composeInitramfs makes the archives of all architectures whose common one is
 // there: that for amd64, which the config names and which must be, and beside it
 // one with the name of its architecture before the first dot.

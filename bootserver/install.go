@@ -29,7 +29,7 @@ func (s *Server) install(m Machine, n Network, o *offer, args []string) (bootarg
 		Files: []bootargs.InstallFile{
 			{Path: bootweb.DiskKernel, URL: base + bootweb.PartPath(o.Image, catalogue.Kernel), SHA256: o.Manifest.Kernel.SHA256},
 			{Path: bootweb.DiskModules, URL: base + bootweb.PartPath(o.Image, catalogue.Modules), SHA256: o.Manifest.Modules.SHA256},
-			{Path: bootweb.DiskInitramfs, URL: base + bootweb.InitramfsPath + arch, SHA256: s.web.Initramfs[arch].Digest},
+			{Path: bootweb.DiskInitramfs, URL: base + bootweb.InitramfsPath + arch, SHA256: s.archive(arch).Digest},
 			{Path: bootweb.DiskScript, Content: bootweb.GRUBFromDisk(m.Name+" boots "+o.Manifest.Ref().String(), append(args, bootargs.Local))},
 		},
 	}

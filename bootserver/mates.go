@@ -108,7 +108,7 @@ func (m *mates) forget(mac string) {
 func (s *Server) bootFilesOf(image *catalogue.Image) (boots string, files []bootargs.BootFile) {
 	m := image.Manifest
 	files = []bootargs.BootFile{
-		{Path: bootweb.InitramfsPath + m.Arch, SHA256: s.web.Initramfs[m.Arch].Digest},
+		{Path: bootweb.InitramfsPath + m.Arch, SHA256: s.archive(m.Arch).Digest},
 		{Path: bootweb.PartPath(image, catalogue.Kernel), SHA256: m.Kernel.SHA256},
 		{Path: bootweb.PartPath(image, catalogue.Modules), SHA256: m.Modules.SHA256},
 	}

@@ -129,7 +129,7 @@ func (s *Server) plan(mac net.HardwareAddr) (bootweb.Plan, error) {
 	if err != nil {
 		return bootweb.Plan{}, err
 	}
-	if arch := o.Manifest.Arch; s.web.Initramfs[arch].File == "" {
+	if arch := o.Manifest.Arch; s.archive(arch).File == "" {
 		return bootweb.Plan{}, fmt.Errorf("image %s is for %s, and there is no initramfs for it; make it with mkinitramfs -arch %s, beside the other", m.Image, arch, arch)
 	}
 	args := s.site.Load().kernelArgs(m, n)

@@ -29,7 +29,7 @@ func (s *Server) Override(mac string, to images.Ref, stays bool) (fleet.Override
 	if err != nil {
 		return fleet.Override{}, err
 	}
-	if arch := image.Manifest.Arch; s.web.Initramfs[arch].File == "" {
+	if arch := image.Manifest.Arch; s.archive(arch).File == "" {
 		return fleet.Override{}, fmt.Errorf("image %s is for %s, and this server has no initramfs for it", to, arch)
 	}
 	if m.Loader == loaders.SecureBoot {

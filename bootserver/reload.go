@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"swarmboot/initramfs/envelope"
 )
 
 // Reload puts another config in force, as a whole or not at all: after an error
@@ -39,6 +41,26 @@ func (s *Server) Reload(cfg Config) error {
 		s.mirror.Look()
 	}
 	s.log.Info("config reloaded", "networks", len(next.Networks), "machines", len(next.Machines))
+	return nil
+}
+
+// Trust has machines believe, from their next boot on, what these keys have signed
+// besides the server's own. Images and profiles that none of them has signed are
+// not offered any more. After an error everything is as before.
+func (s *Server) Trust(keys []envelope.PublicKey) error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	if slices.EqualFunc(keys, s.catalogue.Trusted(), func(a, b envelope.PublicKey) bool { return a.ID() == b.ID() }) {
+		return nil
+	}
+	if err := s.trust(keys); err != nil {
+		return err
+	}
+	wake(s.verify)
+	if s.mirror != nil {
+		s.mirror.Look()
+	}
+	s.log.Info("trusted keys reloaded", "keys", len(keys))
 	return nil
 }
 

@@ -3,6 +3,7 @@ package bootserver
 import (
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -24,7 +25,7 @@ func (l lab) with(edit func(*Config)) Config {
 }
 
 // second puts another version of the lab's image into the catalogue.
-func (l lab) second(t *testing.T) images.Ref {
+func (l lab) second(t *testing.T, key envelope.Signer) images.Ref {
 	t.Helper()
 	m := l.image.Manifest
 	m.Version = "2"
@@ -32,7 +33,7 @@ func (l lab) second(t *testing.T) images.Ref {
 	for _, part := range catalogue.Parts {
 		parts[part] = l.image.Path(part)
 	}
-	image, err := l.images.Add(t.Context(), l.key, m, parts)
+	image, err := l.images.Add(t.Context(), key, m, parts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func TestReloadUnderLoad(t *testing.T) {
 		return
 	}
 	l := newLab(t)
-	other := l.second(t)
+	other := l.second(t, l.key)
 	s := l.new(t)
 	run(t, s)
 	m := machine{T: t}
@@ -164,5 +165,38 @@ func TestReloadMachines(t *testing.T) {
 	}
 	if want := []string{"m2", "m9"}; !slices.Equal(names, want) {
 		t.Errorf("machines after the reload = %v; want %v: m3 was never heard of", names, want)
+	}
+}
+
+// Which keys are trusted while the server runs decides what is booted, and stands
+// in the initramfs.
+func TestTrust(t *testing.T) {
+	l := newLab(t)
+	other, err := envelope.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, both := []envelope.PublicKey{l.key.Public()}, []envelope.PublicKey{l.key.Public(), other.Public()}
+	l.images.Trust(both)
+	theirs := l.second(t, other)
+	l.images.Trust(own)
+	s := l.new(t)
+	mac := l.Machines[0].MAC.String()
+	alone := s.archive("amd64").Digest
+	for _, c := range []struct {
+		keys   []envelope.PublicKey
+		boots  bool
+		digest bool // as at the beginning
+	}{{own, false, true}, {both, true, false}, {own, false, true}} {
+		if err := s.Trust(c.keys); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Override(mac, theirs, false); (err == nil) != c.boots {
+			t.Errorf("with %d keys, an image of the other one = %v", len(c.keys), err)
+		}
+		data, err := os.ReadFile(s.archive("amd64").File)
+		if err != nil || images.Digest(data) != s.archive("amd64").Digest || (s.archive("amd64").Digest == alone) != c.digest {
+			t.Errorf("with %d keys, the initramfs is %s, %v; at the beginning %s", len(c.keys), s.archive("amd64").Digest, err, alone)
+		}
 	}
 }

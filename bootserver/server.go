@@ -69,8 +69,9 @@ type Server struct {
 	tftp       *tftp.Server
 	tracker    *tracker.Tracker
 	web        bootweb.Config
-	serving    chan struct{}  // closed when all ports are open
-	mirror     *mirror.Mirror // nil: there is no origin
+	archives   atomic.Pointer[map[string]bootweb.Initramfs] // by architecture
+	serving    chan struct{}                                // closed when all ports are open
+	mirror     *mirror.Mirror                               // nil: there is no origin
 
 	reloading sync.Mutex    // held while a config is put in force; before the others
 	verify    chan struct{} // holds a token when there may be other images
@@ -111,12 +112,12 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	if err := os.MkdirAll(cfg.State, 0o755); err != nil {
 		return nil, fmt.Errorf("state folder: %w", err)
 	}
-	archives, err := composeInitramfs(cfg.Initramfs, cfg.State, append([]envelope.PublicKey{key.Public()}, offered.Trusted()...))
-	if err != nil {
+	if err := s.trust(offered.Trusted()); err != nil {
 		return nil, err
 	}
-	s.web = bootweb.Config{Initramfs: archives, Loaders: cfg.Loaders, Tracker: s.tracker, Log: log}
-	if s.profiles, err = profiles.Open(filepath.Join(cfg.State, "profiles"), key, offered.Trusted()); err != nil {
+	s.web = bootweb.Config{Loaders: cfg.Loaders, Tracker: s.tracker, Log: log}
+	var err error
+	if s.profiles, err = profiles.Open(filepath.Join(cfg.State, "profiles"), key, offered.Trusted); err != nil {
 		return nil, err
 	}
 	if s.identities, err = identities.Open(filepath.Join(cfg.State, identityFolder)); err != nil {

@@ -45,7 +45,7 @@ func (c *Catalogue) Add(ctx context.Context, key envelope.Signer, m images.Manif
 }
 
 func (c *Catalogue) add(ctx context.Context, key envelope.Signer, m images.Manifest, files map[Part]string) (*Image, error) {
-	if !slices.ContainsFunc(c.trusted, func(k envelope.PublicKey) bool { return k.ID() == key.Public().ID() }) {
+	if !slices.ContainsFunc(c.Trusted(), func(k envelope.PublicKey) bool { return k.ID() == key.Public().ID() }) {
 		return nil, fmt.Errorf("key %s is not one that this catalogue trusts", key.Public().ID())
 	}
 	return c.write(ctx, m.Ref(), func(w *writer) (*Image, error) {

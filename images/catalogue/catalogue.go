@@ -53,11 +53,11 @@ var Parts = []Part{Kernel, Modules, Root, Torrent}
 // Catalogue is a folder of images. Its methods may be called concurrently, and
 // several processes may use one folder.
 type Catalogue struct {
-	dir     string
-	trusted []envelope.PublicKey
+	dir string
 
 	mu       sync.Mutex
-	verified map[string]stamp // by path of a blob, as it was when Verify read it; guarded by mu
+	trusted  []envelope.PublicKey // guarded by mu
+	verified map[string]stamp     // by path of a blob, as it was when Verify read it; guarded by mu
 }
 
 // Image is one entry of a catalogue.
@@ -81,7 +81,18 @@ func Open(dir string, trusted []envelope.PublicKey) (*Catalogue, error) {
 }
 
 // Trusted are the keys by whose signatures images count.
-func (c *Catalogue) Trusted() []envelope.PublicKey { return c.trusted }
+func (c *Catalogue) Trusted() []envelope.PublicKey {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.trusted
+}
+
+// Trust has images count from now on by the signatures of these keys alone.
+func (c *Catalogue) Trust(keys []envelope.PublicKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.trusted = keys
+}
 
 // Dir is the catalogue's folder.
 func (c *Catalogue) Dir() string { return c.dir }
@@ -168,7 +179,7 @@ func (c *Catalogue) open(digest string) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", errDamaged, err)
 	}
-	m, got, err := images.OpenManifest(c.trusted, data)
+	m, got, err := images.OpenManifest(c.Trusted(), data)
 	if err != nil {
 		return nil, err
 	}

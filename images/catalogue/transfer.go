@@ -80,7 +80,7 @@ func (c *Catalogue) Import(ctx context.Context, r io.Reader) (*Image, error) {
 // its name and its signature; a key that the catalogue trusts must have made it.
 // An image that is here already is no error.
 func (c *Catalogue) Receive(ctx context.Context, sealed []byte, open func(Part) (io.Reader, error)) (*Image, error) {
-	m, digest, err := images.OpenManifest(c.trusted, sealed)
+	m, digest, err := images.OpenManifest(c.Trusted(), sealed)
 	if err != nil {
 		return nil, fmt.Errorf("import image: %w; 'swarmboot key trust' is how to trust who signed it", err)
 	}

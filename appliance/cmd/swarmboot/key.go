@@ -16,8 +16,8 @@ func keyCommand() *cobra.Command {
 		`Make, list and trust the keys that images are signed with. One key in the state
 folder signs images and boot descriptions; it is made with the first image.
 Machines believe what it, or a key that is trusted besides, has signed: they get
-the public halves in their initramfs, so after a change the boot server must be
-started anew.`,
+the public halves in their initramfs. A server that runs takes up within seconds
+which keys are trusted; with another key to sign with it must be started anew.`,
 		`  swarmboot key list
   swarmboot key trust builder.pub      # images that another computer builds
   swarmboot key new --replace          # older images stay`)
@@ -77,8 +77,7 @@ func keyTrustCommand(folder *state.Folder) *cobra.Command {
 		Short: "Believe what the key in FILE has signed",
 		Long: `Believe what the key has signed whose public half is in FILE (PEM, as in the
 state folder's keys/swarmboot.pub), and print its ID. Machines then boot any
-image and obey any boot description that it signs. A server that runs takes it
-up when it is started again.`,
+image and obey any boot description that it signs, from their next boot on.`,
 		Example: "  scp builder:/var/lib/swarmboot/keys/swarmboot.pub builder.pub\n  swarmboot key trust builder.pub",
 		Args:    operand("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -13,10 +13,11 @@ import (
 	"swarmboot/appliance/internal/journal"
 	"swarmboot/appliance/internal/power"
 	"swarmboot/appliance/internal/settings"
+	"swarmboot/appliance/internal/state"
 	"swarmboot/bootserver"
 )
 
-// A daemon is the boot server together with the file that it is run by.
+// A daemon is the boot server together with the files that it is run by.
 type daemon struct {
 	*bootserver.Server
 	board  *power.Board
@@ -24,21 +25,46 @@ type daemon struct {
 	lines  *journal.Journal
 	load   func() (*settings.Settings, error)
 	reload func(bootserver.Config) error
+	keys   state.Folder // whose trusted keys machines believe
+	trust  func() error
 	log    *slog.Logger
-	taken  fs.FileInfo // the file as it was last read; of follow alone
+	taken  seen // as it was last read; of follow alone
 
 	mu     sync.Mutex
 	status api.Settings // guarded by mu
 }
 
-// newDaemon is told what the file was just before it was read, and where the last
-// lines of log about each machine are.
-func newDaemon(server *bootserver.Server, board *power.Board, config string, taken fs.FileInfo, lines *journal.Journal, log *slog.Logger) *daemon {
+// newDaemon is told how the files were just before they were read, and where the
+// last lines of log about each machine are.
+func newDaemon(server *bootserver.Server, board *power.Board, config string, keys state.Folder, taken seen, lines *journal.Journal, log *slog.Logger) *daemon {
 	return &daemon{
-		Server: server, board: board, config: config, taken: taken, lines: lines, log: log, reload: server.Reload,
-		load:   func() (*settings.Settings, error) { return settings.Load(config, offered) },
+		Server: server, board: board, config: config, keys: keys, taken: taken, lines: lines, log: log, reload: server.Reload,
+		load: func() (*settings.Settings, error) { return settings.Load(config, offered) },
+		trust: func() error {
+			trusted, err := keys.Trusted()
+			if err != nil {
+				return err
+			}
+			return server.Trust(trusted)
+		},
 		status: api.Settings{File: config, Loaded: time.Now()},
 	}
+}
+
+// seen is how the settings file, and the folder of trusted keys, were at one
+// moment; nil: not there.
+type seen struct{ config, keys fs.FileInfo }
+
+func see(config string, keys state.Folder) seen {
+	return seen{stat(config), stat(keys.TrustedDir())}
+}
+
+func stat(path string) fs.FileInfo {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil
+	}
+	return info
 }
 
 // Settings tells which settings are in force.
@@ -51,13 +77,14 @@ func (d *daemon) Settings() api.Settings {
 // Log gives the last lines about one machine, from the one after that number on.
 func (d *daemon) Log(mac string, after uint64) []journal.Line { return d.lines.After(mac, after) }
 
-// look is how often the file is looked at. A change is taken up when a second
+// look is how often the files are looked at. A change is taken up when a second
 // look finds no other: an editor may still be writing. Looking needs no more
 // than one stat, and works where notification does not: on network file systems,
 // with editors that rename, with links that are turned elsewhere.
 const look = time.Second
 
-// follow takes up what the admin writes into the file, and what hup asks for,
+// follow takes up what the admin writes into the file, keys that are trusted or
+// no longer are, and what hup asks for,
 // until ctx is done.
 func (d *daemon) follow(ctx context.Context, hup <-chan os.Signal) error {
 	tick := time.NewTicker(look)
@@ -68,32 +95,41 @@ func (d *daemon) follow(ctx context.Context, hup <-chan os.Signal) error {
 		case <-ctx.Done():
 			return nil
 		case <-hup:
-			d.taken, _ = os.Stat(d.config)
+			d.taken = see(d.config, d.keys)
 			last = d.taken
 			d.takeUp("signal")
 		case <-tick.C:
-			now, err := os.Stat(d.config)
-			if err != nil {
+			now := see(d.config, d.keys)
+			if now.config == nil {
 				continue // an editor may have moved it away for a moment
 			}
-			if !same(now, d.taken) && same(now, last) {
+			if now.rests(last) && !now.rests(d.taken) {
 				d.taken = now
-				d.takeUp("file changed")
+				d.takeUp("changed")
 			}
 			last = now
 		}
 	}
 }
 
+// rests tells whether all is as it was.
+func (s seen) rests(was seen) bool { return same(s.config, was.config) && same(s.keys, was.keys) }
+
 // same tells whether a file is the one that it was.
 func same(a, b fs.FileInfo) bool {
-	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+	if a == nil || b == nil {
+		return a == b
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
-// takeUp reads the file and puts it in force as a whole, or leaves what is in
+// takeUp reads the files and puts the settings in force as a whole, or leaves what is in
 // force and says why.
 func (d *daemon) takeUp(why string) {
 	s, err := d.load()
+	if err == nil {
+		err = d.trust()
+	}
 	if err == nil {
 		err = d.reload(s.Config)
 	}

@@ -13,7 +13,9 @@ import (
 	"swarmboot/appliance/internal/journal"
 	"swarmboot/appliance/internal/power"
 	"swarmboot/appliance/internal/settings"
+	"swarmboot/appliance/internal/state"
 	"swarmboot/bootserver"
+	"swarmboot/initramfs/envelope"
 )
 
 // The file is taken up once it rests, however it was changed; what is wrong
@@ -28,12 +30,15 @@ func TestFollowTheFile(t *testing.T) {
 			}
 		}
 		write(file, "1")
-		taken, err := os.Stat(file)
-		if err != nil {
-			t.Fatal(err)
-		}
 		var inForce string
-		d := newDaemon(nil, new(power.Board), file, taken, journal.New(), slog.New(slog.DiscardHandler))
+		keys := state.Folder(t.TempDir())
+		d := newDaemon(nil, new(power.Board), file, keys, see(file, keys), journal.New(), slog.New(slog.DiscardHandler))
+		trusted := 0
+		d.trust = func() error {
+			all, err := keys.Trusted()
+			trusted = len(all)
+			return err
+		}
 		d.load = func() (*settings.Settings, error) {
 			data, err := os.ReadFile(file)
 			if string(data) == "wrong" {
@@ -87,6 +92,18 @@ func TestFollowTheFile(t *testing.T) {
 		write(file, "55555")
 		hup <- nil
 		expect("55555", "")
+		key, err := envelope.NewKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := keys.Trust(key.Public()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * look)
+		expect("55555", "")
+		if trusted != 1 {
+			t.Errorf("%d keys are trusted; want the one that was added", trusted)
+		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("follow = %v; want nil after a stop", err)

@@ -47,7 +47,8 @@ have booted go on without it.
 
 FILE is read again when it has changed, and on SIGHUP. It is put in force as a
 whole; while there is a mistake in it, the last good settings stay in force, and
-the log and 'swarmboot status' say why. Boots that run are not disturbed.`,
+the log and 'swarmboot status' say why. Boots that run are not disturbed. So it is
+with keys that are trusted ('swarmboot key trust'), or no longer are.`,
 		Example: `  swarmboot serve --config swarmboot.yaml
   swarmboot serve --config swarmboot.yaml --log-format json 2>>/var/log/swarmboot.json`,
 		Args: cobra.NoArgs,
@@ -80,12 +81,13 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 	if err != nil {
 		return err
 	}
-	taken, _ := os.Stat(config) // before it is read: what changes later is read again
+	taken := seen{config: stat(config)} // before it is read: what changes later is read again
 	cfg, err := settings.Load(config, offered)
 	if err != nil {
 		return err
 	}
 	folder := state.Folder(cfg.State)
+	taken.keys = stat(folder.TrustedDir())
 	key, err := folder.Key()
 	if err != nil {
 		return err
@@ -128,7 +130,7 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 	var wg sync.WaitGroup
 	board := new(power.Board)
 	board.Set(cfg.Power)
-	daemon := newDaemon(server, board, config, taken, lines, log)
+	daemon := newDaemon(server, board, config, folder, taken, lines, log)
 	handler := api.Handler(daemon, doer{changer{config, folder}, server, board}, version(), log)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)

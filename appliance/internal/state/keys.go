@@ -15,7 +15,9 @@ import (
 
 func (f Folder) privateKey() string { return filepath.Join(string(f), "keys", "swarmboot.key") }
 func (f Folder) publicKey() string  { return filepath.Join(string(f), "keys", "swarmboot.pub") }
-func (f Folder) trusted() string    { return filepath.Join(string(f), "keys", "trusted") }
+
+// TrustedDir is the folder with the keys of others whose signatures count.
+func (f Folder) TrustedDir() string { return filepath.Join(string(f), "keys", "trusted") }
 
 // A TrustedKey is a key whose signatures count here.
 type TrustedKey struct {
@@ -28,7 +30,7 @@ type TrustedKey struct {
 // one yet, then those of others.
 func (f Folder) Keys() ([]TrustedKey, error) {
 	var keys []TrustedKey
-	others, err := filepath.Glob(filepath.Join(f.trusted(), "[^.]*.pub"))
+	others, err := filepath.Glob(filepath.Join(f.TrustedDir(), "[^.]*.pub"))
 	if err != nil {
 		return nil, err
 	}
@@ -53,12 +55,12 @@ func (f Folder) Keys() ([]TrustedKey, error) {
 func (f Folder) Trust(key envelope.PublicKey) error {
 	data, err := key.MarshalPEM()
 	if err == nil {
-		err = os.MkdirAll(f.trusted(), 0o700)
+		err = os.MkdirAll(f.TrustedDir(), 0o700)
 	}
 	if err != nil {
 		return fmt.Errorf("trust key %s: %w", key.ID(), err)
 	}
-	if err := wholefile.Write(filepath.Join(f.trusted(), key.ID()+".pub"), data, 0o600); err != nil {
+	if err := wholefile.Write(filepath.Join(f.TrustedDir(), key.ID()+".pub"), data, 0o600); err != nil {
 		return fmt.Errorf("trust key %s: %w", key.ID(), err)
 	}
 	return nil

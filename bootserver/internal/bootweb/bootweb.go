@@ -94,6 +94,8 @@ type Server interface {
 	// Seed is a file of the data for cloud-init that word opens, and the machine
 	// that it is for.
 	Seed(word, file string) (data string, mac net.HardwareAddr, ok bool)
+	// Initramfs is that for machines of an architecture; zero: there is none.
+	Initramfs(arch string) Initramfs
 	// Image is the image with that digest, if it is on offer.
 	Image(digest string) (*catalogue.Image, bool)
 	// Delta is what the root of the image with that digest has in common with
@@ -114,10 +116,9 @@ type Server interface {
 
 // Config is what the handlers need besides the Server.
 type Config struct {
-	Initramfs map[string]Initramfs // by architecture
-	Loaders   string               // folder of the loaders
-	Tracker   http.Handler         // for announce.Path
-	Log       *slog.Logger
+	Loaders string       // folder of the loaders
+	Tracker http.Handler // for announce.Path
+	Log     *slog.Logger
 }
 
 // An Initramfs is a file with the common archive and the keys.

@@ -35,6 +35,7 @@ var (
 // machines is a Server with one machine, on loopback, and one image.
 type machines struct {
 	image       *catalogue.Image
+	initramfs   Initramfs
 	problem     error
 	ipxe        map[string]string
 	reports     []stage.Report
@@ -62,6 +63,8 @@ func (m *machines) Describe(mac net.HardwareAddr) ([]byte, error) {
 	}
 	return []byte("sealed"), nil
 }
+
+func (m *machines) Initramfs(string) Initramfs { return m.initramfs }
 
 func (m *machines) Image(digest string) (*catalogue.Image, bool) {
 	return m.image, digest == m.image.Digest
@@ -141,6 +144,7 @@ func start(t *testing.T) (*machines, string) {
 	if err := os.WriteFile(initramfs, []byte("common and keys"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	m.initramfs = Initramfs{initramfs, images.Digest([]byte("common and keys"))}
 	loaders := t.TempDir()
 	if err := os.WriteFile(filepath.Join(loaders, "shimx64.efi"), []byte("shim"), 0o644); err != nil {
 		t.Fatal(err)
@@ -149,8 +153,7 @@ func start(t *testing.T) (*machines, string) {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(Handler(Config{
-		Loaders: loaders, Initramfs: map[string]Initramfs{"amd64": {initramfs, images.Digest([]byte("common and keys"))}},
-		Tracker: http.NotFoundHandler(), Log: slog.New(slog.DiscardHandler),
+		Loaders: loaders, Tracker: http.NotFoundHandler(), Log: slog.New(slog.DiscardHandler),
 	}, m))
 	t.Cleanup(server.Close)
 	return m, server.URL

@@ -49,8 +49,8 @@ func (s *web) openLoader(name string) (*os.File, error) {
 }
 
 func (s *web) initramfs(w http.ResponseWriter, r *http.Request) {
-	archive, ok := s.Initramfs[r.PathValue("arch")]
-	if !ok {
+	archive := s.server.Initramfs(r.PathValue("arch"))
+	if archive.File == "" {
 		http.Error(w, "no initramfs for this architecture", http.StatusNotFound)
 		return
 	}

@@ -25,7 +25,7 @@ import (
 type Store struct {
 	dir     string
 	key     envelope.Signer
-	trusted []envelope.PublicKey
+	trusted func() []envelope.PublicKey
 
 	mu    sync.Mutex
 	known map[string]profile // guarded by mu; by the image's digest
@@ -106,7 +106,7 @@ func (p profile) order() (pieces []int) {
 }
 
 // Open reads the profiles in dir; those that it makes are signed by key.
-func Open(dir string, key envelope.Signer, trusted []envelope.PublicKey) (*Store, error) {
+func Open(dir string, key envelope.Signer, trusted func() []envelope.PublicKey) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("profiles: %w", err)
 	}
@@ -154,7 +154,7 @@ func (p *Store) recorded(digest string) (profile, error) {
 	if err != nil {
 		return profile{}, fmt.Errorf("profile: %w", err)
 	}
-	read, err := openProfile(p.trusted, data)
+	read, err := openProfile(p.trusted(), data)
 	if err != nil {
 		return profile{}, fmt.Errorf("%s is not used; the next boot records it anew: %w", p.path(digest), err)
 	}

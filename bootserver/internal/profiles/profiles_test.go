@@ -17,7 +17,7 @@ func newProfiles(t *testing.T) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := Open(t.TempDir(), key, []envelope.PublicKey{key.Public()})
+	p, err := Open(t.TempDir(), key, func() []envelope.PublicKey { return []envelope.PublicKey{key.Public()} })
 	if err != nil {
 		t.Fatal(err)
 	}
