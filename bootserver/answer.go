@@ -117,6 +117,9 @@ func (s dhcpSide) Answered(c dhcp.Client, _ netip.Addr) {
 	if !ok {
 		return // a reload has just taken it out
 	}
+	if m.stranger {
+		s.strangers.heard(c, now)
+	}
 	if s.fleet.Discovered(m.known(), c.Program == dhcp.IPXE, now) {
 		s.identities.Begin(mac)
 		s.mates.forget(mac)
