@@ -91,9 +91,10 @@ e2e-firmware: build build/initramfs-arm64.cpio.zst loaders ## boot a machine of 
 	SWARMBOOT_E2E=1 SWARMBOOT_FIRMWARE=1 go test -count=1 -timeout 120m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestFirmware' ./appliance/e2e
 
 # -timeout: as above.
-e2e-web: programs loaders ## the admin pages in Chromium, with 2 000 simulated machines; screenshots in build/e2e
+e2e-web: build loaders ## the admin pages in Chromium, with 2 000 simulated machines and with some in QEMU; screenshots in build/e2e
+	scripts/lab-images $(STATE) lab lab12
 	@mkdir -p build/e2e
-	SWARMBOOT_E2E=1 go test -count=1 -timeout 15m -v -artifacts -outputdir $(CURDIR)/build/e2e -run TestPages ./appliance/e2e
+	SWARMBOOT_E2E=1 go test -count=1 -timeout 30m -v -artifacts -outputdir $(CURDIR)/build/e2e -run TestPages ./appliance/e2e
 
 # -timeout: as above.
 # versitygw: an S3 server for the test of stores; not among our own modules,

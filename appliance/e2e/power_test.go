@@ -16,61 +16,29 @@ import (
 	"swarmboot/initramfs/stage"
 )
 
-// TestPower switches a machine by its management controller, Debian's ipmi_sim,
-// which speaks IPMI with us and starts and stops QEMU.
+// TestPower switches a machine by its management controller.
 func TestPower(t *testing.T) {
+	one := machine{Name: "r1-n01", MAC: "52:54:00:77:0b:01", Image: "lab@1"}
 	needs(t)
-	if _, err := exec.LookPath("ipmi_sim"); err != nil {
-		t.Fatal("missing: ipmi_sim; make deps brings it")
-	}
-	// In the LAN, whose loopback is its own.
-	controller, host := netip.MustParseAddrPort("127.0.0.1:623"), netip.MustParseAddrPort("127.0.0.1:9002")
-	one := machine{Name: "r1-n01", MAC: "52:54:00:77:0b:01", Image: "lab@1", More: fmt.Sprintf("\n    power: ipmi\n    bmc: %s", controller.Addr())}
 	folder := labState(t)
 	r := emptyRack(t, folder)
-	password := filepath.Join(r.dir, "password")
-	if err := os.WriteFile(password, []byte(powertest.Password), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	r.more = fmt.Sprintf("power:\n  ipmi: {via: ipmi, user: %s, password: %s, bios: true}\n", powertest.User, password)
-	r.server = r.serve(folder, []machine{one})
-
-	m, command, err := r.lan.Plug(vm.MachineConfig{Name: "one", MAC: one.MAC, Firmware: vm.BIOS, BMC: host})
-	if err != nil {
-		t.Fatal(err)
-	}
-	start := filepath.Join(r.dir, "start")
-	if err := os.WriteFile(start, []byte("#!/bin/sh\nexec "+quoted(command)+" >>"+m.Dir()+"/qemu.log 2>&1\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	simulator, err := powertest.Simulator(r.dir, controller, fmt.Sprintf(`serial 15 %s %d codec VM
-  startcmd %q
-  startnow false
-  poweroff_wait 5
-  kill_wait 1`, host.Addr(), host.Port(), start))
-	if err != nil {
-		t.Fatal(err)
-	}
-	power := func(ctx context.Context, action string) (string, error) {
-		out, err := exec.CommandContext(ctx, swarmbootProgram(t), "machine", "power", action, one.Name, "--state", folder).CombinedOutput()
-		if err != nil {
-			return "", fmt.Errorf("power %s: %w: %s", action, err, out)
+	m := r.serveControlled(folder, one, vm.BIOS)
+	power := func(action string) (string, error) {
+		out, status := swarmboot(t, "machine", "power", action, one.Name, "--state", string(r.server.state))
+		if status != 0 {
+			return "", fmt.Errorf("power %s: status %d: %s", action, status, out)
 		}
-		return strings.TrimSpace(string(out)), nil
-	}
-	answers := func(ctx context.Context) error { _, err := power(ctx, "status"); return err }
-	if _, err := r.lan.Serve(t.Context(), answers, filepath.Join(r.dir, "ipmi_sim.log"), simulator[0], simulator[1:]...); err != nil {
-		t.Fatal(err)
+		return strings.TrimSpace(out), nil
 	}
 	is := func(t *testing.T, want string) {
 		t.Helper()
-		if said, err := power(t.Context(), "status"); err != nil || said != one.Name+" "+want {
+		if said, err := power("status"); err != nil || said != one.Name+" "+want {
 			t.Fatalf("power status says %q, %v; want %s", said, err, want)
 		}
 	}
 	does := func(t *testing.T, action string) {
 		t.Helper()
-		if _, err := power(t.Context(), action); err != nil {
+		if _, err := power(action); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -111,6 +79,49 @@ func TestPower(t *testing.T) {
 		}
 		is(t, "off")
 	})
+}
+
+// serveControlled starts a boot server, like serve, for one machine, which is off,
+// and the machine's management controller: Debian's ipmi_sim, which speaks IPMI with
+// us and starts and stops QEMU.
+func (r *rack) serveControlled(folder string, one machine, firmware vm.Firmware) *vm.Machine {
+	r.t.Helper()
+	if _, err := exec.LookPath("ipmi_sim"); err != nil {
+		r.t.Fatal("missing: ipmi_sim; make deps brings it")
+	}
+	// In the LAN, whose loopback is its own.
+	controller, host := netip.MustParseAddrPort("127.0.0.1:623"), netip.MustParseAddrPort("127.0.0.1:9002")
+	password := filepath.Join(r.dir, "password")
+	if err := os.WriteFile(password, []byte(powertest.Password), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	r.more += fmt.Sprintf("power:\n  ipmi: {via: ipmi, user: %s, password: %s, bios: true}\n", powertest.User, password)
+	one.More += fmt.Sprintf("\n    power: ipmi\n    bmc: %s", controller.Addr())
+	r.server = r.serve(folder, []machine{one})
+
+	m, command, err := r.lan.Plug(vm.MachineConfig{Name: "one", MAC: one.MAC, Firmware: firmware, Rate: slow, BMC: host})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	start := filepath.Join(r.dir, "start")
+	if err := os.WriteFile(start, []byte("#!/bin/sh\nexec "+quoted(command)+" >>"+m.Dir()+"/qemu.log 2>&1\n"), 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+	simulator, err := powertest.Simulator(r.dir, controller, fmt.Sprintf(`serial 15 %s %d codec VM
+  startcmd %q
+  startnow false
+  poweroff_wait 5
+  kill_wait 1`, host.Addr(), host.Port(), start))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	answers := func(ctx context.Context) error {
+		return exec.CommandContext(ctx, swarmbootProgram(r.t), "machine", "power", "status", one.Name, "--state", folder).Run()
+	}
+	if _, err := r.lan.Serve(r.t.Context(), answers, filepath.Join(r.dir, "ipmi_sim.log"), simulator[0], simulator[1:]...); err != nil {
+		r.t.Fatal(err)
+	}
+	return m
 }
 
 // quoted are words for a shell.

@@ -111,6 +111,7 @@ type rack struct {
 	dir    string
 	proxy  bool    // another DHCP server gives the addresses
 	dual   bool    // machines have IPv6 addresses besides
+	image  string  // of machines that the settings do not name
 	more   string  // further sections of the settings
 	far    *vm.LAN // where the boot server is, if not on the machines' LAN: behind a relay
 	server *server
@@ -290,6 +291,9 @@ networks:
 defaults:
   # loglevel=4: only what is wrong; the console is slow where it is emulated.
   kernel_args: console=ttyS0 loglevel=4 mitigations=off
+{{- with .Image}}
+  image: {{.}}
+{{- end}}
 machines:
 {{- range .Machines}}
   - mac: {{.MAC}}
@@ -309,7 +313,7 @@ func (r *rack) serve(folder string, machines []machine) *server {
 	r.t.Helper()
 	var text bytes.Buffer
 	if err := settings.Execute(&text, map[string]any{
-		"Interface": vm.Bridge, "Network": network, "Proxy": r.proxy, "Dual": r.dual, "Relayed": r.far != nil, "Machines": machines, "More": r.more,
+		"Interface": vm.Bridge, "Network": network, "Proxy": r.proxy, "Dual": r.dual, "Relayed": r.far != nil, "Machines": machines, "Image": r.image, "More": r.more,
 		"State": folder, "Loaders": filepath.Join(cache(r.t), "loaders"), "Initramfs": initramfsFile(r.t),
 	}); err != nil {
 		r.t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/stage"
 )
@@ -133,7 +134,15 @@ func isListed(t *testing.T, s *server, want machine, at stage.Stage, reason stri
 // the same name, signed with a key of its own.
 func otherState(t *testing.T, r *rack, image *catalogue.Image) string {
 	t.Helper()
-	folder := state.Folder(filepath.Join(r.dir, "impostor"))
+	folder := filepath.Join(r.dir, "impostor")
+	publish(t, state.Folder(folder), image, image.Manifest.Ref().String())
+	return folder
+}
+
+// publish puts an image into a state folder under a name, signed with the key
+// there.
+func publish(t *testing.T, folder state.Folder, image *catalogue.Image, name string) {
+	t.Helper()
 	key, err := folder.Key()
 	if err != nil {
 		t.Fatal(err)
@@ -142,12 +151,17 @@ func otherState(t *testing.T, r *rack, image *catalogue.Image) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ref, err := images.ParseRef(name)
+	if err != nil {
+		t.Fatal(err)
+	}
 	files := map[catalogue.Part]string{}
 	for _, part := range catalogue.Parts {
 		files[part] = image.Path(part)
 	}
-	if _, err := c.Add(t.Context(), key, image.Manifest, files); err != nil {
+	manifest := image.Manifest
+	manifest.Name, manifest.Version = ref.Name, ref.Version
+	if _, err := c.Add(t.Context(), key, manifest, files); err != nil {
 		t.Fatal(err)
 	}
-	return string(folder)
 }

@@ -36,6 +36,13 @@ function bits(map: string): (piece: number) => boolean {
   return piece => ((bytes[piece >> 3] ?? 0) & (0x80 >> (piece & 7))) !== 0;
 }
 
+// both counts the pieces that are in a bit map, and those that are in another too.
+export function both(count: number, hot: string, have: string): { hot: number; here: number } {
+  const wanted = bits(hot), has = bits(have);
+  const all = Array.from({ length: count }, (_, i) => i).filter(wanted);
+  return { hot: all.length, here: all.filter(has).length };
+}
+
 const first = 8; // peers shown at once, those that have given most
 
 export function Peers({ peers }: { peers: Peer[] }) {

@@ -3,7 +3,7 @@ import { useComputed } from "@preact/signals";
 import { useState } from "preact/hooks";
 import type { Detail, LogLine, Machine, Timeline } from "./api";
 import { useAnswer } from "./api";
-import { Console, PieceMap, Peers } from "./inside";
+import { both, Console, PieceMap, Peers } from "./inside";
 import { NextBoot, Switch } from "./next";
 import { machine, nameOf } from "./live";
 import { Advice } from "./trouble";
@@ -56,15 +56,18 @@ function Arrival({ m, d }: { m: Machine; d: Detail | undefined }) {
   const p = m.progress;
   if (!p || p.pieces === 0) return null;
   const got = p.from_peers + p.from_server;
-  const cold = p.pieces - p.hot;
+  // What boots read is known once one was recorded. A machine that began before has
+  // been told less of it.
+  const { hot, here } = !d?.hot ? { hot: 0, here: 0 } : d.inside?.have ? both(p.pieces, d.hot, d.inside.have) : { hot: p.hot, here: p.hot_have };
+  const cold = p.pieces - hot, rest = Math.max(0, p.have - here);
   return (
     <section class="card">
       <h2>The image on it<small>{p.have} of {p.pieces} pieces</small></h2>
-      <div class="pieces" role="img" aria-label={`${percent(p.have / p.pieces)} of the image is here${p.hot ? `, ${percent(p.hot_have / p.hot)} of what a boot reads` : ""}`}>
-        <i class="hot" style={{ flexGrow: p.hot_have }} /><i class="hot missing" style={{ flexGrow: p.hot - p.hot_have }} />
-        <i class="cold" style={{ flexGrow: p.have - p.hot_have }} /><i class="missing" style={{ flexGrow: cold - (p.have - p.hot_have) }} />
+      <div class="pieces" role="img" aria-label={`${percent(p.have / p.pieces)} of the image is here${hot ? `, ${percent(here / hot)} of what a boot reads` : ""}`}>
+        <i class="hot" style={{ flexGrow: here }} /><i class="hot missing" style={{ flexGrow: hot - here }} />
+        <i class="cold" style={{ flexGrow: rest }} /><i class="missing" style={{ flexGrow: cold - rest }} />
       </div>
-      <p class="legend"><span class="hot">what a boot reads: {p.hot ? `${p.hot_have} of ${p.hot}` : "no boot of it was recorded yet"}</span><span class="cold">the rest: {p.have - p.hot_have} of {cold}</span></p>
+      <p class="legend"><span class="hot">what a boot reads: {hot ? `${here} of ${hot}` : "no boot of it was recorded yet"}</span><span class="cold">the rest: {rest} of {cold}</span></p>
       {d?.inside?.have && <PieceMap count={p.pieces} have={d.inside.have} hot={d.hot} />}
       <dl class="facts">
         <Fact name="From other machines">{size(p.from_peers)}{got > 0 && <small> {percent(p.from_peers / got)}</small>}</Fact>

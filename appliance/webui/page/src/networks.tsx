@@ -1,7 +1,7 @@
 // The networks: addresses given out, and machines that nobody has listed.
 import { useState } from "preact/hooks";
 import { change, useAnswer, type Lease, type Stranger } from "./api";
-import { Field, Form } from "./form";
+import { Field, focus, Form } from "./form";
 import { networks, racks, strangers } from "./live";
 import { Rows } from "./rows";
 import { ago, moment, now } from "./words";
@@ -70,5 +70,3 @@ function Adopt({ stranger, then, quit }: { stranger: Stranger; then: () => void;
     </section>
   );
 }
-
-const focus = (input: HTMLInputElement | null) => input?.focus();

@@ -46,9 +46,9 @@ export function Switch({ mac }: { mac: string }) {
       <p role="status">{said}</p>
       <div class="acts">
         <button class="small" onClick={status}>Is it on?</button>
-        <Act label="On…" name="Switch on" button="Switch on" send={act("on")} then={status}>{network}</Act>
-        <Act label="Cycle…" name="Switch off and on" button="Switch off and on" send={act("cycle")} then={status}>{network}</Act>
-        <Act label="Off…" name="Switch off" button="Switch off" send={act("off")} then={status}><p>At once, as by pulling the plug.</p></Act>
+        <Act label="Switch on…" button="Switch on" send={act("on")} then={status}>{network}</Act>
+        <Act label="Switch off and on…" button="Switch off and on" send={act("cycle")} then={status}>{network}</Act>
+        <Act label="Switch off…" button="Switch off" send={act("off")} then={status}><p>At once, as by pulling the plug.</p></Act>
       </div>
     </section>
   );

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { signal } from "@preact/signals";
 import { begun, machine, macs, nameOf, racks, troubled } from "./live";
 import { Filter, filtering, matches } from "./filter";
-import { arrived, percent, sign, stageOf } from "./words";
+import { arrived, percent, sign } from "./words";
 import { Trouble } from "./trouble";
 
 // The one slot that Tab reaches; arrow keys move it.
@@ -53,11 +53,12 @@ function Slot({ mac, unit }: { mac: string; unit: number }) {
   return (
     <li class={`slot ${m.condition}${dim ? " dim" : ""}`}>
       <a href={`/machines/${mac}`} data-mac={mac} tabIndex={reachable ? 0 : -1} onFocus={() => { cursor.value = mac; }}
-        title={m.why} aria-label={[nameOf(m), m.condition, stageOf(m), part > 0 ? percent(part) : "", m.why].filter(Boolean).join(", ")}>
+        title={m.why}>
         {part < 1 && <i class="fill" style={{ transform: `scaleX(${part})` }} />}
         <span class="unit">{unit}</span>
         <span class="sign" aria-hidden="true">{sign[m.condition]}</span>
         <span class="name">{nameOf(m)}</span>
+        <span class="sr">{m.condition}</span>
         <span class="stage">{going && part > 0 && part < 1 ? percent(part) : m.stage === "failed" ? m.at : m.stage}</span>
       </a>
     </li>
