@@ -105,7 +105,8 @@ func (p profile) order() (pieces []int) {
 	return pieces
 }
 
-// Open reads the profiles in dir; those that it makes are signed by key.
+// Open reads the profiles in dir that a trusted key has signed; those that it makes
+// are signed by key.
 func Open(dir string, key envelope.Signer, trusted func() []envelope.PublicKey) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("profiles: %w", err)
