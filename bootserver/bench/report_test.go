@@ -3,7 +3,6 @@ package bench
 import (
 	"encoding/json"
 	"fmt"
-	"html/template"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"swarmboot/bootserver/bench/bars"
 )
 
 const ours = "swarmboot"
@@ -154,61 +155,26 @@ func (b *bench) raw() string {
 	return string(text) + "\n"
 }
 
-// The picture: bars for what the servers cost, ours dark, shorter is better.
-var picture = template.Must(template.New("svg").Parse(`<svg xmlns="http://www.w3.org/2000/svg" width="720" height="{{.Height}}" font-family="sans-serif" font-size="13">
-<rect width="100%" height="100%" fill="#fff"/>
-{{- range .Charts}}
-<text x="16" y="{{.Y}}" font-weight="bold">{{.Title}}</text>
-{{- range .Bars}}
-<text x="140" y="{{.TextY}}" text-anchor="end">{{.Server}}</text><rect x="150" y="{{.Y}}" width="{{.Width}}" height="14" fill="{{.Colour}}"/><text x="{{.End}}" y="{{.TextY}}">{{.Figure}}</text>
-{{- end}}
-{{- end}}
-</svg>
-`))
-
+// picture shows what the servers cost; shorter is better.
 func (b *bench) picture() string {
-	type bar struct {
-		Server, Figure, Colour string
-		Y, TextY, Width, End   int
-	}
-	type chart struct {
-		Title string
-		Y     int
-		Bars  []bar
-	}
-	var charts []chart
-	y := 30
+	var charts []bars.Chart
 	for _, m := range []key{
 		{Part: "DHCP", Measure: "CPU per exchange", Unit: "µs"},
 		{Part: "DHCP", Measure: "1,000 machines at once, until all have leases", Unit: "s"},
 		{Part: "TFTP", Measure: "CPU per MB, 64 machines", Unit: "ms"},
 		{Part: "HTTP", Measure: "CPU per GB, 64 machines", Unit: "s"},
 	} {
-		c := chart{Title: m.Part + ": " + m.Measure, Y: y}
-		most := 0.0
+		c := bars.Chart{Title: m.Part + ": " + m.Measure}
 		for _, server := range b.servers(m.Part) {
-			most = max(most, b.median(m.Part, m.Measure, server))
-		}
-		for _, server := range b.servers(m.Part) {
-			y += 20
-			v, colour := b.median(m.Part, m.Measure, server), "#b8c4d0"
-			if server == ours {
-				colour = "#1f4e79"
-			}
-			width := int(460*v/most) + 1
-			c.Bars = append(c.Bars, bar{server, figure(v, m.Unit), colour, y - 11, y, width, 156 + width})
+			v := b.median(m.Part, m.Measure, server)
+			c.Bars = append(c.Bars, bars.Bar{Name: server, Value: v, Figure: figure(v, m.Unit), Ours: server == ours})
 		}
 		charts = append(charts, c)
-		y += 36
 	}
-	var text strings.Builder
-	if err := picture.Execute(&text, map[string]any{"Charts": charts, "Height": y - 16}); err != nil {
-		b.t.Fatal(err)
-	}
-	return text.String()
+	return bars.Draw(charts)
 }
 
-// TestReport: what is missed is said, and ours is the dark bar.
+// TestReport: what is missed is said.
 func TestReport(t *testing.T) {
 	b := &bench{t: t, values: map[key][]float64{}}
 	for server, x := range map[string]float64{ours: 3, "Kea, 1 thread": 1, "Kea, 2 threads": 2, "dnsmasq": 4} {

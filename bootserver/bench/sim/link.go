@@ -74,6 +74,9 @@ func (h *hall) count(from *node, block event) {
 	bytes := int64(block.bytes)
 	if from.id == server {
 		h.result.Server += bytes
+		if h.wanted[block.piece] {
+			h.result.ServerBoot += bytes
+		}
 	}
 	if len(h.racks) > 1 && from.rack != h.nodes[block.who].rack {
 		h.result.Core += bytes

@@ -238,7 +238,9 @@ func (h *hall) have(n *node, piece int32) {
 	h.in(word, event{kind: told, who: n.id, piece: piece})
 	if n.left == 0 {
 		n.completed = h.now
-		h.settle(n)
+		if h.Full {
+			h.settle(n)
+		}
 	}
 	if n.waits && h.trace[n.reading] == piece {
 		h.result.wait(h.now - n.since)
@@ -285,9 +287,7 @@ func (h *hall) read(n *node) {
 	}
 	if n.reading == len(h.trace) {
 		n.booted = h.now
-		if h.Full {
-			n.SetFull(true)
-		}
+		n.SetFull(true)
 		h.settle(n)
 		h.decide(n)
 		return

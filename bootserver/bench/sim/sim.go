@@ -41,7 +41,7 @@ type Hall struct {
 	Hot        int           // of those a boot reads so many
 	Compute    float64       // how long the boot thinks, as multiple of fetching what it reads
 	Stagger    time.Duration // the machines are switched on at random within this time
-	Full       bool          // after its boot each machine fetches the rest of the image
+	Full       bool          // it ends when all machines have the whole image, and not when they have booted
 	Blind      bool          // the tracker doesn't know the racks
 	Die        float64       // this part of the machines dies in the middle of the boot
 	Idle       bool          // nothing is read; with Full the image is wanted from the beginning on
@@ -60,6 +60,7 @@ type Result struct {
 	MedianBoot  time.Duration
 	LastDone    time.Duration // with Full: until the whole image is there
 	Server      int64         // bytes sent by the server
+	ServerBoot  int64         // of these, of pieces that boots want
 	Core        int64         // bytes that left or entered a rack, each counted once
 	Duplicate   int64         // bytes that a machine had already
 	LongestWait time.Duration // of a read
@@ -83,12 +84,18 @@ func (h Hall) Bound() time.Duration {
 // Ratio is the last boot's time, of the bound.
 func (r Result) Ratio() float64 { return r.LastBoot.Seconds() / r.Bound().Seconds() }
 
-// Copies is what the server sent, as copies of what was fetched.
+// Copies is what the server sent, as copies of what was wanted: of the whole
+// image, or of what a boot reads. What machines that have booted fetch besides,
+// while others boot, is not of it.
 func (r Result) Copies() float64 {
-	pieces := r.Hot
 	if r.Full {
-		pieces = r.Pieces
+		return r.AllCopies(r.Pieces)
 	}
+	return float64(r.ServerBoot) / float64(r.Hot*r.PieceBytes)
+}
+
+// AllCopies is all that the server sent, as copies of so many pieces.
+func (r Result) AllCopies(pieces int) float64 {
 	return float64(r.Server) / float64(pieces*r.PieceBytes)
 }
 
@@ -132,6 +139,7 @@ type hall struct {
 	nodes   []*node
 	racks   []rack
 	trace   []int32 // the pieces that a boot reads
+	wanted  []bool  // whether a piece is one of those, or of the profile
 	think   nanos   // between two of them
 	length  int32   // of a piece
 	block   int32
@@ -175,6 +183,7 @@ func (cfg Hall) build() *hall {
 		length:  int32(cfg.PieceBytes),
 		block:   int32(cfg.BlockBytes),
 		think:   nanos(1e9 * cfg.Compute * cfg.HotSeconds() / float64(cfg.Hot)),
+		wanted:  make([]bool, cfg.Pieces),
 		gifts:   schedule.NewGifts[int32](cfg.Pieces),
 		waiting: cfg.Machines,
 		result:  Result{Hall: cfg},
@@ -189,11 +198,13 @@ func (cfg Hall) build() *hall {
 	profile := make([]int, cfg.Hot)
 	for i := range profile {
 		profile[i] = i
+		h.wanted[i] = true
 		if read := i; !cfg.Idle {
 			if cfg.Surprise > 0 && i%cfg.Surprise == cfg.Surprise/2 {
 				read = (cfg.Hot + i) % cfg.Pieces
 			}
 			h.trace = append(h.trace, int32(read))
+			h.wanted[read] = true
 		}
 	}
 	if cfg.Unprofiled {
@@ -247,7 +258,7 @@ func (h *hall) happen(e event) {
 	case reads:
 		h.read(n)
 	case ticks:
-		if h.decide(n); n.alive && !h.settled(n) {
+		if h.decide(n); n.alive && n.left > 0 {
 			h.in(tick, event{kind: ticks, who: n.id})
 		}
 	case asked:
@@ -289,7 +300,7 @@ func (h *hall) settled(n *node) bool {
 	return n.booted >= 0 && (!h.Full || n.completed >= 0)
 }
 
-// settle notes that a machine may have.
+// settle notes that a machine may just have come so far, or has died.
 func (h *hall) settle(n *node) {
 	if h.settled(n) || !n.alive {
 		h.waiting--

@@ -49,12 +49,12 @@ func compare(t *testing.T, dir string) string {
 		}
 		what := fmt.Sprintf("boot, C = %.1f W/c", m.Kind)
 		r := m.hall().Boot()
-		last := r.LastBoot
+		last, copies := r.LastBoot, r.AllCopies(r.Hot)
 		if m.Kind < 0 {
-			what, last = "whole image", r.LastDone
+			what, last, copies = "whole image", r.LastDone, r.AllCopies(r.Pieces)
 		}
 		line := fmt.Sprintf("| %d | %s | %.2f s | %.2f s | %+.0f %% | %.2f | %.2f |", m.Machines, what,
-			m.Last, last.Seconds(), 100*(last.Seconds()/m.Last-1), m.Copies, r.Copies())
+			m.Last, last.Seconds(), 100*(last.Seconds()/m.Last-1), m.Copies, copies)
 		t.Log(line)
 		fmt.Fprintln(&b, line)
 	}

@@ -41,6 +41,7 @@ var roles = map[string]func(args []string) error{
 	"storm-server": runServer,
 	"storm-peer":   runPeer,
 	"storm-reader": runReader,
+	"storm-engine": runEngine,
 }
 
 func TestMain(m *testing.M) {
@@ -99,6 +100,7 @@ func runServer(args []string) error {
 	track := tracker.New(rackOf, 1, discard)
 	track.Open(infohash, own)
 	mux := http.NewServeMux()
+	mux.HandleFunc(rootPath, func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, l.path("image")) })
 	if !*noTracker {
 		mux.Handle(announce.Path, track)
 	}
@@ -144,12 +146,20 @@ func runPeer(args []string) error {
 	blind := flags.Bool("blind", false, "don't know in which rack it stands")
 	corrupt := flags.Bool("corrupt", false, "send wrong bytes")
 	peers := flags.Int("peers", 0, "of so many machines, know eight from the beginning on")
+	fuse := flags.Bool("fuse", false, "read over FUSE and a loop device, as a real machine does")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	l, err := readLoad(*loadDir)
 	if err != nil {
 		return err
+	}
+	own, err := netip.ParseAddr(*address)
+	if err != nil {
+		return err
+	}
+	if *fuse {
+		return bootOverFUSE(awaitGo(), l, *dir, *server, own, *compute)
 	}
 	store, err := newStore(filepath.Join(*dir, "image"), l.Pieces)
 	if err != nil {
@@ -161,10 +171,6 @@ func runPeer(args []string) error {
 		Tracker: fmt.Sprintf("http://%s:%d%s", *server, trackerPort, announce.Path),
 	}
 	if cfg.Seeder, err = netip.ParseAddrPort(fmt.Sprintf("%s:%d", *server, swarmPort)); err != nil {
-		return err
-	}
-	own, err := netip.ParseAddr(*address)
-	if err != nil {
 		return err
 	}
 	if !*blind {

@@ -19,11 +19,12 @@ type scene struct {
 	loss    string // part of the packets that no machine receives
 	server  string // arguments that our server has besides
 	first   int    // so many machines are special; -1: all
-	machine string // arguments that ours have besides
+	machine string // arguments that they have besides
+	out     bool   // they don't count
 	late    bool   // the last machine is switched on when all others are complete; only it counts
 
 	// At half of the bound, a signal for the first machines, or for the server
-	// when 1.05 copies are out. Those that it hits don't count.
+	// when 1.05 copies are out.
 	signal syscall.Signal
 	ends   bool // the server
 }
@@ -46,17 +47,17 @@ var (
 
 	// All machines that a fault doesn't hit must come through in less than twice
 	// the time.
-	dies   = scene{name: "a machine loses its power", topic: faulty, first: 1, signal: syscall.SIGKILL}
+	dies   = scene{name: "a machine loses its power", topic: faulty, first: 1, out: true, signal: syscall.SIGKILL}
 	faults = []scene{
 		dies,
-		{name: "a machine hangs", topic: faulty, first: 1, signal: syscall.SIGSTOP},
+		{name: "a machine hangs", topic: faulty, first: 1, out: true, signal: syscall.SIGSTOP},
 		// A packet is up to 16 KiB here, so that much more is lost than of 1500 bytes.
 		{name: "1 % of the packets is lost", topic: faulty, loss: "0.01"},
 		{name: "the server ends when 1.05 copies are out", topic: faulty, ends: true, signal: syscall.SIGKILL},
-		{name: "a machine sends wrong bytes", topic: faulty, first: 1, machine: " --corrupt"},
+		{name: "a machine sends wrong bytes", topic: faulty, first: 1, out: true, machine: " --corrupt"},
 	}
 	// Of 16 machines two are an eighth.
-	massacre = []scene{{name: "a tenth of the machines loses its power", topic: faulty, first: 2, signal: syscall.SIGKILL}}
+	massacre = []scene{{name: "a tenth of the machines loses its power", topic: faulty, first: 2, out: true, signal: syscall.SIGKILL}}
 	// Machines know eight others from their boot descriptions.
 	untracked = []scene{{name: "no tracker", topic: faulty, server: " --no-tracker", first: -1, machine: " --peers {n}"}}
 
@@ -100,24 +101,33 @@ func (s scene) prepare(h *hall) {
 	}
 }
 
-// happen waits for the moment of the scene. It returns the machines that count.
-func (s scene) happen(h *hall, servers, nodes []*process, half time.Duration) []*process {
+// counting are the machines that count.
+func (s scene) counting(nodes []*process) []*process {
+	switch {
+	case s.late:
+		return nodes[len(nodes)-1:]
+	case s.out:
+		return nodes[s.first:]
+	}
+	return nodes
+}
+
+// happen waits for the moment of the scene, and does what it says.
+func (s scene) happen(h *hall, servers, nodes []*process, half time.Duration) {
 	if s.signal == 0 {
-		return nodes
+		return
 	}
 	time.Sleep(half)
-	for _, p := range servers {
-		for s.ends && !p.over() && h.sentByServer() < usual.size*105/100 && !all(nodes, "complete") {
+	hit := nodes[:s.first]
+	if s.ends {
+		hit = servers
+		for h.sentByServer() < usual.size*105/100 && !all(nodes, "complete") {
 			time.Sleep(20 * time.Millisecond)
 		}
-		if s.ends {
-			syscall.Kill(-p.cmd.Process.Pid, s.signal)
-		}
 	}
-	for _, p := range nodes[:s.first] {
+	for _, p := range hit {
 		syscall.Kill(-p.cmd.Process.Pid, s.signal)
 	}
-	return nodes[s.first:]
 }
 
 // all tells whether all processes have said a word.

@@ -132,24 +132,25 @@ func measure(t *testing.T, all *loads, s system, machines int, kind float64, sc 
 		}
 		// Whoever needs longer than a server that sends everybody a copy is stuck.
 		limit := time.Duration((2+float64(machines))*r.Bound+60) * time.Second
-		counts := nodes
+		begin := nodes
 		if sc.late {
-			for _, p := range nodes[:machines-1] {
+			others := nodes[:machines-1]
+			for _, p := range others {
 				p.release()
 			}
-			for _, p := range nodes[:machines-1] {
+			for _, p := range others {
 				p.mustSay(t, "complete", 2*limit)
 			}
-			counts = nodes[machines-1:]
+			begin = nodes[machines-1:]
 		}
 		before, coreBefore := h.traffic()
 		workedBefore, began := worked(t), time.Now()
-		for _, p := range counts {
+		for _, p := range begin {
 			p.release()
 		}
-		counts = sc.happen(h, servers, counts, time.Duration(r.Bound/2*float64(time.Second)))
+		sc.happen(h, servers, nodes, time.Duration(r.Bound/2*float64(time.Second)))
 		var times []float64
-		for _, p := range counts {
+		for _, p := range sc.counting(nodes) {
 			at, err := p.await(word, limit)
 			if err != nil {
 				r.Failed = err.Error()
@@ -191,6 +192,9 @@ func measure(t *testing.T, all *loads, s system, machines int, kind float64, sc 
 		}
 		r.Excess = float64(received)/float64(int64(len(times))*r.Need) - 1
 		r.count(servers, nodes, received)
+		if sc.late {
+			r.CPU, r.ServerCPU = 0, 0 // most of it is that of the others
+		}
 		t.Logf("%.2f s, %.2f of the bound (median %.2f s); %.2f copies, %.1f %% in excess, core %.2f; a slow read %.3f s; CPU s/GB %.1f and server %.1f; %.0f MiB; processors busy %.0f %%",
 			r.Last, r.Ratio(), r.Median, r.Copies, 100*r.Excess, r.Core, r.Slow, r.CPU, r.ServerCPU, r.Memory, 100*r.Busy)
 	})
