@@ -34,6 +34,7 @@ var homes = map[string][]string{
 	"github.com/charmbracelet/x":             {"appliance/internal/watch"}, // ansi
 	"github.com/coreos/go-systemd":           {"appliance/cmd/swarmboot"},
 	"github.com/danielgtaylor/huma":          {"appliance/internal/api"},
+	"github.com/creack/pty":                  {"images/internal/tool"},
 	"github.com/diskfs/go-diskfs":            {"initramfs/internal/writes", "peerd/internal/install"},
 	"github.com/dustin/go-humanize":          {"appliance/cmd/...", "appliance/internal/table"},
 	"github.com/foxboron/go-uefi":            {"bootserver/loaders"},

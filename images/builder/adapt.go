@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"swarmboot/images/internal/tool"
 )
@@ -27,6 +30,37 @@ exec "$0" "$1"`
 	if err := tool.Run(o.Log, cmd, nil); err != nil {
 		return fmt.Errorf("customize with %s: %w", o.Customize, err)
 	}
+	return nil
+}
+
+// aclAttributes are where Linux keeps POSIX ACLs: of a file, and for new files in a
+// folder.
+var aclAttributes = []string{"system.posix_acl_access", "system.posix_acl_default"}
+
+// warnOfACLs names the files in root whose ACLs a squashfs cannot keep.
+func warnOfACLs(root string, warn func(string)) error {
+	var with []string
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		for _, attribute := range aclAttributes {
+			if size, err := unix.Lgetxattr(path, attribute, nil); err == nil && size > 0 {
+				with = append(with, strings.TrimPrefix(path, root))
+				break
+			}
+		}
+		return nil
+	})
+	if err != nil || len(with) == 0 {
+		return err
+	}
+	const named = 5
+	list := strings.Join(with[:min(named, len(with))], ", ")
+	if more := len(with) - named; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	warn("squashfs knows no POSIX ACLs, so the image is without those of " + list + "; what their owner, group and mode allow is what counts")
 	return nil
 }
 

@@ -1,10 +1,13 @@
 package builder
 
 import (
+	"encoding/binary"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestDiskless(t *testing.T) {
@@ -28,6 +31,31 @@ nfs.example.org:/home /home nfs4 defaults 0 0
 	}
 	if got, want := strings.Join(stay, " "), "# LABEL=data tmpfs nfs.example.org:/home"; got != want || len(gone) != 5 {
 		t.Errorf("diskless leaves %q and comments %d lines out; want %q and 5", got, len(gone), want)
+	}
+}
+
+func TestACLsAreTold(t *testing.T) {
+	root := t.TempDir()
+	write(t, filepath.Join(root, "plain"), "")
+	write(t, filepath.Join(root, "etc/shared"), "")
+	// Version 2; owner, user 1000, group, mask and others, each with tag, rights and ID.
+	acl := []byte{2, 0, 0, 0}
+	const nobody = 1<<32 - 1
+	for _, e := range []struct {
+		tag, rights uint16
+		id          uint32
+	}{{0x01, 6, nobody}, {0x02, 6, 1000}, {0x04, 4, nobody}, {0x10, 6, nobody}, {0x20, 4, nobody}} {
+		acl, _ = binary.Append(acl, binary.LittleEndian, e)
+	}
+	if err := unix.Setxattr(filepath.Join(root, "etc/shared"), aclAttributes[0], acl, 0); err != nil {
+		t.Skipf("no ACLs can be set here: %v", err)
+	}
+	var told []string
+	if err := warnOfACLs(root, func(text string) { told = append(told, text) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != 1 || !strings.Contains(told[0], " /etc/shared;") {
+		t.Errorf("told = %q; want a warning that names /etc/shared", told)
 	}
 }
 

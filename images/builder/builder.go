@@ -10,7 +10,7 @@
 // the catalogue takes everything at once.
 //
 // All of that happens in one folder beside the catalogue, which is gone when
-// Build returns; what a killed build left is removed by the next.
+// Build returns; what a killed build left is removed by the next, or by Collect.
 // The swarmboot command is its only caller.
 package builder
 
@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -49,6 +50,7 @@ type Options struct {
 	Catalogue *catalogue.Catalogue
 	Key       envelope.Signer // signs the manifest
 	Log       *slog.Logger    // what the tools say, at level debug
+	Warn      func(string)    // is told what of the root the image cannot have
 	// Progress is told what is going on: a step in words, and how far it is.
 	// Total is 0 for a step whose length isn't known.
 	Progress func(step string, done, total int64)
@@ -60,6 +62,9 @@ func Build(ctx context.Context, o Options) (*catalogue.Image, error) {
 	i, err := build(ctx, o)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause // not what the stop did to the tools
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		err = fmt.Errorf("%w; it takes the root unpacked and packed, beside %s: make room there, as by 'swarmboot image gc --keep 3'", err, o.Catalogue.Dir())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("build image %s: %w", o.Ref, err)
@@ -123,6 +128,9 @@ func build(ctx context.Context, o Options) (*catalogue.Image, error) {
 	if err := archiveModules(ctx, o.Log, moduleDir, modules); err != nil {
 		return nil, err
 	}
+	if err := warnOfACLs(root, o.Warn); err != nil {
+		return nil, err
+	}
 	if err := makeSquashfs(ctx, o.Log, root, rootImg, o.Hot, o.Epoch, func(done, total int64) { o.Progress("squashfs", done, total) }); err != nil {
 		return nil, err
 	}
@@ -160,6 +168,9 @@ func (o *Options) complete() (from, kernelFrom source, err error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Warn == nil {
+		o.Warn = func(string) {}
 	}
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
@@ -207,6 +218,11 @@ func adapt(dir string, o Options) error {
 	return generalize(root, o.Epoch)
 }
 
+func workFolder(catalogue string) string { return filepath.Clean(catalogue) + ".build" }
+
+// errBuilding says that another build has the work folder.
+var errBuilding = errors.New("another build is running; let it end")
+
 // openWork makes an empty folder beside the catalogue in dir, on the same file
 // system and safe from cleaners of /tmp. One build at a time may have it, so
 // whatever is in it belonged to a build that was killed.
@@ -217,9 +233,12 @@ func openWork(dir string) (work string, remove func(), err error) {
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		lock.Close()
-		return "", nil, fmt.Errorf("another build for %s is running (%w); let it end", dir, err)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = errBuilding
+		}
+		return "", nil, fmt.Errorf("%s: %w", dir, err)
 	}
-	work = filepath.Clean(dir) + ".build"
+	work = workFolder(dir)
 	err = os.RemoveAll(work)
 	if err == nil {
 		err = os.Mkdir(work, 0o711) // apt downloads as a user of its own, who must get through
@@ -232,6 +251,23 @@ func openWork(dir string) (work string, remove func(), err error) {
 		os.RemoveAll(work)
 		lock.Close()
 	}, nil
+}
+
+// Collect removes what a killed build has left beside a catalogue, unless another
+// is running.
+func Collect(c *catalogue.Catalogue) error {
+	if _, err := os.Lstat(workFolder(c.Dir())); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	_, remove, err := openWork(c.Dir())
+	if errors.Is(err, errBuilding) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove what a build has left: %w", err)
+	}
+	remove()
+	return nil
 }
 
 // hash cuts the root file into pieces and writes their torrent.

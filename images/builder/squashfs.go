@@ -39,10 +39,9 @@ func makeSquashfs(ctx context.Context, log *slog.Logger, root, out string, hot [
 		"-comp", "zstd", // compresses 3 times, and every kernel since 4.14 reads it
 		"-b", "128K", // fewest bytes read until a machine is up, of 128K, 256K and 1M
 		"-sort", order,
-		"-noappend", "-no-recovery", // the file is new, and nobody continues a broken one
-		"-progress") // even though its output is not a terminal
+		"-noappend", "-no-recovery") // the file is new, and nobody continues a broken one
 	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch))
-	return tool.Run(log, cmd, func(line string) {
+	return tool.RunOnTerminal(log, cmd, func(line string) {
 		if m := progressBar.FindStringSubmatch(line); m != nil {
 			done, _ := strconv.ParseInt(m[1], 10, 64)
 			total, _ := strconv.ParseInt(m[2], 10, 64)

@@ -63,12 +63,9 @@ func (c *Catalogue) Collect(ctx context.Context) (freed int64, err error) {
 		return 0, err
 	}
 	list, err := c.List()
-	if err != nil {
-		return 0, fmt.Errorf("nothing is removed, as it is not known what these need: %w", err)
-	}
-	tags, err := c.Tags()
-	if err != nil {
-		return 0, fmt.Errorf("nothing is removed, as it is not known what these need: %w", err)
+	tags, tagsErr := c.Tags()
+	if err := errors.Join(err, tagsErr); err != nil {
+		return 0, fmt.Errorf("nothing is freed, as nobody knows what these need; mend them, or take their names away with 'swarmboot image rm' and 'untag': %w", err)
 	}
 	for _, image := range tags {
 		list = append(list, image)

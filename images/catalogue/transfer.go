@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"swarmboot/images"
+	"swarmboot/initramfs/envelope"
 )
 
 // manifestName is the first file in an exported image; its parts follow under
@@ -81,8 +82,11 @@ func (c *Catalogue) Import(ctx context.Context, r io.Reader) (*Image, error) {
 // An image that is here already is no error.
 func (c *Catalogue) Receive(ctx context.Context, sealed []byte, open func(Part) (io.Reader, error)) (*Image, error) {
 	m, digest, err := images.OpenManifest(c.Trusted(), sealed)
+	if errors.Is(err, envelope.ErrNotTrusted) {
+		err = fmt.Errorf("%w; 'swarmboot key trust' is how to trust a key", err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("import image: %w; 'swarmboot key trust' is how to trust who signed it", err)
+		return nil, fmt.Errorf("import image: %w", err)
 	}
 	i, err := c.write(ctx, m.Ref(), func(w *writer) (*Image, error) {
 		for _, part := range Parts {

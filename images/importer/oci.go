@@ -24,7 +24,11 @@ import (
 func OCI(ctx context.Context, j Job) error {
 	image, err := openOCI(ctx, j)
 	if err != nil {
-		return fmt.Errorf("open container image %s: %w", j.Place, err)
+		err = fmt.Errorf("open container image %s: %w", j.Place, err)
+		if _, noPath := os.Stat(j.Place); noPath == nil && !isPath(j.Place) {
+			err = fmt.Errorf("%w; the path of that name is oci:./%s", err, j.Place)
+		}
+		return err
 	}
 	if err := unpackOCI(ctx, j, image); err != nil {
 		return fmt.Errorf("unpack container image %s: %w", j.Place, err)
@@ -34,7 +38,7 @@ func OCI(ctx context.Context, j Job) error {
 
 func openOCI(ctx context.Context, j Job) (v1.Image, error) {
 	platform := v1.Platform{OS: "linux", Architecture: j.Arch}
-	if !strings.HasPrefix(j.Place, "/") && !strings.HasPrefix(j.Place, ".") {
+	if !isPath(j.Place) {
 		ref, err := name.ParseReference(j.Place)
 		if err != nil {
 			return nil, err
@@ -59,6 +63,8 @@ func openOCI(ctx context.Context, j Job) (v1.Image, error) {
 	}
 	return choose(index, tag, platform)
 }
+
+func isPath(place string) bool { return strings.HasPrefix(place, "/") || strings.HasPrefix(place, ".") }
 
 func cutLast(s, sep string) (before, after string, found bool) {
 	if i := strings.LastIndex(s, sep); i >= 0 {

@@ -24,6 +24,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 )
@@ -67,6 +69,8 @@ func (k PrivateKey) Public() PublicKey { return PublicKey{k.key.Public().(ed2551
 // Sign signs message.
 func (k PrivateKey) Sign(message []byte) ([]byte, error) { return ed25519.Sign(k.key, message), nil }
 
+var keyID = regexp.MustCompile("^[0-9a-f]{16}$")
+
 // ID names the key in envelopes and logs: the first 16 hex digits of the
 // SHA-256 of the raw public key.
 func (k PublicKey) ID() string {
@@ -74,13 +78,16 @@ func (k PublicKey) ID() string {
 	return hex.EncodeToString(sum[:8])
 }
 
+// privateType is the PEM type of PKCS #8.
+const privateType = "PRIVATE KEY"
+
 // MarshalPEM encodes the private key as PKCS #8 in PEM.
 func (k PrivateKey) MarshalPEM() ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(k.key)
 	if err != nil {
 		return nil, fmt.Errorf("encode private key: %w", err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: privateType, Bytes: der}), nil
 }
 
 // MarshalPEM encodes the public key as PKIX in PEM.
@@ -113,7 +120,10 @@ func ParsePrivateKey(data []byte) (PrivateKey, error) {
 func ParsePublicKey(data []byte) (PublicKey, error) {
 	block, _ := pem.Decode(data)
 	if block == nil {
-		return PublicKey{}, errors.New("public key: no PEM block")
+		return PublicKey{}, errors.New("public key: this is no file in PEM")
+	}
+	if block.Type == privateType {
+		return PublicKey{}, errors.New("public key: this is the private half, which nobody else should have; want the other")
 	}
 	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
 	if err != nil {
@@ -174,6 +184,9 @@ func Open(trusted []PublicKey, payloadType string, data []byte) ([]byte, error) 
 	if env.PayloadType != payloadType {
 		return nil, fmt.Errorf("envelope holds %q, want %q", env.PayloadType, payloadType)
 	}
+	if len(trusted) == 0 {
+		return nil, fmt.Errorf("%w: there is none yet", ErrNotTrusted)
+	}
 	verifiers := make([]dsse.Verifier, len(trusted))
 	for i, key := range trusted {
 		verifiers[i] = dsseKey{public: key}
@@ -183,9 +196,22 @@ func Open(trusted []PublicKey, payloadType string, data []byte) ([]byte, error) 
 		return nil, fmt.Errorf("envelope: %w", err)
 	}
 	if _, err := verifier.Verify(context.Background(), &env); err != nil {
-		return nil, fmt.Errorf("%s: %w (%v)", payloadType, ErrNotTrusted, err)
+		return nil, fmt.Errorf("%w%s", ErrNotTrusted, whyNot(trusted, env))
 	}
 	return env.DecodeB64Payload()
+}
+
+// whyNot tells what is wrong with the signatures of env, none of which counts.
+func whyNot(trusted []PublicKey, env dsse.Envelope) (why string) {
+	for _, signature := range env.Signatures {
+		switch known := func(k PublicKey) bool { return k.ID() == signature.KeyID }; {
+		case slices.ContainsFunc(trusted, known):
+			return "; it was changed after key " + signature.KeyID + " had signed it"
+		case keyID.MatchString(signature.KeyID): // written by anybody
+			why = "; it is said to be signed by key " + signature.KeyID
+		}
+	}
+	return why
 }
 
 // dsseKey is one of our keys as the library wants to see it.

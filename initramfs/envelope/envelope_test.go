@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -39,18 +40,47 @@ func TestOpenRefuses(t *testing.T) {
 		trusted PublicKey
 		kind    string
 		data    []byte
-		trust   bool // the reason is a missing signature
+		trust   bool   // the reason is a missing signature
+		say     string // in the error
 	}{
-		{"other key", stranger.Public(), ManifestType, data, true},
-		{"tampered payload", key.Public(), ManifestType, tampered, true},
-		{"other type", key.Public(), DescriptionType, data, false},
-		{"no JSON", key.Public(), ManifestType, []byte("hello"), false},
-		{"no signature", key.Public(), ManifestType, []byte(`{"payloadType":"` + ManifestType + `","payload":"cGF5bG9hZA=="}`), true},
+		{"other key", stranger.Public(), ManifestType, data, true, "said to be signed by key " + key.Public().ID()},
+		{"tampered payload", key.Public(), ManifestType, tampered, true, "changed after key " + key.Public().ID()},
+		{"other type", key.Public(), DescriptionType, data, false, ManifestType},
+		{"no JSON", key.Public(), ManifestType, []byte("hello"), false, ""},
+		{"no signature", key.Public(), ManifestType, []byte(`{"payloadType":"` + ManifestType + `","payload":"cGF5bG9hZA=="}`), true, ""},
+		{"a key's name made up", key.Public(), ManifestType, bytes.Replace(data, []byte(key.Public().ID()), []byte(`\u001b[2J`), 1), true, ""},
 	} {
 		_, err := Open([]PublicKey{c.trusted}, c.kind, c.data)
-		if err == nil || errors.Is(err, ErrNotTrusted) != c.trust {
-			t.Errorf("%s: Open error = %v; want one, ErrNotTrusted %v", c.name, err, c.trust)
+		if err == nil || errors.Is(err, ErrNotTrusted) != c.trust || !strings.Contains(err.Error(), c.say) || strings.Contains(err.Error(), "\x1b") {
+			t.Errorf("%s: Open error = %v; want one with %q, ErrNotTrusted %v", c.name, err, c.say, c.trust)
 		}
+	}
+	if _, err := Open(nil, ManifestType, data); !errors.Is(err, ErrNotTrusted) {
+		t.Errorf("Open without a key = %v; want ErrNotTrusted", err)
+	}
+}
+
+// elsewhere signs with a key that never is in this program's hands.
+type elsewhere struct {
+	public PublicKey
+	sign   func([]byte) ([]byte, error)
+}
+
+func (e elsewhere) Public() PublicKey                   { return e.public }
+func (e elsewhere) Sign(message []byte) ([]byte, error) { return e.sign(message) }
+
+func TestSignerElsewhere(t *testing.T) {
+	key, _ := NewKey()
+	data, err := Sign(elsewhere{key.Public(), key.Sign}, ManifestType, []byte("payload"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Open([]PublicKey{key.Public()}, ManifestType, data); err != nil || string(got) != "payload" {
+		t.Errorf("Open = %q, %v; want the payload", got, err)
+	}
+	away := errors.New("the signing service does not answer")
+	if _, err := Sign(elsewhere{key.Public(), func([]byte) ([]byte, error) { return nil, away }}, ManifestType, nil); !errors.Is(err, away) {
+		t.Errorf("Sign = %v; want what the signer said", err)
 	}
 }
 

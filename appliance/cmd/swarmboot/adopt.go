@@ -57,7 +57,7 @@ The server takes the file up within a few seconds. A machine that waits under
 'unknown: discover' then boots what its rack, group and network say.`,
 		Example: `  swarmboot machine adopt 52:54:00:77:00:09 --name r1-n09 --rack r1 --group web
   swarmboot machine adopt 52:54:00:77:00:09 --name r1-n09 --config swarmboot.yaml`,
-		Args: operand("MAC"),
+		Args: namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			mac, err := net.ParseMAC(args[0])
 			if err != nil || len(mac) != 6 {

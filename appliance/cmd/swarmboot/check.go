@@ -24,7 +24,7 @@ state folder and at its origin, and tell every mistake at once, each with line a
 Nothing is changed and no running server takes notice. Without mistakes the
 exit status is 0, else 1.`,
 		Example: "  swarmboot check swarmboot.yaml",
-		Args:    operand("FILE"),
+		Args:    namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := settings.Load(args[0], offered)
 			if err != nil {

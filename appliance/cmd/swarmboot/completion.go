@@ -13,7 +13,7 @@ and the names of the machines that the running boot server knows.`,
 		Example: `  swarmboot completion bash > /etc/bash_completion.d/swarmboot
   swarmboot completion zsh > "${fpath[1]}/_swarmboot"
   swarmboot completion fish > ~/.config/fish/completions/swarmboot.fish`,
-		Args:      cobra.MatchAll(operand("bash, zsh or fish"), cobra.OnlyValidArgs),
+		Args:      cobra.MatchAll(namedOperands, cobra.OnlyValidArgs),
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root, out := cmd.Root(), cmd.OutOrStdout()

@@ -34,7 +34,7 @@ Without --arch the machine is a BIOS. The usual numbers, of DHCP option 93, are 
 for BIOS, 7 for UEFI on x86-64 and 11 for UEFI on ARM64; with --http 16 and 19.`,
 		Example: `  swarmboot explain 52:54:00:77:00:01 --config swarmboot.yaml
   swarmboot explain 52:54:00:77:00:01 --config swarmboot.yaml --arch 16 --http`,
-		Args: operand("MAC"),
+		Args: namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if q.MAC, err = net.ParseMAC(args[0]); err != nil || len(q.MAC) != 6 {
 				return fmt.Errorf("%q is no MAC address; want six hex bytes such as 52:54:00:12:34:56", args[0])
@@ -114,7 +114,7 @@ everything that machines inherit, and tell what would change for which machines.
 Nothing is changed. The exit status is 0 whether there are differences or not, and
 1 if FILE has mistakes, which are told as check does, or if no server answers.`,
 		Example: "  swarmboot diff swarmboot.yaml",
-		Args:    operand("FILE"),
+		Args:    namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			next, err := settings.Load(args[0], offered)
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -68,7 +69,7 @@ func imageShowCommand(folder *state.Folder) *cobra.Command {
 		Short:   "Show what an image consists of",
 		Long:    "Show what the image, which may be named by a tag, consists of, and which tags stand for it. With -o json, its manifest.",
 		Example: "  swarmboot image show lab@1\n  swarmboot image show lab@stable -o json | jq -r .digest",
-		Args:    operand("NAME@VERSION"),
+		Args:    namedOperands,
 	}
 	outputFlag(cmd, func(cmd *cobra.Command, args []string, asJSON bool) error {
 		c, image, err := find(folder, args[0])
@@ -100,12 +101,7 @@ settings say NAME@TAG boot that image at their next boot; the boot server need
 not be told. Machines that run another image go on with it. With --server it is
 done in the catalogue of a server elsewhere, which takes a token of scope write.`,
 		Example: "  swarmboot image tag lab@stable lab@2\n  swarmboot image tag lab@stable lab@canary    # the one that is canary now",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 2 {
-				return fmt.Errorf("want NAME@TAG and NAME@VERSION, got %d words; see '%s --help'", len(args), cmd.CommandPath())
-			}
-			return nil
-		},
+		Args:    namedOperands,
 	}
 	reach := reachFlags(cmd, folder)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -162,7 +158,7 @@ func imageUntagCommand(folder *state.Folder) *cobra.Command {
 		Short:   "Take a tag away",
 		Long:    "Take a tag away. The image that it stood for stays. Settings that name the tag are wrong then; 'swarmboot check' tells.",
 		Example: "  swarmboot image untag lab@canary",
-		Args:    operand("NAME@TAG"),
+		Args:    namedOperands,
 	}
 	reach := reachFlags(cmd, folder)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -227,7 +223,7 @@ func imageExportCommand(folder *state.Folder) *cobra.Command {
 standard output. 'image import' there reads it, if the key that signed it is
 trusted there: see 'swarmboot key trust'.`,
 		Example: "  swarmboot image export lab@1 lab-1.tar\n  swarmboot image export lab@1 - | ssh other swarmboot image import -",
-		Args:    cobra.ExactArgs(2),
+		Args:    namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, image, err := find(folder, args[0])
 			if err != nil {
@@ -237,6 +233,9 @@ trusted there: see 'swarmboot key trust'.`,
 				return image.Export(cmd.Context(), cmd.OutOrStdout())
 			}
 			f, err := os.OpenFile(args[1], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+			if errors.Is(err, fs.ErrExist) {
+				return fmt.Errorf("%s exists already; remove it, or export to another file", args[1])
+			}
 			if err != nil {
 				return err
 			}
@@ -255,7 +254,7 @@ func imageImportCommand(folder *state.Folder) *cobra.Command {
 		Short:   "Add an image that another boot server has exported",
 		Long:    "Add the image in FILE, which 'image export' wrote; - is standard input. It keeps its name and its signature, which a trusted key must have made.",
 		Example: "  swarmboot image import lab-1.tar",
-		Args:    operand("FILE"),
+		Args:    namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := folder.Catalogue()
 			if err != nil {
@@ -283,7 +282,7 @@ func imageImportCommand(folder *state.Folder) *cobra.Command {
 func find(folder *state.Folder, name string) (*catalogue.Catalogue, *catalogue.Image, error) {
 	ref, err := images.ParseRef(name)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, usage(err)
 	}
 	c, err := folder.Catalogue()
 	if err != nil {

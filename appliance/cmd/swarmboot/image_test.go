@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -42,6 +44,11 @@ func TestImagesOverTheirLives(t *testing.T) {
 	store := httptest.NewServer(http.FileServer(http.Dir(elsewhere)))
 	defer store.Close()
 
+	killed := filepath.Join(folder, "images.build") // what a build leaves
+	if err := os.MkdirAll(filepath.Join(killed, "root"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+
 	file := filepath.Join(t.TempDir(), "lab.tar")
 	for _, step := range []struct {
 		args string
@@ -77,6 +84,9 @@ func TestImagesOverTheirLives(t *testing.T) {
 		if fails && !strings.Contains(failure, want) || !fails && (failure != "" || !strings.Contains(out, want)) {
 			t.Errorf("image %s printed %q and failed with %q; want %q", step.args, out, failure, step.want)
 		}
+	}
+	if _, err := os.Lstat(killed); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("gc has left what a build has left: %v", err)
 	}
 	stop()
 	if out, failure := swarmboot(t, "audit", "--state", folder); strings.Count(out, `"msg":"tag moved"`) != 2 || !strings.Contains(out, `"tag":"lab@stable","image":"lab@3","before":"lab@2"`) {

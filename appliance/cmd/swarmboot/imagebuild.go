@@ -41,7 +41,8 @@ which takes the same sources. Every root must have an /sbin/init.
 What one disk or one machine had does not go into the image: SSH host keys, the
 machine ID, and in /etc/fstab what is mounted from disks. All else stays as it
 is: owners, extended attributes and capabilities, hard links, device nodes. Only
-POSIX ACLs are lost, which squashfs does not know.
+POSIX ACLs are lost, which squashfs does not know; the files that had some are
+named.
 
 The same source gives the same image, down to its digest. For debian: that means
 the same packages; with SOURCE_DATE_EPOCH set, on another day too.
@@ -54,7 +55,7 @@ swarmboot.trace, and so it is known which files those are.
 
 It must run as root, and says which programs it lacks. An image never changes:
 another content is another version. A build that is interrupted leaves nothing
-behind.`,
+behind; what one left that was killed, the next removes, or 'image gc'.`,
 		Example: `  swarmboot image build lab@1
   swarmboot image build web@2026-03 --from debian:bookworm \
     --package nginx --package openssh-server --customize ./site.sh
@@ -62,10 +63,10 @@ behind.`,
   swarmboot image build golden@1 --from disk:golden.qcow2
   swarmboot image train lab@1 && swarmboot image build lab@2 --from image:lab@1 --optimize lab@1
   swarmboot image build old@1 --from tar:backup.tar.zst --kernel-from image:lab@1`,
-		Args: operand("NAME@VERSION"),
+		Args: namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if o.Ref, err = images.ParseRef(args[0]); err != nil {
-				return err
+				return usage(err)
 			}
 			if o.Key, err = folder.Key(); err != nil {
 				return err
@@ -89,6 +90,7 @@ behind.`,
 			}
 			steps := newSteps(cmd.ErrOrStderr())
 			o.Progress = steps.progress
+			o.Warn = func(text string) { fmt.Fprintln(steps, "note:", text) }
 			if verbose {
 				o.Log = slog.New(slog.NewTextHandler(steps, &slog.HandlerOptions{Level: slog.LevelDebug}))
 			}

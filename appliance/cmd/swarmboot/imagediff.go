@@ -24,7 +24,7 @@ their kernels, how much of NEW a machine has that holds OLD, and every file that
 was added (+), removed (-) or changed (~), with what of it has changed. Both are
 unpacked beside the catalogue, which takes root and their room on disk.`,
 		Example: "  swarmboot image diff lab@1 lab@2\n  swarmboot image diff lab@stable lab@canary | grep etc/",
-		Args:    cobra.ExactArgs(2),
+		Args:    namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, before, err := find(folder, args[0])
 			if err != nil {

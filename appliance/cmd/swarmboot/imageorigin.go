@@ -29,7 +29,7 @@ Pushed by a tag, NAME@TAG, the tag moves in the store too.
 ` + originManual,
 		Example: `  swarmboot image push lab@3 --to s3:https://s3.example.org/images
   swarmboot image push lab@stable --to s3:https://s3.example.org/images --credentials s3.keys`,
-		Args: operand("NAME@VERSION"),
+		Args: namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if to.URL == "" {
 				return usage(errors.New("push where? name the store with --to URL"))
@@ -72,7 +72,7 @@ was. Pulled by a tag, NAME@TAG, the tag stands for the image here too.
 ` + originManual,
 		Example: `  swarmboot image pull lab@3 --from s3:https://s3.example.org/images
   swarmboot image pull lab@stable --from https://boot1.example.org/images`,
-		Args: operand("NAME@VERSION"),
+		Args: namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if from.URL == "" {
 				return usage(errors.New("pull from where? name the store with --from URL"))

@@ -12,6 +12,7 @@ import (
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/state"
 	"swarmboot/images"
+	"swarmboot/images/builder"
 	"swarmboot/images/catalogue"
 
 	"github.com/dustin/go-humanize"
@@ -27,7 +28,7 @@ func imageRemoveCommand(folder *state.Folder) *cobra.Command {
 give to a machine is not removed: the running boot server is asked. What the
 image takes on disk is freed by 'image gc', unless other images need it.`,
 		Example: "  swarmboot image rm lab@1\n  swarmboot image rm lab@1 lab@2 && swarmboot image gc",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			used, err := inUse(cmd.Context(), folder, offline)
 			if err != nil {
@@ -40,6 +41,7 @@ image takes on disk is freed by 'image gc', unless other images need it.`,
 			var errs []error
 			for _, name := range args {
 				ref, err := images.ParseRef(name)
+				err = usage(err)
 				if err == nil && used[name] != "" {
 					err = fmt.Errorf("image %s is the one of machine %s; give it another and boot it first", name, used[name])
 				}
@@ -92,7 +94,7 @@ added last.`,
 				}
 			}
 			freed, err := c.Collect(cmd.Context())
-			if err != nil {
+			if err := errors.Join(err, builder.Collect(c)); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "freed %s\n", humanize.IBytes(uint64(freed)))

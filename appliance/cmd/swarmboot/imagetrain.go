@@ -25,7 +25,7 @@ The machine and its boot server are in a network namespace of their own, so a
 server that runs here is not disturbed. It must run as root, and says which
 programs it lacks. It takes seconds where KVM works, a minute elsewhere.`,
 		Example: "  swarmboot image train lab@1\n  swarmboot image build lab@2 --from image:lab@1 --optimize lab@1\n  swarmboot image train lab@2",
-		Args:    operand("NAME@VERSION"),
+		Args:    namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if _, o.Image, err = find(folder, args[0]); err != nil {
 				return err

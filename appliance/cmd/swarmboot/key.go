@@ -79,7 +79,7 @@ func keyTrustCommand(folder *state.Folder) *cobra.Command {
 state folder's keys/swarmboot.pub), and print its ID. Machines then boot any
 image and obey any boot description that it signs, from their next boot on.`,
 		Example: "  scp builder:/var/lib/swarmboot/keys/swarmboot.pub builder.pub\n  swarmboot key trust builder.pub",
-		Args:    operand("FILE"),
+		Args:    namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			data, err := os.ReadFile(args[0])
 			if err != nil {
@@ -105,7 +105,7 @@ func keyDistrustCommand(folder *state.Folder) *cobra.Command {
 		Short:   "Believe a key no more",
 		Long:    "Believe the key with that ID no more. Images that only it has signed are not offered any more and cannot be booted.",
 		Example: "  swarmboot key distrust 1f0c4f2f3c9f7f2e",
-		Args:    operand("ID"),
+		Args:    namedOperands,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := folder.Distrust(args[0]); err != nil {
 				return err

@@ -25,7 +25,7 @@ func TestKeysOfTwo(t *testing.T) {
 	run(server, "key new", "")
 	run(server, "key new", "!--replace")
 	run(server, "image import "+file, "!key trust")
-	run(server, "key trust "+file, "!no PEM block")
+	run(server, "key trust "+file, "!no file in PEM")
 	id := run(server, "key trust "+filepath.Join(builder, "keys", "swarmboot.pub"), "")
 	run(server, "image import "+file, "lab@1")
 	run(server, "key list", id+"  trusted")

@@ -25,7 +25,7 @@ running server keeps the last 128 lines about each; what came before its start
 stands only where its log is kept, such as in the journal of systemd.`,
 		Example: `  swarmboot machine log r1-n07
   swarmboot machine log r1-n[01-40] --follow`,
-		Args: cobra.MinimumNArgs(1), ValidArgsFunction: completeMachines(reach),
+		Args: namedOperands, ValidArgsFunction: completeMachines(reach),
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines, until interrupted")
 	outputFlag(cmd, func(cmd *cobra.Command, words []string, asJSON bool) error {

@@ -35,6 +35,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"swarmboot/appliance/internal/settings"
@@ -115,14 +116,16 @@ func group(use, short, long, example string) *cobra.Command {
 	}
 }
 
-// operand wants exactly one argument and calls it what the usage line does.
-func operand(name string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != 1 {
-			return fmt.Errorf("want one %s, got %d; see '%s --help'", name, len(args), cmd.CommandPath())
-		}
+// namedOperands wants the arguments that the usage line names before its flags; one
+// whose name ends in dots there may stand several times.
+func namedOperands(cmd *cobra.Command, args []string) error {
+	_, names, _ := strings.Cut(cmd.Use, " ")
+	names, _, _ = strings.Cut(names, " --")
+	want := len(strings.Fields(names))
+	if len(args) == want || len(args) > want && strings.Contains(names, "...") {
 		return nil
 	}
+	return fmt.Errorf("want %s, got %d words; see '%s --help'", names, len(args), cmd.CommandPath())
 }
 
 // stateFlag gives cmd and the commands below it the flag --state. What they make

@@ -17,7 +17,7 @@ func manualCommand() *cobra.Command {
 command below it, and shell completions beside them: swarmboot.bash, _swarmboot
 for zsh and swarmboot.fish. Packages of distributions have these.`,
 		Example: "  swarmboot manual /usr/local/share/man/man1",
-		Args:    operand("FOLDER"),
+		Args:    namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return err

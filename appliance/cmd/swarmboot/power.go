@@ -51,7 +51,7 @@ func powerCommand(reach func() (*control.Client, error), what, operands, example
 	add := func(use, short string, flags func(*cobra.Command, *pace, *bool), do func(ctx context.Context, client *control.Client, mac string, network bool) (string, error)) {
 		p, network := pace{atOnce: 16}, false
 		sub := &cobra.Command{
-			Use: use + " " + operands, Short: short, Long: short + ", in the way that 'power' in the settings names.", Args: cobra.MinimumNArgs(1), ValidArgsFunction: complete,
+			Use: use + " " + operands, Short: short, Long: short + ", in the way that 'power' in the settings names.", Args: namedOperands, ValidArgsFunction: complete,
 			Example: fmt.Sprintf("  swarmboot %s power %s %s", what, use, example),
 			RunE: func(cmd *cobra.Command, words []string) error {
 				client, err := reach()

@@ -49,7 +49,7 @@ func TestPower(t *testing.T) {
 		{"rack power off r1", "r1-n01 power off", ""},
 		{"machine power off r2-n01", "", "give it power, and the address of its BMC"},
 		{"rack power on r9", "", "no machine in a rack r9"},
-		{"machine power on", "", "requires at least 1 arg"},
+		{"machine power on", "", "want NAME|MAC|RANGE"},
 	} {
 		out, failure := swarmboot(t, append(strings.Fields(c.args), "--state", folder)...)
 		if !strings.Contains(out, c.out) || (failure == "") != (c.failure == "") || !strings.Contains(failure, c.failure) {

@@ -25,7 +25,7 @@ name, and that one again at the boot after; with --stay at each boot, until
 No machine is started anew by this: 'machine power cycle' does it, or log in and
 reboot it.`,
 		Example: "  swarmboot machine reboot-into r1-n07 lab@2 && ssh root@r1-n07 systemctl reboot\n  swarmboot machine reboot-into r1-n[01-04] lab@canary --stay",
-		Args:    cobra.MinimumNArgs(2), ValidArgsFunction: completeMachines(reach),
+		Args:    namedOperands, ValidArgsFunction: completeMachines(reach),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			words, image := args[:len(args)-1], args[len(args)-1]
 			if _, err := images.ParseRef(image); err != nil {
@@ -53,7 +53,7 @@ the boots that are remembered.
 No machine is started anew by this: 'machine power cycle' does it, or log in and
 reboot it.`,
 		Example: "  swarmboot machine rollback r1-n[01-40]",
-		Args:    cobra.MinimumNArgs(1), ValidArgsFunction: completeMachines(reach),
+		Args:    namedOperands, ValidArgsFunction: completeMachines(reach),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return eachMachine(cmd, reach, words, func(ctx context.Context, client *control.Client, m fleet.MachineStatus) (string, error) {
 				o, err := client.Rollback(ctx, m.MAC)
@@ -69,7 +69,7 @@ func machineReleaseCommand(reach func() (*control.Client, error)) *cobra.Command
 		Short:   "Give machines back to the settings, after reboot-into or rollback",
 		Long:    "Have machines boot the image that the settings name again, from their next boot on.",
 		Example: "  swarmboot machine release r1-n[01-40]",
-		Args:    cobra.MinimumNArgs(1), ValidArgsFunction: completeMachines(reach),
+		Args:    namedOperands, ValidArgsFunction: completeMachines(reach),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return eachMachine(cmd, reach, words, func(ctx context.Context, client *control.Client, m fleet.MachineStatus) (string, error) {
 				return "boots what the settings name, from its next boot on", client.Release(ctx, m.MAC)

@@ -68,7 +68,7 @@ func TestMistakesOnTheCommandLine(t *testing.T) {
 	for want, args := range map[string][]string{
 		`unknown command "frob"`: {"machine", "frob"},
 		`--config FILE`:          {"serve"},
-		`want one FILE`:          {"check"},
+		`want FILE`:              {"check"},
 		`want name@version`:      {"image", "build", "lab"},
 		`want table or json`:     {"image", "list", "-o", "xml", "--state", t.TempDir()},
 		`want text or json`:      {"serve", "--config", "x", "--log-format", "xml"},
@@ -184,7 +184,7 @@ func TestMachineListAndStatus(t *testing.T) {
 		{[]string{"list", "r1-n[01-"}, "!does not close"},
 		{[]string{"list", "r1-n[01-01]", "52-54-00-77-00-01"}, "r1-n01"},
 		{[]string{"timeline", "r1-n01"}, "no boot of it was seen"},
-		{[]string{"timeline"}, "!at least 1"},
+		{[]string{"timeline"}, "!want NAME"},
 		{[]string{"log", "r1-n01"}, "INFO  r1-n01: boot begins\n"},
 		{[]string{"log", "52:54:00:77:00:01", "-o", "json"}, `{"machine":"52:54:00:77:00:01","number":2`},
 		{[]string{"adopt", "52:54:00:77:00:09", "--name", "r1-n09", "--rack", "r1"}, "is listed"},

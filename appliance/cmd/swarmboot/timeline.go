@@ -29,7 +29,7 @@ is wrong with a machine that is stuck, and what to do, stands above.
 		Example: `  swarmboot machine timeline r1-n07
   swarmboot machine timeline r1-n07 --past
   swarmboot machine timeline r1-n[01-40] -o json | jq '.boot.stages.ready'`,
-		Args: cobra.MinimumNArgs(1), ValidArgsFunction: completeMachines(reach),
+		Args: namedOperands, ValidArgsFunction: completeMachines(reach),
 	}
 	cmd.Flags().BoolVar(&past, "past", false, "show the boots before it too")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show it again every second, until interrupted")

@@ -42,7 +42,7 @@ log when the token is used to log in.
   --scope write     the same, and changes it: adopts machines, moves tags
   --scope metrics   opens /metrics alone`,
 		Example: "  swarmboot token new anna --expires 2160h",
-		Args:    operand("NAME"),
+		Args:    namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			secret, err := tokensOf(folder).New(args[0], access.Scope(scope), expires)
 			if err != nil {
@@ -85,7 +85,7 @@ func tokenRevokeCommand(folder *state.Folder) *cobra.Command {
 		Short:   "End a token, and the logins made with it",
 		Long:    "End the token of NAME, and the logins made with it, at once.",
 		Example: "  swarmboot token revoke anna",
-		Args:    operand("NAME"),
+		Args:    namedOperands,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := tokensOf(folder).Revoke(args[0]); err != nil {
 				return err

@@ -7,11 +7,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os/exec"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/creack/pty"
 )
 
 // A Tool is a program, with the package that brings it.
@@ -42,36 +45,82 @@ func Need(tools ...Tool) error {
 }
 
 // Run waits for cmd. Each line that it prints goes to the log and, unless nil,
-// to onLine; if cmd fails, the error ends with the last of them.
+// to onLine; if cmd fails, the error ends with the last of them. If it fails because
+// a disk is full, the error is syscall.ENOSPC.
 func Run(log *slog.Logger, cmd *exec.Cmd, onLine func(string)) error {
-	out := &lines{each: func(line string) {
-		log.Debug("tool says", "tool", cmd.Args[0], "line", line)
-		if onLine != nil {
-			onLine(line)
-		}
-	}}
+	out := newLines(log, cmd, onLine)
 	cmd.Stdout, cmd.Stderr = out, out
+	return out.explain(run(cmd))
+}
+
+// RunOnTerminal is Run for a program that tells how far it is only to a terminal:
+// its standard output is one.
+func RunOnTerminal(log *slog.Logger, cmd *exec.Cmd, onLine func(string)) error {
+	ours, theirs, err := pty.Open()
+	if err == nil {
+		err = pty.Setsize(theirs, &pty.Winsize{Rows: 25, Cols: 80})
+	}
+	if err != nil { // as in a container without /dev/pts
+		return Run(log, cmd, onLine)
+	}
+	defer ours.Close()
+	out, ended := newLines(log, cmd, onLine), make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = io.Copy(out, ours) // fails when nobody has the other end any more
+	}()
+	cmd.Stdout, cmd.Stderr = theirs, theirs
+	err = run(cmd)
+	theirs.Close()
+	<-ended
+	return out.explain(err)
+}
+
+func run(cmd *exec.Cmd) error {
 	cmd.Env = append(cmd.Environ(), "LC_ALL=C.UTF-8") // we read what it prints
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // no tool outlives a killed build
 	cmd.WaitDelay = 10 * time.Second
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w; its last words:\n%s", cmd.Args[0], err, strings.Join(out.last, "\n"))
-	}
-	return nil
+	return cmd.Run()
 }
 
 // lines splits what is written to it into lines, which end in a newline or, as
 // progress bars do, a carriage return, and keeps the last ones.
 type lines struct {
+	program string
 	each    func(string)
 	last    []string
+	full    bool // one of them says that a disk is
 	partial []byte
 }
 
 const lastWords = 15
+
+// noSpace is ENOSPC as programs word it.
+const noSpace = "No space left on device"
+
+func newLines(log *slog.Logger, cmd *exec.Cmd, onLine func(string)) *lines {
+	program := cmd.Args[0]
+	return &lines{program: program, each: func(line string) {
+		log.Debug("tool says", "tool", program, "line", line)
+		if onLine != nil {
+			onLine(line)
+		}
+	}}
+}
+
+// explain tells why the program failed, if it did.
+func (l *lines) explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case l.full:
+		return fmt.Errorf("%s: %w", l.program, syscall.ENOSPC)
+	}
+	return fmt.Errorf("%s: %w; its last words:\n%s", l.program, err, strings.Join(l.last, "\n"))
+}
 
 func (l *lines) Write(p []byte) (int, error) {
 	l.partial = append(l.partial, p...)
@@ -86,6 +135,7 @@ func (l *lines) Write(p []byte) (int, error) {
 			continue
 		}
 		l.each(line)
+		l.full = l.full || strings.Contains(line, noSpace)
 		if l.last = append(l.last, line); len(l.last) > lastWords {
 			l.last = l.last[1:]
 		}

@@ -2,9 +2,12 @@ package tool
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os/exec"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -32,6 +35,25 @@ func TestRunTellsTheLastWords(t *testing.T) {
 	}
 	if len(seen) != 31 || seen[0] != "step 1" {
 		t.Errorf("lines = %q; want all 31", seen)
+	}
+}
+
+func TestRunTellsOfAFullDisk(t *testing.T) {
+	err := Run(discard, exec.Command("sh", "-c", `echo "cp: error writing 'x': No space left on device"; for i in $(seq 30); do echo "step $i"; done; exit 1`), nil)
+	if !errors.Is(err, syscall.ENOSPC) || strings.Contains(err.Error(), "step") {
+		t.Errorf("Run = %v; want ENOSPC alone", err)
+	}
+}
+
+func TestRunOnTerminal(t *testing.T) {
+	var seen []string
+	cmd := exec.Command("sh", "-c", `test -t 1 || echo no terminal; printf "[=  ] 1/2\r[== ] 2/2\r"; echo bye; exit 3`)
+	err := RunOnTerminal(discard, cmd, func(line string) { seen = append(seen, line) })
+	if want := []string{"[=  ] 1/2", "[== ] 2/2", "bye"}; !slices.Equal(seen, want) {
+		t.Errorf("lines = %q; want %q", seen, want)
+	}
+	if err == nil || !strings.HasSuffix(err.Error(), "bye") {
+		t.Errorf("RunOnTerminal = %v; want the last words", err)
 	}
 }
 
