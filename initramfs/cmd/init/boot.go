@@ -2,17 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
-	"path/filepath"
-	"strings"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/envelope"
@@ -63,19 +55,9 @@ func (b *boot) attempt(ctx context.Context) error {
 	}
 
 	b.enter(stage.Network)
-	lease, err := netup.Up(ctx, netup.Setup{MAC: b.args.MAC, Coldplug: drivers.Coldplug, Say: b.console.Say})
+	lease, err := b.connect(ctx, drivers)
 	if err != nil {
 		return err
-	}
-	b.console.Say("network: %s %s from %s", lease.Interface, lease.Address, lease.Server)
-	b.console.Show(func(p *panel) { p.network = lease.Interface + " " + lease.Address.String() })
-	b.server = stage.NewClient(b.args.Server)
-	b.reached(ctx, stage.Init)
-	b.reached(ctx, stage.Network)
-	if b.args.Discover {
-		if err := b.discover(ctx, lease.Interface); err != nil {
-			return err
-		}
 	}
 
 	b.enter(stage.Swarm) // peerd reports it
@@ -83,27 +65,12 @@ func (b *boot) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.image = description.Image
-	b.console.Say("image: %s for machine %s", b.image, description.Name)
-	b.console.Show(func(p *panel) {
-		p.machine = strings.TrimSpace(description.Name + " " + b.args.MAC.String())
-		p.image = b.image + " from " + b.args.Server
-	})
 	identity, err := b.identify(ctx, keys)
 	if err != nil {
 		return err
 	}
-	if description.Install.Disk != "" {
-		if err := keepIdentity(identity); err != nil {
-			return err
-		}
-	}
-	if description.Cache != "" || description.Writes.Partition != "" || description.Install.Disk != "" {
-		// The driver of disks behind a controller, which may find them late. Kernels
-		// for virtual machines lack it, and have other disks.
-		if err := drivers.Load("sd_mod"); err != nil {
-			b.console.Say("disks on SCSI and SATA are not seen: %v", err)
-		}
+	if err := b.prepareDisk(drivers, description, identity); err != nil {
+		return err
 	}
 	peerd, err := startPeerd(b.args)
 	if err != nil {
@@ -159,118 +126,36 @@ func (b *boot) prepare() ([]envelope.PublicKey, error) {
 	return keys, nil
 }
 
-// describe fetches the boot description, verifies it and leaves it for peerd.
-func (b *boot) describe(ctx context.Context, keys []envelope.PublicKey) (bootargs.Description, error) {
-	url := b.args.Server + bootargs.DescriptionPath(b.args.MAC)
-	sealed, err := fetch(ctx, url, bootargs.MaxDescription)
+// connect brings the network up, and lets a machine that nobody knows wait until it
+// is adopted.
+func (b *boot) connect(ctx context.Context, drivers *modules.Loader) (netup.Lease, error) {
+	lease, err := netup.Up(ctx, netup.Setup{MAC: b.args.MAC, Coldplug: drivers.Coldplug, Say: b.console.Say})
 	if err != nil {
-		return bootargs.Description{}, fmt.Errorf("boot description: %w", err)
+		return lease, err
 	}
-	d, err := bootargs.OpenDescription(keys, b.args.MAC, sealed)
-	if err != nil {
-		return bootargs.Description{}, fmt.Errorf("%s: %w", url, err)
+	b.console.Say("network: %s %s from %s", lease.Interface, lease.Address, lease.Server)
+	b.console.Show(func(p *panel) { p.network = lease.Interface + " " + lease.Address.String() })
+	b.server = stage.NewClient(b.args.Server)
+	b.reached(ctx, stage.Init)
+	b.reached(ctx, stage.Network)
+	if b.args.Discover {
+		err = b.discover(ctx, lease.Interface)
 	}
-	payload, err := json.Marshal(d)
-	if err != nil {
-		return bootargs.Description{}, fmt.Errorf("boot description: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(descriptionFile), 0o755); err != nil {
-		return bootargs.Description{}, fmt.Errorf("keep boot description: %w", err)
-	}
-	if err := os.WriteFile(descriptionFile, payload, 0o600); err != nil {
-		return bootargs.Description{}, fmt.Errorf("keep boot description: %w", err)
-	}
-	return d, nil
+	return lease, err
 }
 
-const fetchTimeout = time.Minute
-
-// fetch gets what is at url, max bytes at most.
-func fetch(ctx context.Context, url string, max int64) ([]byte, error) {
-	data, _, err := exchange(ctx, http.MethodGet, url, nil, max)
-	return data, err
-}
-
-// exchange makes a request. The status is that of an answer which is not 200,
-// and an error too.
-func exchange(ctx context.Context, method, url string, body io.Reader, max int64) (data []byte, status int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, url, body)
-	if err != nil {
-		return nil, 0, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer resp.Body.Close()
-	data, err = io.ReadAll(io.LimitReader(resp.Body, max+1))
-	switch {
-	case err != nil:
-		return nil, 0, fmt.Errorf("%s %s: %w", method, url, err)
-	case resp.StatusCode != http.StatusOK:
-		return nil, resp.StatusCode, fmt.Errorf("%s %s: the server answered %s: %.512q", method, url, resp.Status, data)
-	case int64(len(data)) > max:
-		return nil, 0, fmt.Errorf("%s %s: more than %d bytes", method, url, max)
-	}
-	return data, resp.StatusCode, nil
-}
-
-// enter begins the way to a stage.
-func (b *boot) enter(s stage.Stage) {
-	b.next = s
-	b.console.Show(func(p *panel) { p.at, p.next = s, "" })
-}
-
-// reached tells the server. A report that does not arrive is no reason to stop.
-func (b *boot) reached(ctx context.Context, s stage.Stage) {
-	b.report(ctx, stage.Report{Stage: s})
-}
-
-// failed tells people and, if it can be reached, the server.
-func (b *boot) failed(ctx context.Context, err error, next string) {
-	r := stage.Report{Stage: stage.Failed, At: b.next, Reason: err.Error(), Image: b.image}
-	if b.args.MAC != nil {
-		r.Machine = b.args.MAC.String()
-	}
-	b.console.Banner(r, next)
-	r.Detail = &stage.Detail{Console: stage.Console()}
-	b.report(ctx, r)
-}
-
-// report gives the server two chances within a few seconds.
-func (b *boot) report(ctx context.Context, r stage.Report) {
-	if b.server == nil {
-		return
-	}
-	r.Machine, r.Image = b.args.MAC.String(), b.image
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
-	defer cancel()
-	err := b.server.Send(ctx, r)
-	if err == nil {
-		return
-	}
-	select {
-	case <-ctx.Done():
-	case <-time.After(500 * time.Millisecond):
-		err = b.server.Send(ctx, r)
-	}
-	if err != nil {
-		b.console.Say("the server does not hear us: %v", err)
-	}
-}
-
-// mountKernelFiles mounts the file systems through which the kernel speaks.
-func mountKernelFiles() error {
-	var errs []error
-	for _, m := range []struct{ target, fstype string }{{"/proc", "proc"}, {"/sys", "sysfs"}, {"/dev", "devtmpfs"}} {
-		if err := os.MkdirAll(m.target, 0o755); err != nil {
-			errs = append(errs, err)
-		}
-		if err := unix.Mount(m.fstype, m.target, m.fstype, unix.MS_NOSUID, ""); err != nil && !errors.Is(err, unix.EBUSY) {
-			errs = append(errs, fmt.Errorf("mount %s: %w", m.target, err))
+// prepareDisk makes ready for a machine whose description names a disk.
+func (b *boot) prepareDisk(drivers *modules.Loader, d bootargs.Description, own bootargs.Identity) error {
+	install := d.Install.Disk != ""
+	if d.Cache != "" || d.Writes.Partition != "" || install {
+		// The driver of disks behind a controller, which may find them late. Kernels
+		// for virtual machines lack it, and have other disks.
+		if err := drivers.Load("sd_mod"); err != nil {
+			b.console.Say("disks on SCSI and SATA are not seen: %v", err)
 		}
 	}
-	return errors.Join(errs...)
+	if install {
+		return keepIdentity(own)
+	}
+	return nil
 }

@@ -26,18 +26,21 @@
 // 4 and at last every 60 seconds: the server, a cable or the image may be mended
 // meanwhile. The keys that it trusts are in /etc/swarmboot/keys.
 //
-// A boot reads attempt (boot.go), identify (identity.go), startPeerd (peerd.go),
-// mountRoot (root.go); one from the disk attemptLocal (local.go). console.go is
-// what people see of it.
+// A boot reads attempt (boot.go), describe (description.go), identify (identity.go),
+// startPeerd (peerd.go), mountRoot (root.go); one from the disk attemptLocal
+// (local.go). console.go is what people see of it, report.go what the server hears.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -69,4 +72,18 @@ func main() {
 			time.Sleep(pause)
 		}
 	}
+}
+
+// mountKernelFiles mounts the file systems through which the kernel speaks.
+func mountKernelFiles() error {
+	var errs []error
+	for _, m := range []struct{ target, fstype string }{{"/proc", "proc"}, {"/sys", "sysfs"}, {"/dev", "devtmpfs"}} {
+		if err := os.MkdirAll(m.target, 0o755); err != nil {
+			errs = append(errs, err)
+		}
+		if err := unix.Mount(m.fstype, m.target, m.fstype, unix.MS_NOSUID, ""); err != nil && !errors.Is(err, unix.EBUSY) {
+			errs = append(errs, fmt.Errorf("mount %s: %w", m.target, err))
+		}
+	}
+	return errors.Join(errs...)
 }
