@@ -40,8 +40,9 @@ var aclAttributes = []string{"system.posix_acl_access", "system.posix_acl_defaul
 // warnOfACLs names the files in root whose ACLs a squashfs cannot keep.
 func warnOfACLs(root string, warn func(string)) error {
 	var with []string
+	journal := filepath.Join(root, "var/log/journal")
 	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil {
+		if err != nil || path == journal { // there systemd sets them at every boot
 			return err
 		}
 		for _, attribute := range aclAttributes {
