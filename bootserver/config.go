@@ -196,8 +196,8 @@ func (c Config) known() []fleet.Machine {
 	return all
 }
 
-// withDefaults fills in what is left out.
-func (c Config) withDefaults() Config {
+// WithDefaults fills in what is left out.
+func (c Config) WithDefaults() Config {
 	if c.HTTPPort == 0 {
 		c.HTTPPort = defaultHTTPPort
 	}

@@ -45,7 +45,7 @@ type Explanation struct {
 // machines. No server need run, and nothing is changed; of leases it knows
 // nothing.
 func Explain(cfg Config, q Question, images *catalogue.Catalogue) (Explanation, error) {
-	cfg = cfg.withDefaults()
+	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return Explanation{}, fmt.Errorf("config: %w", err)
 	}

@@ -12,7 +12,7 @@ import (
 // everything is as before. Boots that run go on: a machine that has fetched the
 // script of one image is told of that image until it starts anew.
 func (s *Server) Reload(cfg Config) error {
-	cfg = cfg.withDefaults()
+	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("config: %w", err)
 	}

@@ -85,7 +85,7 @@ type Server struct {
 
 // New checks the config and opens the files that it names. It opens no socket.
 func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slog.Logger) (*Server, error) {
-	cfg = cfg.withDefaults()
+	cfg = cfg.WithDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}

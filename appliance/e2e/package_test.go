@@ -94,7 +94,7 @@ func TestPackage(t *testing.T) {
 	promise(t, "an admin adopts a machine over the API, and reads who did", func(t *testing.T) {
 		do(t, `export SWARMBOOT_SERVER=http://127.0.0.1:8470 SWARMBOOT_TOKEN=$(swarmboot token new anna --scope write) && swarmboot machine list one && swarmboot machine adopt 02:00:00:00:00:02 --name two || { journalctl --no-pager -n 30 -u swarmboot; exit 1; }`)
 		do(t, "for i in $(seq 30); do swarmboot machine list two && exit 0; sleep 1; done; swarmboot status; exit 1")
-		if got := do(t, "swarmboot audit"); !strings.Contains(got, `"msg":"machine listed","admin":"anna"`) {
+		if got := do(t, "swarmboot audit -o json"); !strings.Contains(got, `"msg":"machine listed","admin":"anna"`) {
 			t.Errorf("audit tells %s", got)
 		}
 	})

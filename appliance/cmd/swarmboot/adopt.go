@@ -24,7 +24,7 @@ serial number, processors, memory, disks, and the switch port they are plugged
 into, if the switch says so by LLDP. -o json has all of it.`,
 		Example: `  swarmboot machine unknown
   swarmboot machine unknown -o json | jq '.[] | {mac, serial: .inventory.serial}'`,
-		Args: cobra.NoArgs,
+		Args: none,
 	}
 	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
 		client, err := reach()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 
 	"swarmboot/appliance/internal/control"
@@ -19,10 +20,10 @@ func explainCommand() *cobra.Command {
 	var q bootserver.Question
 	var config string
 	cmd := &cobra.Command{
-		Use:   "explain MAC --config FILE",
+		Use:   "explain NAME|MAC --config FILE",
 		Short: "Tell what a machine would get at each step of its boot, and why",
-		Long: `Tell what the machine MAC would get at each step of its boot under the settings in
-FILE, and why: the values that it inherits and the lines they stand in, the DHCP
+		Long: `Tell what a machine would get at each step of its boot under the settings in FILE,
+by its name there or its MAC address, and why: the values that it inherits and the lines they stand in, the DHCP
 answers to its firmware and to iPXE, where the network has IPv6 those of DHCPv6 too, the
 scripts, and the kernel's arguments.
 
@@ -35,16 +36,16 @@ for BIOS, 7 for UEFI on x86-64 and 11 for UEFI on ARM64; with --http 16 and 19.`
 		Example: `  swarmboot explain 52:54:00:77:00:01 --config swarmboot.yaml
   swarmboot explain 52:54:00:77:00:01 --config swarmboot.yaml --arch 16 --http`,
 		Args: namedOperands,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if q.MAC, err = net.ParseMAC(args[0]); err != nil || len(q.MAC) != 6 {
-				return fmt.Errorf("%q is no MAC address; want six hex bytes such as 52:54:00:12:34:56", args[0])
-			}
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if config == "" {
-				return errors.New("under which settings? name the file with --config FILE")
+				return usage(errors.New("under which settings? name the file with --config FILE"))
 			}
 			s, err := settings.Load(config, offered)
 			if err != nil {
 				return err
+			}
+			if q.MAC, err = named(s.Machines, args[0]); err != nil {
+				return fmt.Errorf("%w in %s", err, config)
 			}
 			catalogue, err := state.Folder(s.State).Catalogue()
 			if err != nil {
@@ -64,6 +65,17 @@ for BIOS, 7 for UEFI on x86-64 and 11 for UEFI on ARM64; with --http 16 and 19.`
 	cmd.Flags().BoolVar(&q.HTTP, "http", false, "its firmware boots by HTTP")
 	cmd.Flags().StringVar(&q.Network, "network", "", "`NAME` of the network that it asks on (default its own)")
 	return cmd
+}
+
+// named is the MAC address of the machine with that name, or the address itself.
+func named(list []bootserver.Machine, word string) (net.HardwareAddr, error) {
+	if i := slices.IndexFunc(list, func(m bootserver.Machine) bool { return m.Name == word }); i >= 0 {
+		return list[i].MAC, nil
+	}
+	if mac, err := net.ParseMAC(word); err == nil && len(mac) == 6 {
+		return mac, nil
+	}
+	return nil, fmt.Errorf("%q is no MAC address, and no machine's name", word)
 }
 
 func printExplanation(w io.Writer, config string, e bootserver.Explanation, values []settings.Value) {

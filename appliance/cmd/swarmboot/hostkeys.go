@@ -19,7 +19,7 @@ func machineHostKeysCommand(reach *reach) *cobra.Command {
 machine's name and address: the lines of a known_hosts file. The server has made
 the keys and keeps them, so they stay the same from boot to boot.`,
 		Example: "  swarmboot machine host-keys > /etc/ssh/ssh_known_hosts\n  swarmboot machine host-keys | ssh -o UserKnownHostsFile=/dev/stdin root@r1-n01",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if reach.remote() {
 				return errors.New("host keys are not told to others; run this on the boot server itself")

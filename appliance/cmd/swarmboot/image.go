@@ -46,7 +46,7 @@ func imageListCommand(folder *state.Folder) *cobra.Command {
 		Short:   "List the images",
 		Long:    "List the images in the state folder, with what their parts weigh. With -o json, each image's manifest, without the hashes of its pieces.",
 		Example: "  swarmboot image list\n  swarmboot image list -o json | jq -r '.[].name'",
-		Args:    cobra.NoArgs,
+		Args:    none,
 	}
 	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
 		list, listErr := folder.Images() // those that can be trusted, although others cannot

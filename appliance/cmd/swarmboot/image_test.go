@@ -89,8 +89,11 @@ func TestImagesOverTheirLives(t *testing.T) {
 		t.Errorf("gc has left what a build has left: %v", err)
 	}
 	stop()
-	if out, failure := swarmboot(t, "audit", "--state", folder); strings.Count(out, `"msg":"tag moved"`) != 2 || !strings.Contains(out, `"tag":"lab@stable","image":"lab@3","before":"lab@2"`) {
+	if out, failure := swarmboot(t, "audit", "-o", "json", "--state", folder); strings.Count(out, `"msg":"tag moved"`) != 2 || !strings.Contains(out, `"tag":"lab@stable","image":"lab@3","before":"lab@2"`) {
 		t.Errorf("audit printed %q, %q; want both moves of the tag", out, failure)
+	}
+	if out, failure := swarmboot(t, "audit", "--state", folder); !strings.Contains(out, "tag moved tag=lab@stable image=lab@3 before=lab@2") {
+		t.Errorf("audit printed %q, %q; want a line for each change", out, failure)
 	}
 	if _, failure := swarmboot(t, "image", "rm", "lab@3", "--state", folder); !strings.Contains(failure, "--offline") {
 		t.Errorf("image rm without a server failed with %q; want --offline named", failure)

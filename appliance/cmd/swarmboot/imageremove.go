@@ -70,7 +70,7 @@ func imageGCCommand(folder *state.Folder) *cobra.Command {
 that no tag names and no machine uses, but for the N of each name that were
 added last.`,
 		Example: "  swarmboot image gc\n  swarmboot image gc --keep 3",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := folder.Catalogue()
 			if err != nil {

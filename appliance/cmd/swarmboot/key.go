@@ -35,7 +35,7 @@ func keyNewCommand(folder *state.Folder) *cobra.Command {
 With --replace, in place of the one that is there: its private half is removed,
 its signatures go on to count until 'key distrust'.`,
 		Example: "  swarmboot key new\n  swarmboot key new --replace",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			key, err := folder.NewKey(replace)
 			if err != nil {
@@ -56,7 +56,7 @@ func keyListCommand(folder *state.Folder) *cobra.Command {
 		Short:   "List the keys whose signatures count",
 		Long:    "List the keys whose signatures count: their IDs, whether they sign here or are only trusted, and the files of their public halves.",
 		Example: "  swarmboot key list",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			keys, err := folder.Keys()
 			if err != nil {

@@ -37,7 +37,7 @@ else here.
 Without a network, --from names a folder with the packages (.deb) or with the
 loaders themselves.`,
 		Example: "  swarmboot loaders fetch\n  swarmboot loaders fetch --from /media/usb/loaders",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return loaders.Fetch(cmd.Context(), *dir, from, cmd.OutOrStdout())
 		},
@@ -52,7 +52,7 @@ func loadersListCommand(dir *string) *cobra.Command {
 		Short:   "List the loaders",
 		Long:    "List the loaders, what each is for, and whether the folder has it: ok, missing, or other (not the pinned one).",
 		Example: "  swarmboot loaders list",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			fmt.Fprintln(w, "NAME\tSTATE\tPACKAGE\tABOUT")
@@ -77,7 +77,7 @@ func loadersVerifyCommand(dir *string) *cobra.Command {
 		Short:   "Compare the loaders with the pinned ones",
 		Long:    "Compare the files in the folder with the pinned SHA-256. Names each that is missing or differs, and ends with status 1 if there is one.",
 		Example: "  swarmboot loaders verify --dir /srv/loaders",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := loaders.Verify(*dir); err != nil {
 				return err

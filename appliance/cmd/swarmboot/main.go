@@ -6,7 +6,7 @@
 //	swarmboot image list | show | tag | untag | diff | verify | rm | gc | export | import
 //	swarmboot check FILE
 //	swarmboot diff FILE
-//	swarmboot explain MAC --config FILE [--arch N] [--http]
+//	swarmboot explain NAME|MAC --config FILE [--arch N] [--http]
 //	swarmboot schema
 //	swarmboot setup
 //	swarmboot serve --config FILE [--log-format text|json] [--verbose]
@@ -35,7 +35,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"swarmboot/appliance/internal/settings"
@@ -93,7 +92,7 @@ Four commands are all it takes:
   swarmboot check swarmboot.yaml
   swarmboot serve --config swarmboot.yaml
   swarmboot machine list --watch              # in a second terminal`,
-		Args:          cobra.NoArgs, // so that a mistyped command is an error
+		Args:          subcommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors: true, // main prints them
 		SilenceUsage:  true, // a failed boot server needs no list of flags
@@ -111,21 +110,9 @@ Four commands are all it takes:
 func group(use, short, long, example string) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Long: long, Example: example,
-		Args: cobra.NoArgs, // so that a mistyped command is an error
+		Args: subcommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-}
-
-// namedOperands wants the arguments that the usage line names before its flags; one
-// whose name ends in dots there may stand several times.
-func namedOperands(cmd *cobra.Command, args []string) error {
-	_, names, _ := strings.Cut(cmd.Use, " ")
-	names, _, _ = strings.Cut(names, " --")
-	want := len(strings.Fields(names))
-	if len(args) == want || len(args) > want && strings.Contains(names, "...") {
-		return nil
-	}
-	return fmt.Errorf("want %s, got %d words; see '%s --help'", names, len(args), cmd.CommandPath())
 }
 
 // stateFlag gives cmd and the commands below it the flag --state. What they make

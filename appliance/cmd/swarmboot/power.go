@@ -54,6 +54,9 @@ func powerCommand(reach func() (*control.Client, error), what, operands, example
 			Use: use + " " + operands, Short: short, Long: short + ", in the way that 'power' in the settings names.", Args: namedOperands, ValidArgsFunction: complete,
 			Example: fmt.Sprintf("  swarmboot %s power %s %s", what, use, example),
 			RunE: func(cmd *cobra.Command, words []string) error {
+				if p.stagger < 0 {
+					return usage(fmt.Errorf("--stagger %v is shorter than none", p.stagger))
+				}
 				client, err := reach()
 				if err != nil {
 					return err

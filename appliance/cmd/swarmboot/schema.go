@@ -15,7 +15,7 @@ explain the settings while you type. What it cannot know, such as that two
 machines have one address, check tells.`,
 		Example: `  swarmboot schema > swarmboot.schema.json
   sed -i '1i # yaml-language-server: $schema=swarmboot.schema.json' swarmboot.yaml`,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := cmd.OutOrStdout().Write(settings.Schema)
 			return err

@@ -51,7 +51,7 @@ the log and 'swarmboot status' say why. Boots that run are not disturbed. So it 
 with keys that are trusted ('swarmboot key trust'), or no longer are.`,
 		Example: `  swarmboot serve --config swarmboot.yaml
   swarmboot serve --config swarmboot.yaml --log-format json 2>>/var/log/swarmboot.json`,
-		Args: cobra.NoArgs,
+		Args: none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if config == "" {
 				return usage(errors.New("serve what? name the settings file with --config FILE"))

@@ -47,7 +47,7 @@ it, where it runs; elsewhere the network settings of this system are yours.
   --first-boot   as on the console of the appliance disk: ask for root's password
                  too, and do nothing at all once the settings name a network`,
 		Example: "  swarmboot setup",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if os.Geteuid() != 0 {
 				return errors.New("this sets up the whole system; run it as root")

@@ -32,7 +32,7 @@ origin and swarms.
 ` + reachManual,
 		Example: `  swarmboot status
   swarmboot status -o json | jq -r .config.problem`,
-		Args: cobra.NoArgs,
+		Args: none,
 	}
 	reach := reachFlags(cmd, stateFlag(cmd))
 	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {

@@ -66,13 +66,18 @@ func TestHelpTeachesTheFourVerbs(t *testing.T) {
 
 func TestMistakesOnTheCommandLine(t *testing.T) {
 	for want, args := range map[string][]string{
-		`unknown command "frob"`: {"machine", "frob"},
-		`--config FILE`:          {"serve"},
-		`want FILE`:              {"check"},
-		`want name@version`:      {"image", "build", "lab"},
-		`want table or json`:     {"image", "list", "-o", "xml", "--state", t.TempDir()},
-		`want text or json`:      {"serve", "--config", "x", "--log-format", "xml"},
-		`list --help`:            {"machine", "list", "--frob"},
+		`'swarmboot --help' lists`:       {"frob"},
+		`mean 'swarmboot machine list'?`: {"machine", "lits"},
+		`what is "r1"?`:                  {"machine", "watch", "r1"},
+		`want OLD NEW, got 1`:            {"image", "diff", "lab@1"},
+		`under which settings`:           {"explain", "r1-n01"},
+		`shorter than none`:              {"rack", "power", "on", "r1", "--stagger", "-1s"},
+		`--config FILE`:                  {"serve"},
+		`want FILE`:                      {"check"},
+		`want name@version`:              {"image", "build", "lab"},
+		`want table or json`:             {"image", "list", "-o", "xml", "--state", t.TempDir()},
+		`want text or json`:              {"serve", "--config", "x", "--log-format", "xml"},
+		`list --help`:                    {"machine", "list", "--frob"},
 	} {
 		out, failure := swarmboot(t, args...)
 		if !strings.HasPrefix(failure, "swarmboot: ") || !strings.Contains(failure, want) || strings.Contains(out, "Usage:") {

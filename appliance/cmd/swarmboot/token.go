@@ -64,7 +64,7 @@ func tokenListCommand(folder *state.Folder) *cobra.Command {
 		Short:   "List the tokens",
 		Long:    "List the tokens: for whom each is, what it opens, and until when.",
 		Example: "  swarmboot token list",
-		Args:    cobra.NoArgs,
+		Args:    none,
 	}
 	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
 		list, err := tokensOf(folder).List()

@@ -13,7 +13,7 @@ func versionCommand() *cobra.Command {
 		Short:   "Tell which version this is",
 		Long:    "Tell which version of swarmboot this is: module version, commit and compiler, as the Go tool recorded them.",
 		Example: "  swarmboot version",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			info, ok := debug.ReadBuildInfo()
 			if !ok {

@@ -24,7 +24,7 @@ itself when the server was away.
   /           show only machines with these words: name, rack, image, stage, ...
   q           end`,
 		Example: "  swarmboot machine watch\n  swarmboot machine watch --server https://boot.example.org:8470 --token-file ~/.swarmboot-token",
-		Args:    cobra.NoArgs,
+		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !term.IsTerminal(int(os.Stdout.Fd())) {
 				return errors.New("this is no terminal; 'swarmboot machine list --watch' writes lines")

@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // audit hands on what is marked audit=true, which is how changes, logins and
@@ -71,7 +74,57 @@ func (a appender) Write(data []byte) (int, error) {
 	return n, errors.Join(err, f.Close())
 }
 
-// CopyAudit writes the audit log in file to w. There may be none yet.
+// An Entry is a line of the audit log, for people.
+type Entry struct {
+	Time  time.Time
+	Admin string // the name of the token, or the user
+	Peer  string // where the request came from
+	Text  string // what happened, and what it was about as key=value
+}
+
+// ReadAudit reads the audit log in file, the oldest entry first. There may be none
+// yet.
+func ReadAudit(file string) (all []Entry, err error) {
+	var log bytes.Buffer
+	if err := CopyAudit(&log, file); err != nil {
+		return nil, err
+	}
+	for line := range bytes.Lines(log.Bytes()) {
+		all = append(all, entry(line))
+	}
+	return all, nil
+}
+
+// entry reads one line. One that was cut off, as by a full disk, stands as it is.
+func entry(line []byte) (e Entry) {
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.Token() // {
+	for dec.More() {
+		key, err := dec.Token()
+		var value json.RawMessage
+		if err != nil || dec.Decode(&value) != nil {
+			return Entry{Text: string(line)}
+		}
+		text := string(value)
+		json.Unmarshal(value, &text) // or it is no text, and stays as it is
+		switch key {
+		case "time":
+			e.Time, _ = time.Parse(time.RFC3339Nano, text)
+		case "level":
+		case "admin":
+			e.Admin = text
+		case "peer":
+			e.Peer = text
+		case "msg":
+			e.Text = text + e.Text
+		default:
+			e.Text += fmt.Sprintf(" %v=%s", key, text)
+		}
+	}
+	return e
+}
+
+// CopyAudit writes the audit log in file to w, as it is. There may be none yet.
 func CopyAudit(w io.Writer, file string) error {
 	f, err := os.Open(file)
 	if errors.Is(err, fs.ErrNotExist) {

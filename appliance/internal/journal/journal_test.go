@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -70,6 +71,13 @@ func TestAuditIsWhatIsMarked(t *testing.T) {
 	}
 	if want := "[anna: tag moved otto: machine adopted]"; fmt.Sprint(got) != want {
 		t.Errorf("audit log = %v; want %s", got, want)
+	}
+	if err := os.WriteFile(file, append(out.Bytes(), `{"time":"2026-11-2`...), 0o600); err != nil { // the disk was full
+		t.Fatal(err)
+	}
+	list, err := ReadAudit(file)
+	if err != nil || len(list) != 3 || list[0].Admin != "anna" || list[0].Time.IsZero() || !strings.HasPrefix(list[0].Text, "tag moved ") || list[2].Text != `{"time":"2026-11-2` {
+		t.Errorf("ReadAudit = %+v, %v; want two entries, and what was cut off", list, err)
 	}
 	if err := CopyAudit(&out, file+".none"); err != nil {
 		t.Errorf("CopyAudit before the first record = %v", err)

@@ -18,6 +18,7 @@ type Change struct {
 // Diff tells what would change if now were replaced by next: first what is about
 // networks, then what is about machines, the same change of many told once.
 func Diff(now, next bootserver.Config) []Change {
+	now, next = now.WithDefaults(), next.WithDefaults() // which a running server has
 	var all []Change
 	before := map[string]bootserver.Network{}
 	for _, n := range now.Networks {
@@ -114,7 +115,7 @@ func show(v any) string {
 	if reflect.ValueOf(v).IsZero() {
 		return "none"
 	}
-	return strings.Trim(fmt.Sprint(v), "[]")
+	return strings.Trim(fmt.Sprint(v), "[]{} ")
 }
 
 // words makes kernel_args of KernelArgs and http_port of HTTPPort.

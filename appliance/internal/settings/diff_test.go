@@ -33,7 +33,7 @@ machines:
 	if got := Diff(load(before).Config, load(after).Config); !reflect.DeepEqual(got, want) {
 		t.Errorf("Diff =\n%q; want\n%q", got, want)
 	}
-	if got := Diff(load(before).Config, load(before).Config); len(got) != 0 {
+	if got := Diff(load(before).WithDefaults(), load(before).Config); len(got) != 0 {
 		t.Errorf("Diff of the same = %q; want none", got)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"swarmboot/appliance/internal/access"
+	"swarmboot/appliance/internal/journal"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/fleet"
 	"swarmboot/images"
@@ -200,6 +201,15 @@ func Tokens(w io.Writer, list []access.Token) error {
 		rows[i] = []string{t.Name, string(t.Scope), t.Made.Format(time.DateTime), expires}
 	}
 	return write(w, []string{"NAME", "SCOPE", "MADE", "EXPIRES"}, rows)
+}
+
+// Audit writes a line for each entry of the audit log: when, who, from where, what.
+func Audit(w io.Writer, list []journal.Entry) error {
+	rows := make([][]string, len(list))
+	for i, e := range list {
+		rows[i] = []string{e.Time.Local().Format(time.DateTime), e.Admin, e.Peer, e.Text}
+	}
+	return write(w, []string{"TIME", "WHO", "FROM", "WHAT"}, rows)
 }
 
 // write aligns the cells; an empty one becomes a dash, so that columns can be
