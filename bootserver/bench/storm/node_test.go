@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -41,6 +42,7 @@ var roles = map[string]func(args []string) error{
 	"storm-server": runServer,
 	"storm-peer":   runPeer,
 	"storm-reader": runReader,
+	"storm-root":   runRoot,
 	"storm-engine": runEngine,
 }
 
@@ -159,7 +161,7 @@ func runPeer(args []string) error {
 		return err
 	}
 	if *fuse {
-		return bootOverFUSE(awaitGo(), l, *dir, *server, own, *compute)
+		return bootOverFUSE(awaitGo(), l, *dir, *server, *address, *compute)
 	}
 	store, err := newStore(filepath.Join(*dir, "image"), l.Pieces)
 	if err != nil {
@@ -358,15 +360,19 @@ func runReader(args []string) error {
 	}
 	defer mounter.Wait()
 	var f *os.File
-	for range 1000 { // nothing tells that it is mounted
-		if f, err = os.Open(*path); err != nil {
+	for mounted := false; !mounted; time.Sleep(5 * time.Millisecond) { // nothing tells that it is
+		if ctx.Err() != nil {
+			return errors.New("the bench ended it")
+		}
+		if f, err = os.Open(*path); errors.Is(err, fs.ErrNotExist) {
+			continue
+		} else if err != nil {
 			return err
 		}
-		if info, err := f.Stat(); err == nil && info.Size() == l.Pieces.Size {
-			break
+		info, err := f.Stat()
+		if mounted = err == nil && info.Size() == l.Pieces.Size; !mounted {
+			f.Close()
 		}
-		f.Close()
-		time.Sleep(5 * time.Millisecond)
 	}
 	// The profile knows better than the kernel what comes next.
 	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {

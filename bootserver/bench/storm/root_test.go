@@ -1,13 +1,17 @@
 package storm
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,13 +19,60 @@ import (
 	"swarmboot/images"
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/envelope"
+	"swarmboot/initramfs/stage"
 	"swarmboot/peerd"
 	"swarmboot/peerd/announce"
 )
 
 // bootOverFUSE is a machine with all of peerd: its two processes, FUSE, and a loop
 // device that the boot reads from.
-func bootOverFUSE(ctx context.Context, l *load, dir, server string, own netip.Addr, compute time.Duration) error {
+func bootOverFUSE(ctx context.Context, l *load, dir, server, address string, compute time.Duration) error {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "storm-root", l.dir, dir, server, address)
+	cmd.Stderr = os.Stderr
+	input, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	cmd.Cancel = input.Close
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	defer cmd.Wait()
+	defer input.Close()
+	device, err := bufio.NewReader(output).ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if err := l.boot(strings.TrimSpace(device), compute); err != nil {
+		return err
+	}
+	if err := os.WriteFile(readyFile(dir), nil, 0o644); err != nil {
+		return err
+	}
+	say("ready", nil)
+	<-ctx.Done()
+	return nil
+}
+
+// readyFile tells the root server that the system has booted.
+func readyFile(dir string) string { return filepath.Join(dir, "ready") }
+
+// runRoot is the root server. It prints the loop device that the root is on, and
+// ends with its input. A process of its own: if it dies, its reader must not hang.
+func runRoot(args []string) error {
+	folder, dir, server, address := args[0], args[1], args[2], args[3]
+	l, err := readLoad(folder)
+	if err != nil {
+		return err
+	}
+	own, err := netip.ParseAddr(address)
+	if err != nil {
+		return err
+	}
 	cfg := peerd.RootConfig{
 		Description: bootargs.Description{
 			Machine: fmt.Sprintf("52:54:00:00:00:%02x", own.As4()[3]),
@@ -37,9 +88,10 @@ func bootOverFUSE(ctx context.Context, l *load, dir, server string, own netip.Ad
 		Server:       fmt.Sprintf("http://%s:%d", server, trackerPort),
 		Listen:       netip.AddrPortFrom(netip.IPv4Unspecified(), swarmPort),
 		Engine:       []string{"@storm", "storm-engine"},
-		ReadyFile:    filepath.Join(dir, "ready"),
+		ReadyFile:    readyFile(dir),
 		StatusSocket: peerd.StatusSocket,
 		Log:          discard,
+		Progress:     func(stage.Progress) error { return nil },
 	}
 	c, err := l.catalogue()
 	if err != nil {
@@ -65,27 +117,15 @@ func bootOverFUSE(ctx context.Context, l *load, dir, server string, own netip.Ad
 	if cfg.LoopDevice, err = freeLoop(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	ready, ended := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		cancel(peerd.RunRoot(ctx, cfg, func() { lock.Close(); close(ready) }))
-		close(ended)
+		io.Copy(io.Discard, os.Stdin)
+		cancel()
 	}()
-	select {
-	case <-ready:
-	case <-ended:
-		return context.Cause(ctx)
-	}
-	if err := l.boot(cfg.LoopDevice, compute); err != nil {
-		return err
-	}
-	if err := os.WriteFile(cfg.ReadyFile, nil, 0o644); err != nil {
-		return err
-	}
-	say("ready", nil)
-	<-ended
-	return nil
+	return peerd.RunRoot(ctx, cfg, func() {
+		lock.Close()
+		fmt.Println(cfg.LoopDevice)
+	})
 }
 
 // boot reads the trace from a device, past the page cache, and verifies it.
@@ -95,7 +135,7 @@ func (l *load) boot(device string, compute time.Duration) error {
 		return err
 	}
 	defer root.Close()
-	buf, err := unix.Mmap(-1, 0, int(l.pieceLength), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	buf, err := unix.Mmap(-1, 0, int(l.Pieces.Length), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,9 @@ var (
 		{name: "1 Gbit/s", topic: alone, load: large, rate: 1e9},
 	}
 
+	lab    = shape{size: 63766528, pieceLength: 256 << 10, hot: 95, recorded: "testdata/lab.json"}
+	replay = []scene{{name: "two of them over FUSE", topic: recorded, load: lab, first: 2, machine: " --fuse"}}
+
 	lengths = []scene{
 		{name: "pieces of 16 KiB", topic: piecewise, load: inPieces(16 << 10)},
 		{name: "pieces of 32 KiB", topic: piecewise, load: inPieces(32 << 10)},
