@@ -7,8 +7,8 @@ import { byAddress, nameOf } from "./live";
 import { size } from "./words";
 
 // PieceMap draws each piece as a square, in the order in which they stand in the
-// image.
-export function PieceMap({ count, have, hot = "" }: { count: number; have: string; hot?: string }) {
+// image. Without have all are here.
+export function PieceMap({ count, have, hot = "" }: { count: number; have: string | undefined; hot?: string }) {
   const box = useRef<HTMLCanvasElement>(null);
   const draw = () => {
     const canvas = box.current!, width = canvas.parentElement!.clientWidth;
@@ -30,14 +30,16 @@ export function PieceMap({ count, have, hot = "" }: { count: number; have: strin
   return <div class="map"><canvas ref={box} aria-hidden="true" /></div>;
 }
 
-// bits reads a bit map in base64: whether the bit of a piece is set.
-function bits(map: string): (piece: number) => boolean {
+// bits reads a bit map in base64: whether the bit of a piece is set. All are where
+// there is none.
+function bits(map: string | undefined): (piece: number) => boolean {
+  if (map === undefined) return () => true;
   const bytes = Uint8Array.from(atob(map), c => c.charCodeAt(0));
   return piece => ((bytes[piece >> 3] ?? 0) & (0x80 >> (piece & 7))) !== 0;
 }
 
 // both counts the pieces that are in a bit map, and those that are in another too.
-export function both(count: number, hot: string, have: string): { hot: number; here: number } {
+export function both(count: number, hot: string, have: string | undefined): { hot: number; here: number } {
   const wanted = bits(hot), has = bits(have);
   const all = Array.from({ length: count }, (_, i) => i).filter(wanted);
   return { hot: all.length, here: all.filter(has).length };

@@ -56,10 +56,12 @@ function Arrival({ m, d }: { m: Machine; d: Detail | undefined }) {
   const p = m.progress;
   if (!p || p.pieces === 0) return null;
   const got = p.from_peers + p.from_server;
+  // It tells less often which pieces it has than how many.
+  const whole = p.have === p.pieces, have = whole ? undefined : d?.inside?.have, known = whole || have;
   // What boots read is known once one was recorded. A machine that began before has
   // been told less of it.
-  const { hot, here } = !d?.hot ? { hot: 0, here: 0 } : d.inside?.have ? both(p.pieces, d.hot, d.inside.have) : { hot: p.hot, here: p.hot_have };
-  const cold = p.pieces - hot, rest = Math.max(0, p.have - here);
+  const { hot, here } = !d?.hot ? { hot: 0, here: 0 } : known ? both(p.pieces, d.hot, have) : { hot: p.hot, here: p.hot_have };
+  const cold = p.pieces - hot, rest = Math.min(cold, Math.max(0, p.have - here));
   return (
     <section class="card">
       <h2>The image on it<small>{p.have} of {p.pieces} pieces</small></h2>
@@ -68,7 +70,7 @@ function Arrival({ m, d }: { m: Machine; d: Detail | undefined }) {
         <i class="cold" style={{ flexGrow: rest }} /><i class="missing" style={{ flexGrow: cold - rest }} />
       </div>
       <p class="legend"><span class="hot">what a boot reads: {hot ? `${here} of ${hot}` : "no boot of it was recorded yet"}</span><span class="cold">the rest: {rest} of {cold}</span></p>
-      {d?.inside?.have && <PieceMap count={p.pieces} have={d.inside.have} hot={d.hot} />}
+      {known && <PieceMap count={p.pieces} have={have} hot={d?.hot} />}
       <dl class="facts">
         <Fact name="From other machines">{size(p.from_peers)}{got > 0 && <small> {percent(p.from_peers / got)}</small>}</Fact>
         <Fact name="From other racks">{p.from_far > 0 && size(p.from_far)}</Fact>

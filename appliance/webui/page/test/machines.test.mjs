@@ -82,6 +82,7 @@ test("the waterfall has every stage of a boot, beside the other machine's", asyn
   await page.locator(".waterfall caption", { hasText: "median of 1 boot of lab@1" }).waitFor();
   const stages = await page.locator(".waterfall tr", { has: page.locator(".bar:not(.usual)") }).locator("th").allTextContents();
   assert.deepEqual(stages, ["dhcp", "loader", "script", "kernel", "init", "network", "swarm", "root", "switch-root", "ready", "complete", "handed-over", "seeding"]);
+  await page.getByRole("img", { name: "100 % of the image is here, 100 % of what a boot reads" }).waitFor();
   await page.locator(".log li", { hasText: "boot begins" }).first().waitFor();
   await page.screenshot({ path: `${shots}/qemu-machine.png`, fullPage: true });
   await keepsTheRules(page, "machine");
@@ -107,6 +108,7 @@ test("a tag is moved, and the machine's next boot is another image", async () =>
   await until("the next boot", async () => (await machine(listed)).image === "lab@2");
   await reaches(listed, "ready");
   await page.locator(".facts div", { hasText: "Image" }).filter({ hasText: "lab@2" }).waitFor();
+  await page.locator(".waterfall").getByRole("rowheader", { name: "ready" }).waitFor();
   await page.locator(".card", { has: page.getByRole("heading", { name: "Boots before" }) }).getByText("lab@1").waitFor();
   await page.evaluate(() => scrollTo(0, 0));
   await page.screenshot({ path: `${shots}/qemu-next-boot.png`, fullPage: true });
