@@ -31,7 +31,7 @@ var elsewhere = map[string]string{
 }
 
 // endless are the commands that go on until they are stopped.
-var endless = regexp.MustCompile(`machine watch|--watch|--follow`)
+var endless = regexp.MustCompile(`machine watch|--watch|--follow|/events`)
 
 // TestDocs runs the commands of the documentation in their order on a server that
 // has nothing else: what a reader types must work. Those of the quick start have
@@ -93,12 +93,13 @@ func read(t *testing.T, file string) string {
 	return string(text)
 }
 
-// commandsIn are the commands to swarmboot in the blocks of a text.
+// commandsIn are the commands to swarmboot, and requests to its API, in the blocks
+// of a text.
 func commandsIn(text string) (commands []string) {
 	for i, block := range strings.Split(text, "```") {
 		for line := range strings.Lines(block) {
 			command, _, _ := strings.Cut(strings.TrimSpace(line), " #")
-			if i%2 == 1 && strings.HasPrefix(command, "swarmboot ") {
+			if i%2 == 1 && (strings.HasPrefix(command, "swarmboot ") || strings.HasPrefix(command, "curl ")) {
 				commands = append(commands, strings.TrimSpace(command))
 			}
 		}
