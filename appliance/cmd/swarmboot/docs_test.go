@@ -28,6 +28,7 @@ func TestCommandsInDocs(t *testing.T) {
 			}
 			command, _, _ := strings.Cut(line, " #")
 			command, _, _ = strings.Cut(command, " |")
+			command, _, _ = strings.Cut(command, " >")
 			words, ok := strings.CutPrefix(command, "swarmboot ")
 			if !code || !ok {
 				continue

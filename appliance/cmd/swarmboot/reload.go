@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -126,13 +127,12 @@ func same(a, b fs.FileInfo) bool {
 // takeUp reads the files and puts the settings in force as a whole, or leaves what is in
 // force and says why.
 func (d *daemon) takeUp(why string) {
+	keys := d.trust() // whatever is wrong with the settings
 	s, err := d.load()
-	if err == nil {
-		err = d.trust()
-	}
 	if err == nil {
 		err = d.reload(s.Config)
 	}
+	err = errors.Join(keys, err)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := time.Now()

@@ -102,10 +102,10 @@ func (c *checker) checkImages(offered Offered) {
 	c.refs = map[string]images.Ref{}
 	readable := !c.broken["server.state"]
 	if readable {
-		var err error
-		if c.offered, err = offered(c.file.Server.State); err != nil {
-			c.fail("server.state", "%s", oneLine(err))
-			readable = len(c.offered) > 0
+		c.offered, c.unoffered = offered(c.file.Server.State)
+		if c.unoffered != nil && len(c.offered) == 0 {
+			c.fail("server.state", "%s", oneLine(c.unoffered))
+			readable = false
 		}
 	}
 	// Those that stand for an image itself come first, so that what is wrong
@@ -205,7 +205,11 @@ func (c *checker) whatExists(wanted images.Ref) string {
 		names[i] = ref.String()
 	}
 	slices.Sort(names)
-	return "there are " + strings.Join(names, ", ")
+	exist := "there are " + strings.Join(names, ", ")
+	if c.unoffered != nil {
+		exist += "; " + oneLine(c.unoffered)
+	}
+	return exist
 }
 
 // maxKernelArgs leaves room for our own among the 2048 bytes that x86 kernels

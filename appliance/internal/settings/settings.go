@@ -101,13 +101,14 @@ func parse(path string, data []byte, offered Offered) (*Settings, error) {
 // is then said about it, fail leaves out.
 type checker struct {
 	*decoder
-	file     *File
-	settings *Settings
-	offered  []images.Ref
-	refs     map[string]images.Ref      // what image values stand for, by path
-	dir      string                     // of the settings file
-	sources  map[string][]source        // files, by the path of their level
-	userData map[string]bootserver.File // for cloud-init, likewise
+	file      *File
+	settings  *Settings
+	offered   []images.Ref
+	unoffered error                      // why others of the catalogue are not
+	refs      map[string]images.Ref      // what image values stand for, by path
+	dir       string                     // of the settings file
+	sources   map[string][]source        // files, by the path of their level
+	userData  map[string]bootserver.File // for cloud-init, likewise
 }
 
 func (c *checker) check(offered Offered) {

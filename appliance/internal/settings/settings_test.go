@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -146,6 +147,23 @@ func TestRangesOfNames(t *testing.T) {
 	} {
 		if got, err := ExpandName(text); err != nil || strings.Join(got, " ") != want {
 			t.Errorf("ExpandName(%q) = %v, %v; want %s", text, got, err, want)
+		}
+	}
+}
+
+// An image that cannot be trusted, or read, is told where it is wanted, and keeps
+// nobody from the others.
+func TestImageThatIsNotOffered(t *testing.T) {
+	some := func(string) ([]images.Ref, error) {
+		return []images.Ref{{Name: "lab", Version: "1"}}, errors.New("image lab@2: not signed by a trusted key")
+	}
+	for _, c := range []struct{ image, want string }{
+		{"lab@1", ""},
+		{"lab@2", "f.yaml:4:19: defaults.image: no image lab@2 in /s; there are lab@1; image lab@2: not signed by a trusted key"},
+	} {
+		_, err := parse("f.yaml", []byte(small+"server: {state: /s}\ndefaults: {image: "+c.image+"}\n"), some)
+		if got := fmt.Sprint(err); err == nil && c.want != "" || err != nil && got != c.want {
+			t.Errorf("parse with %s = %v; want %q", c.image, err, c.want)
 		}
 	}
 }
