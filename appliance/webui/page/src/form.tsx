@@ -1,6 +1,7 @@
-// A form that has the server change something, and says what came of it.
+// A form that has the server change something, and says what came of it. Who uses
+// the keyboard is in it when it opens, and where he was when it closes.
 import type { ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 export type Values = Record<string, string>;
 
@@ -10,6 +11,13 @@ export function Form({ label, button, children, send, then, quit }: {
 }) {
   const [said, say] = useState("");
   const [busy, setBusy] = useState(false);
+  const box = useRef<HTMLFormElement>(null);
+  useEffect(() => {
+    const opener = document.activeElement as HTMLElement | null;
+    // Not at its button: whoever holds Enter down would press that too.
+    (box.current!.querySelector("input") ?? box.current!).focus();
+    return () => opener?.focus();
+  }, []);
   const submit = (e: SubmitEvent) => {
     e.preventDefault();
     const form = e.currentTarget as HTMLFormElement;
@@ -20,7 +28,7 @@ export function Form({ label, button, children, send, then, quit }: {
     send(values).then(() => { form.reset(); then?.(); }, (error: Error) => say(error.message)).finally(() => setBusy(false));
   };
   return (
-    <form class="change" aria-label={label} onSubmit={submit} onKeyDown={e => e.key === "Escape" && quit?.()}>
+    <form class="change" ref={box} tabIndex={-1} aria-label={label} onSubmit={submit} onKeyDown={e => e.key === "Escape" && quit?.()}>
       {children}
       <button disabled={busy}>{button}</button>
       {quit && <button type="button" class="quiet" onClick={quit}>Cancel</button>}
@@ -34,11 +42,13 @@ export function Act({ label, name, button, children, send, then }: {
   label: string; name?: string; button: string; children: ComponentChildren; send: (values: Values) => Promise<unknown>; then?: () => void;
 }) {
   const [open, setOpen] = useState(false);
-  if (!open) return <button class="small" onClick={() => setOpen(true)} aria-label={name}>{label}</button>;
-  return <Form label={name ?? label} button={button} send={send} quit={() => setOpen(false)} then={() => { setOpen(false); then?.(); }}>{children}</Form>;
+  return (
+    <>
+      <button class="small" aria-expanded={open} onClick={() => setOpen(!open)} aria-label={name}>{label}</button>
+      {open && <Form label={name ?? label} button={button} send={send} quit={() => setOpen(false)} then={() => { setOpen(false); then?.(); }}>{children}</Form>}
+    </>
+  );
 }
-
-export const focus = (input: HTMLInputElement | null) => input?.focus();
 
 export const Field = ({ name, label, ...rest }: { name: string; label: string } & preact.InputHTMLAttributes) => (
   <label><span>{label}</span><input name={name} autocomplete="off" spellcheck={false} {...rest} /></label>

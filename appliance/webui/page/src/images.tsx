@@ -1,7 +1,7 @@
 // The images on offer: who runs them, and what they have cost the server.
 import { useState } from "preact/hooks";
 import { change, useAnswer, type Image } from "./api";
-import { Act, Field, focus } from "./form";
+import { Act, Field } from "./form";
 import { conditions, counts, swarms } from "./live";
 import { Sign } from "./machines";
 import { percent, size } from "./words";
@@ -54,7 +54,7 @@ function Tags({ image, changed }: { image: Image; changed: () => void }) {
         </span>
       ))}
       <Act label="Tag…" name={`Tag ${image.image}`} button="Tag" send={values => change("PUT", path(values["tag"] ?? ""), { version })} then={changed}>
-        <Field name="tag" label={`Machines with the image ${name}@… get this one at their next boot`} placeholder="stable" required pattern="[a-z0-9][a-z0-9._\-]*" ref={focus} />
+        <Field name="tag" label={`Machines with the image ${name}@… get this one at their next boot`} placeholder="stable" required pattern="[a-z0-9][a-z0-9._\-]*" />
       </Act>
     </div>
   );

@@ -1,7 +1,7 @@
 // The networks: addresses given out, and machines that nobody has listed.
 import { useState } from "preact/hooks";
 import { change, useAnswer, type Lease, type Stranger } from "./api";
-import { Field, focus, Form } from "./form";
+import { Field, Form } from "./form";
 import { networks, racks, strangers } from "./live";
 import { Rows } from "./rows";
 import { ago, moment, now } from "./words";
@@ -61,7 +61,7 @@ function Adopt({ stranger, then, quit }: { stranger: Stranger; then: () => void;
     <section class="card">
       <h2>Adopt <code>{stranger.mac}</code><small>{whatIs(stranger)}</small></h2>
       <Form label={`Adopt ${stranger.mac}`} button="Adopt" then={then} quit={quit} send={values => change("POST", "/machines", { ...values, mac: stranger.mac })}>
-        <Field name="name" label="Name" placeholder="r1-n09" ref={focus} required />
+        <Field name="name" label="Name" placeholder="r1-n09" required />
         <Field name="rack" label="Rack" list="racks" />
         <Field name="group" label="Group" />
         <Field name="image" label="Image" placeholder="its rack's or group's" />

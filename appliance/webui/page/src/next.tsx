@@ -1,7 +1,7 @@
 // What a machine is to do next: which image it boots, and whether it is on.
 import { useState } from "preact/hooks";
 import { ask, change, useAnswer, type Detail, type Image, type Power } from "./api";
-import { Act, Field, focus } from "./form";
+import { Act, Field } from "./form";
 
 export function NextBoot({ d, changed }: { d: Detail; changed: () => void }) {
   const { answer: images } = useAnswer<Image[]>("/images");
@@ -12,7 +12,7 @@ export function NextBoot({ d, changed }: { d: Detail; changed: () => void }) {
       <p>{d.override ? <>It boots <b>{d.override.image}</b>{d.override.stays ? " at each boot, until it is given back to the settings." : ", once."}</> : "It boots what the settings name."}</p>
       <div class="acts">
         <Act label="Boot another image…" button="Boot it next" send={values => change("PUT", path, { image: values["image"], stays: values["stays"] === "on" })} then={changed}>
-          <Field name="image" label="Image, in place of the settings'" placeholder="lab@2" required list="images" ref={focus} />
+          <Field name="image" label="Image, in place of the settings'" placeholder="lab@2" required list="images" />
           <datalist id="images">{images?.map(i => <option key={i.image} value={i.image} />)}</datalist>
           <label class="check"><input type="checkbox" name="stays" /><span>at each boot, not once</span></label>
         </Act>

@@ -223,6 +223,14 @@ test("all can be done by keyboard", async () => {
   await until("the focus to move", async () => await page.evaluate(() => document.activeElement.dataset.mac) === "52:54:00:00:00:2a");
   await page.keyboard.press("Enter");
   await page.waitForURL("**/machines/52:54:00:00:00:2a");
+  const off = page.getByRole("button", { name: "Switch off…" });
+  const focused = element => element.evaluate(e => e === document.activeElement);
+  await off.focus();
+  await page.keyboard.press("Enter");
+  await page.getByText("as by pulling the plug").waitFor();
+  assert.ok(await focused(page.getByRole("form", { name: "Switch off…" })), "Enter, held down, does not switch it off");
+  await page.keyboard.press("Escape");
+  await until("the focus to return", () => focused(off));
   await page.close();
 });
 
