@@ -14,7 +14,7 @@ const (
 	maxConns  = 100  // of a machine
 	seedConns = 1000 // of the seeder
 	tick      = 50 * nanos(time.Millisecond)
-	word      = 300 * nanos(time.Microsecond) // until a message arrives
+	word      = 300 * nanos(time.Microsecond) // until a message arrives that finds no queue
 	wanted    = announce.DefaultWanted
 )
 
@@ -54,6 +54,8 @@ type conn struct {
 
 	turns int              // that the other end has given
 	wish  schedule.Urgency // that the other end knows of
+
+	waits nanos // until then a packet of this end's waits for the uplink
 }
 
 // An upload is what the other end has asked for.
@@ -132,10 +134,10 @@ func (h *hall) decide(n *node) {
 		if c.turns > 0 {
 			c.turns--
 			if f.Urgency < c.wish {
-				h.wish(c, f.Urgency)
+				h.wish(n, c, f.Urgency)
 			}
 		}
-		h.in(word, event{kind: asked, who: c.to, peer: c.back, piece: int32(f.Piece)})
+		h.say(n, c, event{kind: asked, piece: int32(f.Piece)})
 		if c.to == server || n.rack != h.nodes[c.to].rack {
 			h.in(word, event{kind: coming, who: n.id, piece: int32(f.Piece)})
 		}
@@ -143,21 +145,21 @@ func (h *hall) decide(n *node) {
 	for _, i := range n.turned {
 		for c := &n.conns[i]; c.turns > 0; c.turns-- {
 			c.wish = schedule.Nothing
-			h.in(word, event{kind: passes, who: c.to, peer: c.back})
+			h.say(n, c, event{kind: passes})
 		}
 	}
 	n.turned = n.turned[:0]
 	n.Wishes(now, func(id schedule.Peer, u schedule.Urgency) {
 		if c := &n.conns[id]; u > c.wish && c.open {
-			h.wish(c, u)
+			h.wish(n, c, u)
 		}
 	})
 }
 
 // wish tells the other end of a connection how much this one wants to ask.
-func (h *hall) wish(c *conn, u schedule.Urgency) {
+func (h *hall) wish(n *node, c *conn, u schedule.Urgency) {
 	c.wish = u
-	h.in(word, event{kind: wishes, who: c.to, peer: c.back, piece: int32(u)})
+	h.say(n, c, event{kind: wishes, piece: int32(u)})
 }
 
 // give gives the turns that a node has to give.
@@ -167,8 +169,7 @@ func (h *hall) give(n *node) {
 	}
 	now := h.time()
 	for i, ok := n.asking.Next(now); ok; i, ok = n.asking.Next(now) {
-		c := &n.conns[i]
-		h.in(word, event{kind: turns, who: c.to, peer: c.back})
+		h.say(n, &n.conns[i], event{kind: turns})
 	}
 }
 
@@ -196,7 +197,7 @@ func (h *hall) ask(n *node, i, piece int32) {
 		if !give {
 			n.asking.Asked(i, int(piece), int(h.length))
 			n.asking.Sent(i, int(h.length))
-			h.in(word, event{kind: refused, who: c.to, peer: c.back, piece: piece})
+			h.say(n, c, event{kind: refused, piece: piece})
 			h.give(n)
 			return
 		}
@@ -259,6 +260,7 @@ func (h *hall) tell(n *node, piece int32) {
 		if !c.open || c.to == server || other.has[piece] {
 			continue
 		}
+		h.speak(n, c)
 		other.Offers(schedule.Peer(c.back), int(piece))
 		h.decide(other)
 	}
@@ -272,6 +274,7 @@ func (h *hall) warn(n *node, piece int32) {
 		if !c.open || c.to == server {
 			continue
 		}
+		h.speak(n, c)
 		if other := h.nodes[c.to]; n.id != server && (other.rack == n.rack || h.Blind) {
 			other.Inbound(int(piece), h.time())
 		} else {
@@ -303,8 +306,8 @@ func (h *hall) read(n *node) {
 	h.decide(n)
 }
 
-// say announces a machine to the tracker and dials whom that names.
-func (h *hall) say(n *node) {
+// announce tells the tracker of a machine, and dials whom that names.
+func (h *hall) announce(n *node) {
 	if !n.alive {
 		return
 	}
@@ -319,7 +322,7 @@ func (h *hall) say(n *node) {
 // begin switches a machine on.
 func (h *hall) begin(n *node) {
 	n.alive, n.began = true, h.now
-	h.say(n)
+	h.announce(n)
 	h.in(0, event{kind: reads, who: n.id})
 	h.in(tick, event{kind: ticks, who: n.id})
 }

@@ -3,9 +3,10 @@
 // machines would do is computed in minutes.
 //
 // What it models: links of machines, racks and the server, which send one block
-// after the other; the queues of requests; messages that take a moment; a boot
-// that reads its pieces in order and thinks in between; machines that come
-// later or die. What it leaves out: TCP's slow start and losses, the time to
+// after the other; the queues of requests; messages, which take a moment and
+// their part of the machines' links; a boot that reads its pieces in order and
+// thinks in between; machines that come later or die. What it leaves out: TCP's
+// slow start and losses, the queues that messages find on their way, the time to
 // verify a piece, HTTP as the last resort.
 //
 // A piece goes: read (machine.go) demands it, the schedule decides, ask queues
@@ -254,7 +255,7 @@ func (h *hall) happen(e event) {
 			h.in(nanos(h.random.Float64()*float64(h.Bound())), event{kind: dies, who: n.id})
 		}
 	case announces:
-		h.say(n)
+		h.announce(n)
 	case reads:
 		h.read(n)
 	case ticks:

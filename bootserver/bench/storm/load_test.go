@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/bits"
 	"math/rand/v2"
 	"net/netip"
@@ -143,11 +144,12 @@ func (l *load) makeUp() {
 	}
 }
 
-// A recording is two boots of one real machine's image: the pieces that each
-// read, in order, and when, in milliseconds. The first one is the profile.
+// A recording is how machines have booted an image: the pieces that they read, in
+// order, and when, in milliseconds. testdata/lab.json is the boot server's own
+// profile of the lab's image, the mean of four boots in QEMU.
 type recording struct {
 	Size, PieceLength int64
-	Profile, Boot     []struct{ Piece, Millis int }
+	Boot              []struct{ Piece, Millis int }
 }
 
 // replayed takes the boot from a recording.
@@ -163,11 +165,9 @@ func (l *load) replayed(path string) error {
 	if len(r.Boot) != l.hot || r.Size != l.size || r.PieceLength != l.pieceLength {
 		return fmt.Errorf("%s has a boot of %d pieces of %d bytes, of an image of %d", path, len(r.Boot), r.PieceLength, r.Size)
 	}
-	for _, touch := range r.Profile {
-		l.Profile = append(l.Profile, touch.Piece)
-	}
 	last, all := 0, float64(r.Boot[len(r.Boot)-1].Millis)
 	for _, touch := range r.Boot {
+		l.Profile = append(l.Profile, touch.Piece)
 		l.Trace = append(l.Trace, read{touch.Piece, float64(touch.Millis-last) / all})
 		last = touch.Millis
 	}
@@ -249,21 +249,31 @@ func seconds(bytes, rate int64) float64 { return float64(bytes) * 8 / (float64(r
 
 // boundImage is the least time in which the last of n machines can have the
 // whole image: each piece must be sent floor(log2 n) times before the last gets
-// it, and everything else takes a link's time (discrete, equal links).
-func (s shape) boundImage(n int, rate int64) float64 { return s.bound(s.size, n, rate) }
-
-// boundBoot is the least time in which the last of n machines can have booted,
-// if a boot computes for so many seconds.
-func (s shape) boundBoot(n int, rate int64, compute float64) float64 {
-	return max(compute, s.bound(s.hotBytes(), n, rate))
+// it, and everything else takes a link's time (discrete, equal links). 0: nobody
+// knows what links without a rate could do.
+func (l *load) boundImage(n int, rate int64) float64 {
+	if rate == unshaped {
+		return 0
+	}
+	return l.delay(n, rate) + seconds(l.size, rate)
 }
 
-func (s shape) bound(size int64, n int, rate int64) float64 {
-	if rate == unshaped {
-		return 0 // nobody knows what this computer could do
+// boundBoot is the least time in which the last of n machines can have booted, if
+// a boot computes for so many seconds: if its pieces came in the order of its
+// reads, one behind the other.
+func (l *load) boundBoot(n int, rate int64, compute float64) float64 {
+	there, now := l.delay(n, rate), 0.0
+	for _, r := range l.Trace {
+		there += seconds(l.pieceLength, rate)
+		now = max(now+r.Think*compute, there)
 	}
-	pieces := float64(size) / float64(s.pieceLength)
-	return seconds(size, rate) * (1 + float64(bits.Len(uint(n))-1)/pieces)
+	return now
+}
+
+// delay is how long a piece needs to come to the last of n machines, beyond the
+// time of its own on that machine's link.
+func (l *load) delay(n int, rate int64) float64 {
+	return float64(bits.Len(uint(n))-1) * seconds(l.pieceLength, rate)
 }
 
 // replay reads the trace and computes for so long in all.
@@ -278,3 +288,27 @@ func (l *load) replay(read func(piece int) error, compute time.Duration) error {
 }
 
 var discard = slog.New(slog.DiscardHandler)
+
+// TestBound: what a boot waits for at least depends on when it computes.
+func TestBound(t *testing.T) {
+	l := &load{shape: shape{size: 20 << 20, pieceLength: 1 << 20, hot: 10}}
+	for i := range l.hot {
+		l.Trace = append(l.Trace, read{i, 0.1})
+	}
+	bits := float64(8*l.pieceLength) / payload
+	rate := int64(bits) // a piece a second
+	for _, c := range []struct {
+		what      string
+		got, want float64
+	}{
+		{"the whole image, eight machines", l.boundImage(8, rate), 20 + 3},
+		{"a boot that computes nothing", l.boundBoot(1, rate, 0), 10},
+		{"one that computes while its pieces come", l.boundBoot(1, rate, 5), 10},
+		{"one that computes for longer", l.boundBoot(1, rate, 40), 40},
+		{"links without a rate", l.boundImage(8, unshaped), 0},
+	} {
+		if math.Abs(c.got-c.want) > 0.01 {
+			t.Errorf("the bound of %s is %.2f s; want %.2f", c.what, c.got, c.want)
+		}
+	}
+}

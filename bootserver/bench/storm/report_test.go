@@ -41,10 +41,6 @@ func (r *results) add(one run) {
 	r.Runs = append(slices.DeleteFunc(r.Runs, func(old run) bool {
 		return old.System == one.System && old.Machines == one.Machines && old.Kind == one.Kind && old.Scene == one.Scene
 	}), one)
-	slices.SortStableFunc(r.Runs, func(a, b run) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Scene, b.Scene), cmp.Compare(a.Machines, b.Machines),
-			cmp.Compare(place(a.System), place(b.System)))
-	})
 }
 
 // systems are all, in the order of the tables.
@@ -141,7 +137,7 @@ func (r results) goals() (goals []goal) {
 			if one.Kind == computeBound {
 				limit = 1.05
 			}
-			add("recorded "+what+": last of the bound", one.Ratio(), limit)
+			add(what+": last of the bound", one.Ratio(), limit)
 		case together:
 			add(what+": of its own bound", one.Ratio(), 1.2)
 		case racked:
@@ -171,14 +167,23 @@ var kinds = map[float64]string{
 	computeBound:    "boot, compute-bound",
 }
 
+// scenes are all, in the order in which they are measured.
+func scenes() (all []scene) {
+	for _, p := range parts {
+		all = append(all, p.scenes...)
+	}
+	return all
+}
+
+// sceneOf is the place of a scene among all; -1: it is no more.
+func sceneOf(name string) int {
+	return slices.IndexFunc(scenes(), func(sc scene) bool { return sc.name == name })
+}
+
 // topicOf is the topic of a scene.
 func topicOf(name string) string {
-	for _, p := range parts {
-		for _, sc := range p.scenes {
-			if sc.name == name {
-				return sc.topic
-			}
-		}
+	if i := sceneOf(name); i >= 0 {
+		return scenes()[i].topic
 	}
 	return ""
 }
@@ -193,6 +198,10 @@ func count(machines int) string {
 // write leaves table and raw results in a folder.
 func (r results) write(t *testing.T, folder string) {
 	t.Helper()
+	slices.SortStableFunc(r.Runs, func(a, b run) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(sceneOf(a.Scene), sceneOf(b.Scene)), cmp.Compare(a.Machines, b.Machines),
+			cmp.Compare(place(a.System), place(b.System)))
+	})
 	raw, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		t.Fatal(err)
@@ -309,9 +318,12 @@ func section(t *strings.Builder, title string, runs []run) {
 	fmt.Fprintf(t, "\n## %s\n", title)
 	lines := make([]string, len(runs)+2)
 	for _, c := range columns {
-		cells := []string{c.name, "---"}
+		cells := []string{c.name, "--:"}
+		if slices.Contains(words, c.name) {
+			cells[1] = "---"
+		}
 		for _, one := range runs {
-			cells = append(cells, unless(one.Failed != "" && one.Last == 0 && !slices.Contains(named, c.name), c.cell(one)))
+			cells = append(cells, unless(one.Failed != "" && c.name != "machines" && !slices.Contains(words, c.name), c.cell(one)))
 		}
 		if strings.Join(cells[2:], "") != "" {
 			for i, cell := range cells {
@@ -319,7 +331,7 @@ func section(t *strings.Builder, title string, runs []run) {
 			}
 		}
 	}
-	fmt.Fprintf(t, "\n%s |\n", strings.Join(lines, "|\n"))
+	fmt.Fprintf(t, "\n%s|\n", strings.Join(lines, "|\n"))
 	for _, one := range runs {
 		if one.Failed != "" {
 			reason, _, _ := strings.Cut(one.Failed, "\n")
@@ -328,8 +340,8 @@ func section(t *strings.Builder, title string, runs []run) {
 	}
 }
 
-// named are the columns that a run without a result has, too.
-var named = []string{"machines", "system", "", "measured on"}
+// words are the columns without numbers.
+var words = []string{"system", "", "measured on"}
 
 func mbit(rate int64) string { return strconv.FormatFloat(float64(rate)/1e6, 'f', -1, 64) }
 

@@ -72,7 +72,7 @@ var (
 	}
 
 	lab    = shape{size: 63766528, pieceLength: 256 << 10, hot: 95, recorded: "testdata/lab.json"}
-	replay = []scene{{name: "two of them over FUSE", topic: recorded, load: lab, first: 2, machine: " --fuse"}}
+	replay = []scene{{name: "a recorded boot, two machines over FUSE", topic: recorded, load: lab, first: 2, machine: " --fuse"}}
 
 	lengths = []scene{
 		{name: "pieces of 16 KiB", topic: piecewise, load: inPieces(16 << 10)},
