@@ -30,24 +30,28 @@ test("racks stand as in the room, and the page is quick while all machines boot"
   const slots = await page.locator(".slot").count();
   assert.ok(slots < machines.length, `${slots} slots are drawn`);
 
-  // Machines report once a second each. The page must have time to spare.
-  const busy = await page.evaluate(() => new Promise(done => {
-    const long = [];
-    new PerformanceObserver(list => long.push(...list.getEntries().map(e => e.duration))).observe({ type: "longtask" });
+  // Machines report once a second each. The page must have time to spare: counted
+  // is what its thread takes of a processor, which others may want too.
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send("Performance.enable", { timeDomain: "threadTicks" });
+  const clocks = async () => Object.fromEntries((await devtools.send("Performance.getMetrics")).metrics.map(m => [m.name, m.value]));
+  const begun = await clocks();
+  const frames = await page.evaluate(() => new Promise(done => {
     const frames = [];
-    let last = performance.now();
-    const begun = last;
+    const begun = performance.now();
+    let last = begun;
     const frame = now => {
       frames.push(now - last);
       last = now;
       if (now - begun < 10_000) return requestAnimationFrame(frame);
       frames.sort((a, b) => a - b);
-      done({ long: long.reduce((a, b) => a + b, 0) / (now - begun), median: frames[frames.length >> 1], p99: frames[Math.floor(frames.length * .99)] });
+      done({ median: frames[frames.length >> 1], p99: frames[Math.floor(frames.length * .99)] });
     };
     requestAnimationFrame(frame);
   }));
-  console.log(`${machines.length} machines: ${Math.round(busy.long * 100)} % of the time in long tasks; frames ${busy.median.toFixed(0)} ms median, ${busy.p99.toFixed(0)} ms 99th percentile`);
-  assert.ok(busy.long < .5, `the page is busy ${busy.long * 100} % of the time`);
+  const ended = await clocks(), busy = (ended.ThreadTime - begun.ThreadTime) / (ended.Timestamp - begun.Timestamp);
+  console.log(`${machines.length} machines: ${Math.round(busy * 100)} % of a processor; frames ${frames.median.toFixed(0)} ms median, ${frames.p99.toFixed(0)} ms 99th percentile`);
+  assert.ok(busy < .5, `the page takes ${busy * 100} % of a processor`);
   await page.screenshot({ path: `${shots}/racks-booting.png` });
   assert.deepEqual(page.errors, []);
   await page.close();
