@@ -9,6 +9,7 @@
 //	images_test.go    images from containers, archives, folders and disks
 //	package_test.go   the Debian package, installed; container_test.go the container
 //	power_test.go     a machine switched by its management controller
+//	web_test.go       the admin pages, beside machines and thousands of simulated ones
 //	docs_test.go      the commands of the documentation, typed
 //	disk_test.go      the appliance disk, set up on its console
 //	rack_test.go      a boot server and machines on a network of their own
