@@ -165,8 +165,11 @@ func (s *Server) report(r stage.Report) {
 		r.Image = m.shown()
 	}
 	s.fleet.Add(fleet.Machine{MAC: r.Machine, Name: m.Name, Image: r.Image})
+	log := s.log.With("machine", r.Machine, "stage", r.Stage, "image", r.Image)
+	if refused := s.fleet.Refused(r); refused > 0 {
+		log.Warn("machine refuses pieces that are not what was signed, and fetches them again", "pieces", refused)
+	}
 	if s.fleet.Report(r, time.Now()) {
-		log := s.log.With("machine", r.Machine, "stage", r.Stage, "image", r.Image)
 		if r.Stage == stage.Failed {
 			log.Error("machine failed", "at", r.At, "err", r.Reason)
 		} else {

@@ -18,6 +18,7 @@ import (
 	"swarmboot/images/catalogue"
 	"swarmboot/images/metainfo"
 	"swarmboot/initramfs/bootargs"
+	"swarmboot/initramfs/stage"
 	"swarmboot/peerd/announce"
 )
 
@@ -176,7 +177,7 @@ func (s *Server) describe(mac net.HardwareAddr) ([]byte, error) {
 	}
 	profile, err := s.profiles.Get(o.Digest, o.Manifest.Pieces.Count())
 	if err != nil {
-		s.log.Error("no boot profile; the machine fetches in no good order", "machine", mac, "image", ref, "err", err)
+		s.log.Error("no boot profile; the machine fetches in no good order", "machine", mac, "stage", stage.Network, "image", ref, "err", err)
 	}
 	site := s.site.Load()
 	base := site.base(n)

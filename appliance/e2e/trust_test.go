@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,13 +16,15 @@ import (
 	"swarmboot/appliance/internal/state"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
+	"swarmboot/initramfs/envelope"
 	"swarmboot/initramfs/stage"
 )
 
 // TestTrust damages an image on the server in two ways and then replaces the
 // server by one with a key of its own. Each time the same machine stops with
-// stage and reason on its console and at the server, and tries again by itself,
-// so that in the end it boots.
+// stage and reason on its console and at the server, and tries again by itself.
+// Then it boots, by a profile that somebody else has signed, and while it does
+// pieces are damaged.
 func TestTrust(t *testing.T) {
 	wanted := machine{Name: "careful", MAC: "52:54:00:77:04:01", Image: "lab@1"}
 	rack := newRack(t, wanted)
@@ -31,7 +34,7 @@ func TestTrust(t *testing.T) {
 	manifest := filepath.Join(string(rack.server.state), "images", "manifests", image.Digest+".json")
 
 	undamaged := damage(t, kernel)
-	m := rack.powerOn(vm.MachineConfig{Name: "careful", MAC: wanted.MAC, Firmware: vm.BIOS})
+	m := rack.powerOn(vm.MachineConfig{Name: "careful", MAC: wanted.MAC, Firmware: vm.BIOS, Rate: "100mbit"})
 	promise(t, "a kernel that is not the manifest's is not booted", func(t *testing.T) {
 		expect(t, m, `stage kernel: verify kernel of image lab@1`)
 		isListed(t, rack.server, wanted, stage.Kernel, "SHA-256")
@@ -53,10 +56,63 @@ func TestTrust(t *testing.T) {
 		isListed(t, impostor, wanted, stage.Swarm, "not signed by a trusted key")
 		impostor.stop(syscall.SIGKILL)
 	})
-	promise(t, "it boots as soon as nothing is wrong any more", func(t *testing.T) {
+	promise(t, "a profile that somebody else has signed is not used", func(t *testing.T) {
+		signProfile(t, rack.server.state, image.Digest)
 		rack.server = rack.serve(string(rack.server.state), []machine{wanted})
-		rack.server.wait(t, wanted.MAC, stage.SwitchRoot)
+		rack.server.wait(t, wanted.MAC, stage.Swarm)
+		isTold(t, rack.server, "machine log "+wanted.Name, "no boot profile", "stage=network", "not signed by a trusted key")
 	})
+	promise(t, "pieces that were changed are refused", func(t *testing.T) {
+		pieces := image.Manifest.Pieces
+		undamaged := damagePieces(t, image.Path(catalogue.Root), pieces, pieces.Count()/2)
+		isTold(t, rack.server, "machine list", wanted.MAC, "pieces that are not what was signed")
+		isTold(t, rack.server, "machine log "+wanted.Name, "machine refuses pieces", "stage=")
+		undamaged()
+	})
+	promise(t, "it boots as soon as nothing is wrong any more", func(t *testing.T) {
+		login(t, m)
+		isTheImage(t, rack.server, m, wanted)
+	})
+}
+
+// signProfile gives the server a profile that a key of nobody's has signed.
+func signProfile(t *testing.T, folder state.Folder, digest string) {
+	t.Helper()
+	key, err := envelope.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := envelope.Sign(key, envelope.ProfileType, []byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(string(folder), "profiles", digest+".json"), string(data))
+}
+
+// damagePieces changes one byte in each piece from the one numbered first, in the
+// file that the server has open.
+func damagePieces(t *testing.T, path string, pieces images.Pieces, first int) (undo func()) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	flip := func() {
+		t.Helper()
+		one := make([]byte, 1)
+		for piece := first; piece < pieces.Count(); piece++ {
+			if _, err := f.ReadAt(one, pieces.Offset(piece)); err != nil {
+				t.Fatal(err)
+			}
+			one[0] ^= 1
+			if _, err := f.WriteAt(one, pieces.Offset(piece)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	flip()
+	return flip
 }
 
 // ownImages gives the server a copy of the images that can be damaged.
@@ -111,21 +167,27 @@ func expect(t *testing.T, m *vm.Machine, words string) {
 // isListed waits until `machine list` tells where the machine has failed, and why.
 func isListed(t *testing.T, s *server, want machine, at stage.Stage, reason string) {
 	t.Helper()
+	isTold(t, s, "machine list", want.MAC, "failed", "at "+string(at), reason)
+}
+
+// isTold waits until a line of what a command prints has all these words.
+func isTold(t *testing.T, s *server, command string, words ...string) {
+	t.Helper()
 	deadline := time.After(vm.Stall)
 	for tick := time.Tick(500 * time.Millisecond); ; {
-		said, status := swarmboot(t, "machine", "list", "--state", string(s.state))
+		said, status := swarmboot(t, append(strings.Fields(command), "--state", string(s.state))...)
 		if status != 0 {
-			t.Fatalf("machine list: status %d: %s", status, said)
+			t.Fatalf("%s: status %d: %s", command, status, said)
 		}
 		for line := range strings.Lines(said) {
-			if strings.Contains(line, want.MAC) && strings.Contains(line, "failed") && strings.Contains(line, "at "+string(at)) && strings.Contains(line, reason) {
+			if !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) }) {
 				return
 			}
 		}
 		select {
 		case <-tick:
 		case <-deadline:
-			t.Fatalf("machine list does not tell that %s failed at %s because of %q:\n%s", want.MAC, at, reason, said)
+			t.Fatalf("no line of %s has all of %q:\n%s", command, words, said)
 		}
 	}
 }

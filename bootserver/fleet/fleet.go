@@ -13,6 +13,7 @@ package fleet
 
 import (
 	"maps"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"strings"
@@ -268,6 +269,25 @@ func (f *Fleet) Report(said stage.Report, now time.Time) (news bool) {
 	}
 	m.Stage, m.Since, m.At, m.Reason = said.Stage, now, "", ""
 	return true
+}
+
+// Refused is how many pieces a machine says that it has refused in this boot, if
+// that is worth a word: at the first, and whenever they have doubled.
+func (f *Fleet) Refused(said stage.Report) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	m := f.machines[said.Machine]
+	if m == nil || said.Progress == nil {
+		return 0
+	}
+	before := 0
+	if m.Progress != nil {
+		before = m.Progress.Rejected
+	}
+	if now := said.Progress.Rejected; bits.Len(uint(now)) > bits.Len(uint(before)) {
+		return now
+	}
+	return 0
 }
 
 // List copies all, in the order of their names and then of their MACs.

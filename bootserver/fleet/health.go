@@ -94,6 +94,10 @@ func judge(m MachineStatus, now time.Time) Health {
 	if m.Progress != nil && m.Progress.Waiting > 0 {
 		why += fmt.Sprintf("; %d reads wait for pieces", m.Progress.Waiting)
 	}
+	if m.Progress != nil && m.Progress.Rejected > 0 {
+		why += fmt.Sprintf("; it has refused %d pieces that are not what was signed", m.Progress.Rejected)
+		p.remedy = "'swarmboot image verify' tells whether this server's own copy is damaged. " + p.remedy
+	}
 	if now.Sub(m.Heard) > p.limit {
 		why += "; nothing was heard of it since " + at(m.Heard)
 	}

@@ -60,6 +60,7 @@ func TestJudge(t *testing.T) {
 		{"nothing heard", MachineStatus{}, noon, Unseen, ""},
 		{"on its way", MachineStatus{Stage: stage.Loader, Since: noon, Heard: noon}, noon.Add(time.Minute), Booting, ""},
 		{"the loader says nothing", MachineStatus{Stage: stage.Loader, Since: noon, Heard: noon}, long, Stuck, "the loader has not asked for its script; nothing was heard of it since 12:00:00 UTC"},
+		{"its pieces are damaged", MachineStatus{Stage: stage.Root, Since: noon, Heard: long, Progress: &stage.Progress{Rejected: 5}}, long, Stuck, "has not taken over; it has refused 5 pieces that are not what was signed"},
 		{"its reads wait", MachineStatus{Stage: stage.SwitchRoot, Since: noon, Heard: long, Progress: &stage.Progress{Waiting: 3}}, long, Stuck, "its login; 3 reads wait for pieces"},
 		{"it says so itself", MachineStatus{Stage: stage.Failed, At: stage.Root, Reason: "disk full", Heard: noon}, noon, Failed, "at root: disk full"},
 		{"up", MachineStatus{Stage: stage.Ready, Since: noon, Heard: long}, long, Up, ""},

@@ -135,7 +135,7 @@ func Decode(data []byte) (Report, error) {
 		return Report{}, fmt.Errorf("report: unknown stage %q", r.At)
 	}
 	if p := r.Progress; p != nil {
-		if min(int64(p.Pieces), int64(p.Have), int64(p.Hot), int64(p.HotHave), int64(p.TouchedHave), int64(p.Peers), p.FromPeers, p.FromFar, p.FromServer, p.Uploaded, p.Duplicates) < 0 {
+		if min(int64(p.Pieces), int64(p.Have), int64(p.Hot), int64(p.HotHave), int64(p.TouchedHave), int64(p.Peers), p.FromPeers, p.FromFar, p.FromServer, p.Uploaded, int64(p.Waiting), p.Duplicates, int64(p.Rejected), int64(p.Restarts)) < 0 {
 			return Report{}, fmt.Errorf("report: negative count in %+v", *p)
 		}
 		if p.Serving != nil && p.Serving.Sent < 0 {

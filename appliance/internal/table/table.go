@@ -53,6 +53,9 @@ func machineRow(m fleet.MachineStatus, now time.Time) []string {
 	if m.Install != nil && m.Install.Problem != "" && reason == "" {
 		reason = m.Install.Problem
 	}
+	if p := m.Progress; reason == "" && p != nil && p.Rejected > 0 && m.Stage.Index() < stage.Complete.Index() {
+		reason = fmt.Sprintf("refused %d pieces that are not what was signed", p.Rejected)
+	}
 	return []string{m.MAC, m.Name, image(m), string(m.Stage), hot, total, atLogin, fromPeers, fromServer, since, reason}
 }
 
