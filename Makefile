@@ -144,6 +144,7 @@ bench-boot: build loaders ## measure boots against their budgets, and write docs
 bench-images: build loaders ## measure how images are made, laid out and updated, and write docs/bench/images.md and layout.md
 	scripts/lab-images $(STATE) lab
 	command -v casync >/dev/null || apt-get -qq install casync
+	scripts/fetch-desync $(CACHE)/bin/desync
 	SWARMBOOT_E2E=1 SWARMBOOT_BENCH=$(CURDIR)/docs/bench go test -count=1 -timeout 60m -v -run 'Test(Image|Layout)Benchmark' ./appliance/e2e
 
 bench-bootserver: build loaders ## measure the boot server beside Kea, dnsmasq, tftpd-hpa, atftpd and nginx

@@ -48,7 +48,7 @@ func TestImageBenchmark(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.write(folder, "images", fmt.Sprintf("# How images are made, and what an update moves to a machine that has the old version\n\nWritten by `make bench-images` on %s; raw results in images.json. The load of the computer, with %d processors, was %.4s.\n"+
-		"The update is lab@1 built anew with packages from Debian's backports. What casync moves are the compressed chunks that the\n"+
+		"The update is lab@1 built anew with packages from Debian's backports. What casync and desync move are the compressed chunks that the\n"+
 		"old version has not, and the index; what ours moves are blocks of 16 KiB, as they lie in the compressed root, and the delta.", time.Now().Format(time.DateOnly), runtime.NumCPU(), load))
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,7 +32,8 @@ rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/*.bin "$root/usr/sbin/p
 `
 
 // measureUpdate upgrades an image and measures what of the new one a machine
-// fetches that has the old one, beside casync. how are further flags of the build.
+// fetches that has the old one, beside casync and desync. how are further flags of
+// the build.
 func measureUpdate(b *benchmark, at, old string, how ...string) {
 	t := b.t
 	program := filepath.Join(t.TempDir(), "upgrade")
@@ -60,8 +62,12 @@ func measureUpdate(b *benchmark, at, old string, how ...string) {
 	byHash, byDelta := missing(t, before, after)
 	moved("pieces alone", byHash)
 	moved("blocks and delta, as machines with a cache do", byDelta)
-	moved("casync of the root file", chunks(t, "caibx", before.Path(catalogue.Root), after.Path(catalogue.Root)))
-	moved("casync of the tree", chunks(t, "caidx", roots[0], roots[1]))
+	oldRoot, newRoot := before.Path(catalogue.Root), after.Path(catalogue.Root)
+	casync, desync := []string{"casync", "make"}, filepath.Join(cache(t), "bin", "desync")
+	moved("casync of the root file", chunks(t, casync, "caibx", oldRoot, newRoot))
+	moved("casync of the tree", chunks(t, casync, "caidx", roots[0], roots[1]))
+	moved("desync of the root file", chunks(t, []string{desync, "make"}, "caibx", oldRoot, newRoot))
+	moved("desync of the tree", chunks(t, []string{desync, "tar", "--index"}, "caidx", roots[0], roots[1]))
 }
 
 // missing is how many bytes a machine fetches that has the pieces of before: if
@@ -93,17 +99,16 @@ func missing(t *testing.T, before, after *catalogue.Image) (byHash, byDelta int6
 	return byHash, d.Missing() + int64(len(d.Marshal()))
 }
 
-// chunks is how many bytes somebody fetches who has casync's chunks of before:
+// chunks is how many bytes somebody fetches who has a rival's chunks of before:
 // those of after that are new, compressed, and the index of that kind.
-func chunks(t *testing.T, index, before, after string) int64 {
+func chunks(t *testing.T, rival []string, index, before, after string) int64 {
 	t.Helper()
 	dir := t.TempDir()
-	store := filepath.Join(dir, "store")
-	if err := os.Mkdir(store, 0o755); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, "store"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	stored := func(name, source string) int64 {
-		shell(t, dir, "casync", "make", "--store", store, name+"."+index, source)
+		shell(t, dir, rival[0], slices.Concat(rival[1:], []string{"--store", "store", name + "." + index, source})...)
 		var size int64
 		err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && entry.Type().IsRegular() {
