@@ -141,7 +141,8 @@ const comparison = `
 
 The runs of our own swarm of [make bench-storm](storm.md), simulated: the same links, pieces and boots, in which each
 twentieth read is not of the profile. The goal is an error of 15 %. Without the bytes of the machines' messages, a tenth of what 32
-machines fetch, the boot of those was 17 % too fast.
+machines fetch, the boot of those was 17 % too fast. Where the racks' links are the limit and nobody knows the racks, the simulator
+exaggerates: its links have queues without an end, and nothing like TCP to slow down who sends.
 
 | machines | | measured | simulated | error | copies, measured | simulated |
 |--:|---|--:|--:|--:|--:|--:|

@@ -22,12 +22,20 @@ type measured struct {
 // payload is what TCP carries of a frame.
 const payload = 1448.0 / 1514
 
+// racked is the scene of bench-storm with racks, whose uplinks have a quarter of
+// what their machines have.
+const racked = "4 racks"
+
 // hall is the same run, to be simulated: the load of bench-storm.
 func (m measured) hall() Hall {
-	return Hall{
+	h := Hall{
 		Machines: m.Machines, Link: float64(m.Rate) / 8 * payload, PieceBytes: 64 << 10, BlockBytes: 16 << 10, Pieces: 400, Hot: 160,
 		Compute: max(0, m.Kind), Surprise: 20, Idle: m.Kind < 0, Full: m.Kind < 0, Seed: 1, Rules: big.Rules,
 	}
+	if m.Scene == racked {
+		h.Racks, h.Uplink, h.Blind = 4, h.Link*float64(m.Machines)/16, m.System != "swarmboot"
+	}
+	return h
 }
 
 // compare simulates what has been measured of our own swarm, and tells how far
@@ -44,10 +52,14 @@ func compare(t *testing.T, dir string) string {
 	}
 	var b strings.Builder
 	for _, m := range storm.Runs {
-		if m.System != "swarmboot" || m.Scene+m.Failed != "" || m.Machines < 8 {
+		ours := m.System == "swarmboot" && m.Scene == "" || m.Scene == racked
+		if !ours || m.Failed != "" || m.Machines < 8 {
 			continue
 		}
 		what := fmt.Sprintf("boot, C = %.1f W/c", m.Kind)
+		if m.Scene == racked {
+			what += ", " + strings.Replace(m.System, "swarmboot", racked, 1)
+		}
 		r := m.hall().Boot()
 		last, copies := r.LastBoot, r.AllCopies(r.Hot)
 		if m.Kind < 0 {

@@ -1,7 +1,6 @@
 package storm
 
 import (
-	"bufio"
 	"fmt"
 	"net/netip"
 	"os"
@@ -9,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A floor is the cables of a run: so many machines, in so many racks.
@@ -135,37 +135,64 @@ func (h *hall) run(command string) {
 // traffic is what an end has sent and received so far, in bytes.
 type traffic struct{ sent, received int64 }
 
-// traffic reads the switches' counters: what each end has sent and received, and
-// how much has entered the racks. A switch hears what machines send.
-func (h *hall) traffic() (ends []traffic, core int64) {
+// counters are what cables and computer have done so far.
+type counters struct {
+	at     time.Time
+	ends   []traffic
+	core   int64   // bytes that entered racks
+	worked float64 // seconds of this computer's processors
+}
+
+// received is what the machines have received since before.
+func (c counters) received(before counters) (bytes int64) {
+	for end := serverEnd + 1; end < len(c.ends); end++ {
+		bytes += c.ends[end].received - before.ends[end].received
+	}
+	return bytes
+}
+
+// count reads the counters. A switch hears what machines send.
+func (h *hall) count() counters {
 	h.t.Helper()
-	f, err := os.Open("/proc/thread-self/net/dev")
+	c := counters{ends: make([]traffic, h.machines+1)}
+	cards, err := os.ReadFile("/proc/thread-self/net/dev")
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	defer f.Close()
-	ends = make([]traffic, h.machines+1)
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		name, counters, _ := strings.Cut(strings.TrimSpace(lines.Text()), ":")
-		fields := strings.Fields(counters) // 8 of receiving, then 8 of sending
+	for line := range strings.Lines(string(cards)) {
+		name, numbers, _ := strings.Cut(strings.TrimSpace(line), ":")
+		fields := strings.Fields(numbers) // 8 of receiving, then 8 of sending
 		if len(fields) < 9 {
 			continue
 		}
 		heard, _ := strconv.ParseInt(fields[0], 10, 64)
 		sent, _ := strconv.ParseInt(fields[8], 10, 64)
 		if strings.HasPrefix(name, "core") && name != rackSwitch(-1) {
-			core += sent
+			c.core += sent
 		}
 		number, ours := strings.CutPrefix(name, "plug")
 		if end, err := strconv.Atoi(number); ours && err == nil {
-			ends[end] = traffic{sent: heard, received: sent}
+			c.ends[end] = traffic{sent: heard, received: sent}
 		}
 	}
-	return ends, core
+	c.at, c.worked = time.Now(), worked(h.t)
+	return c
 }
 
-func (h *hall) sentByServer() int64 {
-	h.t.Helper()
-	ends, _ := h.traffic()
-	return ends[serverEnd].sent
+// worked is the time that this computer's processors have worked, in seconds.
+func worked(t testing.TB) float64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	ticks := 0.0
+	for i, field := range strings.Fields(line)[1:] {
+		const idle, iowait, steal = 3, 4, 7
+		if n, _ := strconv.ParseFloat(field, 64); i < steal && i != idle && i != iowait {
+			ticks += n
+		}
+	}
+	return ticks / 100 // USER_HZ
 }

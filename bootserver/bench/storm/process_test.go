@@ -17,24 +17,6 @@ import (
 	"time"
 )
 
-// worked is the time that this computer's processors have worked, in seconds.
-func worked(t testing.TB) float64 {
-	t.Helper()
-	text, err := os.ReadFile("/proc/stat")
-	if err != nil {
-		t.Fatal(err)
-	}
-	line, _, _ := strings.Cut(string(text), "\n")
-	ticks := 0.0
-	for i, field := range strings.Fields(line)[1:] {
-		const idle, iowait, steal = 3, 4, 7
-		if n, _ := strconv.ParseFloat(field, 64); i < steal && i != idle && i != iowait {
-			ticks += n
-		}
-	}
-	return ticks / 100 // USER_HZ
-}
-
 // A process is a program in a namespace, which tells by lines on its output how
 // far it has come.
 type process struct {
@@ -162,8 +144,12 @@ func (p *process) mustSay(t testing.TB, word string, limit time.Duration) {
 	}
 }
 
-// release says that the machine is switched on.
-func (p *process) release() { io.WriteString(p.input, "go\n") }
+// release says that machines are switched on.
+func release(processes []*process) {
+	for _, p := range processes {
+		io.WriteString(p.input, "go\n")
+	}
+}
 
 // stop ends a process and all that it has started.
 func (p *process) stop(t testing.TB) {

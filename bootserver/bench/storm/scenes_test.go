@@ -124,7 +124,7 @@ func (s scene) happen(h *hall, servers, nodes []*process, half time.Duration) {
 	hit := nodes[:s.first]
 	if s.ends {
 		hit = servers
-		for h.sentByServer() < usual.size*105/100 && !all(nodes, "complete") {
+		for h.count().ends[serverEnd].sent < usual.size*105/100 && !all(nodes, "complete") {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}

@@ -21,8 +21,9 @@ import (
 // A system is one way to bring an image to machines. In its command lines
 // {load} is the folder of the load, {dir} a folder of the process's own,
 // {server} the server's address, {address} the machine's, {n} the number of
-// machines, {size} that of the image's bytes, {source} the folder of this package, {boot} how long a boot computes (0s:
-// the whole image is wanted) and {self} this program.
+// machines, {size} that of the image's bytes, {source} the folder of this package,
+// {boot} how long a boot computes (below 0s: the whole image is wanted) and {self}
+// this program.
 type system struct {
 	name    string
 	server  []string // command lines
@@ -88,23 +89,22 @@ func (r run) Ratio() float64 {
 }
 
 // measure runs a system until the last machine has what it wants.
-func measure(t *testing.T, all *loads, s system, machines int, kind float64, sc scene) run {
+func measure(t *testing.T, made *loads, s system, machines int, kind float64, sc scene) run {
 	t.Helper()
 	if sc.load == (shape{}) {
 		sc.load = usual
 	}
-	l, floor := all.load(t, sc.load), sc.floor(machines)
+	l, floor := made.load(t, sc.load), sc.floor(machines)
 	r := run{When: time.Now().Format(time.DateOnly), System: s.name, Machines: machines, Rate: floor.rate, Kind: kind, Scene: sc.name}
-	flocked := machines // machines that share the server
+	atOnce := machines
 	if sc.late {
-		flocked = 1
+		atOnce = 1
 	}
-	word, compute := "complete", -1.0
-	r.Need, r.Bound = l.size, l.boundImage(flocked, floor.rate)
+	word := "complete"
+	r.Compute, r.Need, r.Bound = wholeImage, l.size, l.boundImage(atOnce, floor.rate)
 	if kind >= 0 {
 		r.Compute = kind * seconds(l.hotBytes(), floor.rate)
-		r.Bound = l.boundBoot(flocked, floor.rate, r.Compute)
-		compute = r.Compute
+		r.Bound = l.boundBoot(atOnce, floor.rate, r.Compute)
 		if s.lazy {
 			word, r.Need = "ready", l.hotBytes()
 		}
@@ -112,42 +112,19 @@ func measure(t *testing.T, all *loads, s system, machines int, kind float64, sc 
 	ok := t.Run(fmt.Sprintf("%s/%d machines/boot of %.3g/%s", s.name, machines, kind, sc.name), func(t *testing.T) {
 		h := floor.lay(t)
 		sc.prepare(h)
-		var servers, nodes []*process
-		dir := t.TempDir()
-		for i, line := range s.server {
-			p := h.start(l, filepath.Join(dir, fmt.Sprint("server", i)), serverEnd, compute, line+sc.server)
-			p.mustSay(t, "up", 20*time.Second)
-			servers = append(servers, p)
-		}
-		for end := 1; end <= machines; end++ {
-			line := s.machine
-			if sc.has(end) {
-				line += sc.machine
-			}
-			nodes = append(nodes, h.start(l, filepath.Join(dir, strconv.Itoa(end)), end, compute, line))
-		}
-		time.Sleep(500 * time.Millisecond) // all have loaded their program
-		for _, p := range servers {
-			p.release()
-		}
+		servers, nodes := h.startAll(t, l, s, sc, r.Compute)
 		// Whoever needs longer than a server that sends everybody a copy is stuck.
 		limit := time.Duration((2+float64(machines))*r.Bound+60) * time.Second
 		begin := nodes
 		if sc.late {
-			others := nodes[:machines-1]
-			for _, p := range others {
-				p.release()
-			}
-			for _, p := range others {
+			begin = nodes[machines-1:]
+			release(nodes[:machines-1])
+			for _, p := range nodes[:machines-1] {
 				p.mustSay(t, "complete", 2*limit)
 			}
-			begin = nodes[machines-1:]
 		}
-		before, coreBefore := h.traffic()
-		workedBefore, began := worked(t), time.Now()
-		for _, p := range begin {
-			p.release()
-		}
+		before := h.count()
+		release(begin)
 		sc.happen(h, servers, nodes, time.Duration(r.Bound/2*float64(time.Second)))
 		var times []float64
 		for _, p := range sc.counting(nodes) {
@@ -156,14 +133,13 @@ func measure(t *testing.T, all *loads, s system, machines int, kind float64, sc 
 				r.Failed = err.Error()
 				break
 			}
-			took := at.Sub(began).Seconds()
+			took := at.Sub(before.at).Seconds()
 			if kind >= 0 && !s.lazy {
-				took += compute
+				took += r.Compute
 			}
 			times = append(times, took)
 		}
-		after, core := h.traffic()
-		r.Busy = (worked(t) - workedBefore) / time.Since(began).Seconds() / float64(runtime.NumCPU())
+		after := h.count()
 		for end := 1; end <= machines; end++ {
 			r.Memory = max(r.Memory, h.memory(end))
 		}
@@ -179,19 +155,15 @@ func measure(t *testing.T, all *loads, s system, machines int, kind float64, sc 
 		}
 		slices.Sort(times)
 		r.Last, r.Median = times[len(times)-1], times[len(times)/2]
-		received := int64(0)
-		for end := 1; end <= machines; end++ {
-			received += after[end].received - before[end].received
-		}
+		received := after.received(before)
 		if received < int64(len(times))*r.Need {
 			t.Fatalf("the machines say that they have what they need, and have received %d bytes of %d", received, int64(len(times))*r.Need)
 		}
-		r.Copies = float64(after[serverEnd].sent-before[serverEnd].sent) / float64(r.Need)
-		if h.racks > 0 {
-			r.Core = float64(core-coreBefore) / float64(int64(h.racks)*r.Need)
-		}
+		r.Copies = float64(after.ends[serverEnd].sent-before.ends[serverEnd].sent) / float64(r.Need)
+		r.Core = float64(after.core-before.core) / float64(int64(max(1, h.racks))*r.Need)
 		r.Excess = float64(received)/float64(int64(len(times))*r.Need) - 1
-		r.count(servers, nodes, received)
+		r.Busy = (after.worked - before.worked) / after.at.Sub(before.at).Seconds() / float64(runtime.NumCPU())
+		r.addUp(servers, nodes, received)
 		if sc.late {
 			r.CPU, r.ServerCPU = 0, 0 // most of it is that of the others
 		}
@@ -204,8 +176,28 @@ func measure(t *testing.T, all *loads, s system, machines int, kind float64, sc 
 	return r
 }
 
-// count adds up what the processes have used and told.
-func (r *run) count(servers, nodes []*process, received int64) {
+// startAll starts a system's programs; machines wait to be switched on.
+func (h *hall) startAll(t *testing.T, l *load, s system, sc scene, compute float64) (servers, nodes []*process) {
+	dir := t.TempDir()
+	for i, line := range s.server {
+		p := h.start(l, filepath.Join(dir, fmt.Sprint("server", i)), serverEnd, compute, line+sc.server)
+		p.mustSay(t, "up", 20*time.Second)
+		servers = append(servers, p)
+	}
+	for end := 1; end <= h.machines; end++ {
+		line := s.machine
+		if sc.has(end) {
+			line += sc.machine
+		}
+		nodes = append(nodes, h.start(l, filepath.Join(dir, strconv.Itoa(end)), end, compute, line))
+	}
+	time.Sleep(500 * time.Millisecond) // all have loaded their program
+	release(servers)
+	return servers, nodes
+}
+
+// addUp adds up what the processes have used and told.
+func (r *run) addUp(servers, nodes []*process, received int64) {
 	var reads []float64
 	for _, p := range append(slices.Clone(servers), nodes...) {
 		for _, word := range []string{"stalls", "stats"} {
@@ -315,7 +307,7 @@ func TestStorm(t *testing.T) {
 	if !nettest.AsRoot(t) {
 		return
 	}
-	all := &loads{dir: t.TempDir(), made: map[shape]*load{}}
+	made := &loads{dir: t.TempDir(), made: map[shape]*load{}}
 	r := readResults(t, folder)
 	for _, p := range parts {
 		if p.long && os.Getenv("STORM") != "long" {
@@ -329,7 +321,7 @@ func TestStorm(t *testing.T) {
 					case !s.here():
 						t.Logf("%s is not on this computer: it needs %v", s.name, s.needs)
 					default:
-						r.add(measure(t, all, s, n, p.kind, sc))
+						r.add(measure(t, made, s, n, p.kind, sc))
 						r.write(t, folder) // what was measured stays, if the next never ends
 					}
 				}
