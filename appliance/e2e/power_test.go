@@ -18,11 +18,11 @@ import (
 
 // TestPower switches a machine by its management controller.
 func TestPower(t *testing.T) {
-	one := machine{Name: "r1-n01", MAC: "52:54:00:77:0b:01", Image: "lab@1"}
 	needs(t)
+	one := machine{Name: "r1-n01", MAC: "52:54:00:77:0b:01", Image: "lab@1"}
 	folder := labState(t)
 	r := emptyRack(t, folder)
-	m := r.serveControlled(folder, one, vm.BIOS)
+	m := r.serveControlled(folder, one, vm.MachineConfig{Firmware: vm.BIOS})
 	power := func(action string) (string, error) {
 		out, status := swarmboot(t, "machine", "power", action, one.Name, "--state", string(r.server.state))
 		if status != 0 {
@@ -84,7 +84,7 @@ func TestPower(t *testing.T) {
 // serveControlled starts a boot server, like serve, for one machine, which is off,
 // and the machine's management controller: Debian's ipmi_sim, which speaks IPMI with
 // us and starts and stops QEMU.
-func (r *rack) serveControlled(folder string, one machine, firmware vm.Firmware) *vm.Machine {
+func (r *rack) serveControlled(folder string, one machine, cfg vm.MachineConfig) *vm.Machine {
 	r.t.Helper()
 	if _, err := exec.LookPath("ipmi_sim"); err != nil {
 		r.t.Fatal("missing: ipmi_sim; make deps brings it")
@@ -99,7 +99,8 @@ func (r *rack) serveControlled(folder string, one machine, firmware vm.Firmware)
 	one.More += fmt.Sprintf("\n    power: ipmi\n    bmc: %s", controller.Addr())
 	r.server = r.serve(folder, []machine{one})
 
-	m, command, err := r.lan.Plug(vm.MachineConfig{Name: "one", MAC: one.MAC, Firmware: firmware, Rate: slow, BMC: host})
+	cfg.Name, cfg.MAC, cfg.BMC = "one", one.MAC, host
+	m, command, err := r.lan.Plug(cfg)
 	if err != nil {
 		r.t.Fatal(err)
 	}

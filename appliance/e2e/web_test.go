@@ -40,7 +40,7 @@ func TestPagesOfMachines(t *testing.T) {
 	listed := machine{Name: "r1-n01", MAC: "52:54:00:77:0c:01", Image: "lab@stable", More: "\n    rack: r1"}
 	rack := emptyRack(t, folder)
 	rack.image, rack.more = "lab@1", "racks: {r1: {}}\nunknown: discover\n"
-	rack.serveControlled(folder, listed, vm.UEFI)
+	rack.serveControlled(folder, listed, vm.MachineConfig{Firmware: vm.UEFI, Rate: slow})
 	rack.powerOn(vm.MachineConfig{Name: "stranger", MAC: "52:54:00:77:0c:02", Firmware: vm.BIOS, Rate: slow})
 	lookAtPages(t, rack.lan, folder, "machines.test.mjs")
 }
