@@ -259,7 +259,7 @@ func (s *Session) Have(piece int) {
 }
 
 // SetPace says how hard to fetch what nothing waits for. A session begins with
-// Trickle.
+// Needed.
 func (s *Session) SetPace(p Pace) {
 	s.post(func() { s.schedule.SetFull(p == Full) })
 }

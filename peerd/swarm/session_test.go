@@ -349,22 +349,21 @@ func TestDemandComesFirst(t *testing.T) {
 	}
 }
 
-func TestProfileThenTrickle(t *testing.T) {
+func TestProfileThenRest(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 10<<20)
 	l.seed()
 	profile := []int{39, 3, 5, 7}
 	m := l.machine(func(c *swarm.Config) { c.Profile = profile })
-	m.SetPace(swarm.Trickle)
+	m.SetPace(swarm.Needed)
 	waitFor(t, "the profile", func() bool { return len(m.store.order()) >= len(profile) })
 	for _, piece := range profile {
 		if !m.store.Has(piece) {
 			t.Errorf("piece %d of the profile is missing; there are %v", piece, m.store.order())
 		}
 	}
-	waitFor(t, "a piece of the rest", func() bool { return len(m.store.order()) > len(profile) })
-	if got := len(m.store.order()); got > len(profile)+1 {
-		t.Errorf("%d pieces at a trickle; want one", got-len(profile))
+	if got := len(m.store.order()); got > len(profile) {
+		t.Errorf("%d pieces of the rest came while the machine boots; want none", got-len(profile))
 	}
 	m.SetPace(swarm.Full)
 	l.complete(m)
@@ -516,7 +515,7 @@ func TestHaveIsAnnounced(t *testing.T) {
 	l := newLab(t, 5<<20)
 	l.seed()
 	giver := l.machine(nil)
-	giver.SetPace(swarm.Trickle)
+	giver.SetPace(swarm.Needed)
 	waitFor(t, "the giver", func() bool { return l.announced.Load() == 1 }) // complete, it dials nobody
 	l.seeder.stop()                                                         // the pieces come by another way
 	taker := l.machine(func(c *swarm.Config) { c.Rack = "another" })

@@ -94,8 +94,8 @@ func (c Config) Validate() error {
 type Pace int
 
 const (
-	Trickle Pace = iota // about one piece a second, while the machine boots
-	Full                // as fast as it goes
+	Needed Pace = iota // not at all, while the machine boots: others' reads would wait for their links
+	Full               // as fast as it goes
 )
 
 // Stats counts what a Session has done since it began.

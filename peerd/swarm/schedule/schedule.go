@@ -74,11 +74,6 @@ const (
 	firstBelieved = 100 * time.Millisecond
 	lastBelieved  = 5 * time.Second
 
-	// trickleEvery is the pace of the rest while the machine boots: next to
-	// nothing, because each piece that nobody waits for delays one that a read
-	// needs soon. At one a second a slow boot had a fifth of the image for nothing.
-	trickleEvery = 4 * time.Second
-
 	// lookEvery is how often Wishes looks for what time alone has changed.
 	lookEvery = 50 * time.Millisecond
 
@@ -123,8 +118,7 @@ type Schedule struct {
 	full   bool
 	rules  Rules
 	random *rand.Rand
-	raised bool      // the next pick looks at demand first
-	rested time.Time // when a piece of the rest was last asked for
+	raised bool // the next pick looks at demand first
 
 	news   []offer   // since Wishes was asked
 	stale  bool      // more has changed since
@@ -311,7 +305,7 @@ func (s *Schedule) Waited(now time.Time) (longest time.Duration) {
 	return longest
 }
 
-// SetFull says whether to fetch the rest as fast as it goes, or at a trickle.
+// SetFull says whether to fetch the rest, too.
 func (s *Schedule) SetFull(full bool) {
 	s.full = full
 	s.stale = true
@@ -348,12 +342,11 @@ func (s *Schedule) Next(now time.Time, ready func(Peer) bool) (Fetch, bool) {
 	if f, ok := s.nextDemand(now, ready, true); ok {
 		return s.ask(f), true
 	}
-	if !s.mayRest(now) {
+	if !s.mayRest() {
 		return Fetch{}, false
 	}
 	f, ok := s.rarest(free, now)
 	if ok {
-		s.rested = now
 		f.Urgency = Rest
 		s.ask(f)
 	}
@@ -397,7 +390,7 @@ func (s *Schedule) wishes(now time.Time, yield func(Peer, Urgency)) {
 		return
 	}
 	add(Profile, s.ahead())
-	if s.mayRest(now) {
+	if s.mayRest() {
 		add(Rest, s.rest())
 	}
 }
@@ -425,7 +418,7 @@ func (s *Schedule) urgency(o offer, now time.Time) Urgency {
 		return Nothing
 	case s.booting[o.piece]:
 		return Profile
-	case s.mayRest(now):
+	case s.mayRest():
 		return Rest
 	}
 	return Nothing
@@ -609,9 +602,7 @@ func (s *Schedule) unmet() func(func(int) bool) {
 }
 
 // mayRest tells whether pieces that nothing waits for may be fetched now.
-func (s *Schedule) mayRest(now time.Time) bool {
-	return !s.waits() && (s.full || len(s.fetching) == 0 && now.Sub(s.rested) >= trickleEvery)
-}
+func (s *Schedule) mayRest() bool { return s.full && !s.waits() }
 
 // waits tells whether a read waits for a piece.
 func (s *Schedule) waits() bool {
@@ -645,7 +636,6 @@ func (s *Schedule) stop(piece int) {
 // end takes a piece from those under way.
 func (s *Schedule) end(piece int) {
 	s.fetching = slices.DeleteFunc(s.fetching, func(other int) bool { return other == piece })
-	s.stale = s.stale || len(s.fetching) == 0 // the rest may come
 }
 
 // isBusy tells whether so many pieces are under way that no more may be.

@@ -158,18 +158,8 @@ func TestNext(t *testing.T) {
 			},
 			want: Fetch{0, alice, Profile},
 		},
-		"the rest at a trickle, when all is quiet": {
+		"nothing of the rest while the machine boots": {
 			state: func() *Schedule { return known() },
-			ready: only(bob),
-			want:  Fetch{2, bob, Rest},
-		},
-		"not while a piece is under way": {
-			state: func() *Schedule { s := known(8); s.Next(begin, everyone); return s },
-			none:  true,
-		},
-		"not sooner than a second after the last": {
-			state: func() *Schedule { s := known(); f, _ := s.Next(begin, everyone); s.Have(f.Piece); return s },
-			at:    trickleEvery - 1,
 			none:  true,
 		},
 		"in full, only room limits the rest": {
@@ -357,6 +347,7 @@ func TestSameSeedSameDecisions(t *testing.T) {
 
 func TestForeignPiecesAreIgnored(t *testing.T) {
 	s := known()
+	s.SetFull(true)
 	for _, piece := range []int{-1, 10, 1 << 30} {
 		s.Offers(alice, piece)
 		s.Coming(piece, begin)
@@ -387,15 +378,6 @@ func TestFar(t *testing.T) {
 		"or from far": {func() *Schedule { s := far(); s.Demand([]int{1}, begin); return s }, Fetch{1, alice, Waiting}, false},
 	} {
 		s := c.state()
-		for _, piece := range []int{3, 4, 6, 7, 8, 9} {
-			s.Have(piece) // else they come at a trickle
-		}
-		if c.none {
-			for _, piece := range []int{0, 2} {
-				s.Have(piece)
-			}
-		}
-		s.rested = begin
 		if f, ok := s.Next(begin, everyone); ok == c.none || f != c.want {
 			t.Errorf("%s: Next = %+v, %t; want %+v, %t", name, f, ok, c.want, !c.none)
 		}
@@ -415,12 +397,12 @@ func TestWishes(t *testing.T) {
 		state func() *Schedule
 		want  []wish
 	}{
-		"who has a piece of the window":  {func() *Schedule { return known(0) }, []wish{{alice, Profile}, {bob, Rest}, {seeder, Rest}}},
+		"who has a piece of the window":  {func() *Schedule { return known(0) }, []wish{{alice, Profile}}},
 		"the seeder for what nobody has": {func() *Schedule { return known(9, 2) }, []wish{{seeder, Profile}, {alice, Profile}, {bob, Profile}}},
 		"nobody for what is under way":   {func() *Schedule { s := known(2); s.Next(begin, everyone); return s }, nil},
 		"who has what a read waits for": {func() *Schedule { s := known(0); s.Demand([]int{2}, begin); return s },
 			[]wish{{alice, Waiting}, {bob, Waiting}}},
-		"nobody for the rest while one is under way": {func() *Schedule { s := known(); s.Next(begin, everyone); return s }, nil},
+		"nobody for the rest while the machine boots": {func() *Schedule { return known() }, nil},
 		"everybody for the rest, in full": {func() *Schedule { s := known(); s.SetFull(true); return s },
 			[]wish{{alice, Rest}, {bob, Rest}, {seeder, Rest}}},
 	} {
