@@ -18,7 +18,7 @@ INITRAMFS_SOURCES := go.mod go.sum $(shell find initramfs peerd images -name '*.
 PAGE := appliance/webui/dist/index.html
 PAGE_SOURCES := docs/openapi.json $(shell find appliance/webui/page -type f -not -path '*/node_modules/*' -not -name openapi.d.ts)
 
-.PHONY: help page build programs loaders deps lab lab-add lab-down test check fuzz e2e e2e-web e2e-firmware e2e-images package e2e-package release appliance-disk e2e-disk vagrant-box vagrant-test bench-boot bench-images bench-bootserver bench-sim bench-sizing bench-storm clean
+.PHONY: help page build programs loaders deps lab lab-add lab-down test check race fuzz e2e e2e-web e2e-firmware e2e-images package e2e-package release appliance-disk e2e-disk vagrant-box vagrant-test bench-boot bench-images bench-bootserver bench-sim bench-sizing bench-storm clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -67,6 +67,10 @@ check: page ## the quick tests: format, vet, staticcheck, vulnerabilities, the A
 	scripts/check-vulnerabilities
 	cd appliance/webui/page && npx --no-install tsc && node lint.mjs
 	go test ./...
+
+# Not in `make check`: the race detector wants a C compiler, and some minutes.
+race: ## the unit tests under the race detector
+	CGO_ENABLED=1 go test -race ./...
 
 # Not in `make test`, which tells about a change: what this finds is older. Its
 # seeds, and what it has found, are in the unit tests.

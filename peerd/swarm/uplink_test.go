@@ -42,6 +42,7 @@ func TestSlots(t *testing.T) {
 		close(ended)
 		u.slot(nil, ended)() // one who leaves takes no slot along
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if u.free != sendersAtOnce {
 			t.Errorf("%d slots are free at the end; want %d", u.free, sendersAtOnce)
 		}

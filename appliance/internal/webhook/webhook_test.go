@@ -90,6 +90,7 @@ func (h *hall) MachinesSince(last uint64) ([]fleet.MachineStatus, uint64) {
 
 // receiver is a program elsewhere, which takes nothing while it is away.
 type receiver struct {
+	mu    sync.Mutex // guards all
 	away  bool
 	tries int
 	ids   []string
@@ -97,6 +98,8 @@ type receiver struct {
 }
 
 func (r *receiver) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.tries++
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
@@ -115,6 +118,19 @@ func (r *receiver) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusNoContent, Body: http.NoBody}, nil
 }
 
+func (r *receiver) goAway(away bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.away = away
+}
+
+// heard tells what has been tried and told so far.
+func (r *receiver) heard() (tries int, ids, told []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.tries, slices.Clone(r.ids), slices.Clone(r.told)
+}
+
 func TestDeliveryIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -128,26 +144,26 @@ func TestDeliveryIsTriedAgain(t *testing.T) {
 		queue <- Event{Type: "machine.ready", stage: stage.Ready}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if there.tries != 4 { // after 0, 1, 3 and 7 seconds
-			t.Errorf("%d tries in 10 s; want 4", there.tries)
+		if tries, _, _ := there.heard(); tries != 4 { // after 0, 1, 3 and 7 seconds
+			t.Errorf("%d tries in 10 s; want 4", tries)
 		}
-		there.away = false
+		there.goAway(false)
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if !slices.Equal(there.told, []string{"machine.ready"}) || len(slices.Compact(there.ids)) != 1 {
-			t.Errorf("told %v with IDs %v; want it once, and the same ID at each try", there.told, there.ids)
+		if _, ids, told := there.heard(); !slices.Equal(told, []string{"machine.ready"}) || len(slices.Compact(ids)) != 1 {
+			t.Errorf("told %v with IDs %v; want it once, and the same ID at each try", told, ids)
 		}
-		there.away = true
+		there.goAway(true)
 		queue <- Event{Type: "machine.failed", stage: stage.Failed}
 		time.Sleep(giveUp + 2*maxPause)
 		synctest.Wait()
-		tries := there.tries
+		tries, _, _ := there.heard()
 		time.Sleep(time.Hour)
-		if there.tries != tries || !strings.Contains(log.String(), "given up") {
-			t.Errorf("%d more tries after giving up; log:\n%s", there.tries-tries, &log)
-		}
 		cancel()
 		<-done
+		if later, _, _ := there.heard(); later != tries || !strings.Contains(log.String(), "given up") {
+			t.Errorf("%d more tries after giving up; log:\n%s", later-tries, &log)
+		}
 	})
 }
 
