@@ -430,6 +430,7 @@ func TestSeederComesBack(t *testing.T) {
 func TestDamagedMachine(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 5<<20)
+	l.speed = 4 << 20 // the seeder alone doesn't bring it all before the other is there
 	l.seed()
 	damaged := l.filled(func(int) bool { return true })
 	for i := range damaged.data {

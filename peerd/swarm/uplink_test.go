@@ -12,8 +12,10 @@ func TestSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u := newUplink()
 		ended := make(chan struct{})
+		began := time.Now()
 		for range sendersAtOnce {
-			u.slot(nil, ended) // and never gives it back
+			u.slot(nil, ended)           // and never gives it back
+			time.Sleep(time.Millisecond) // so that one ends before the next
 		}
 		order := make(chan string, 2)
 		wait := func(name string) {
@@ -25,7 +27,6 @@ func TestSlots(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		began := time.Now()
 		wait("first")
 		wait("second")
 		if len(order) > 0 {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,13 +31,14 @@ func TestFollowTheFile(t *testing.T) {
 			}
 		}
 		write(file, "1")
-		var inForce string
+		var inForce atomic.Value // string
+		inForce.Store("")
 		keys := state.Folder(t.TempDir())
 		d := newDaemon(nil, new(power.Board), file, keys, see(file, keys), journal.New(), slog.New(slog.DiscardHandler))
-		trusted := 0
+		var trusted atomic.Int32
 		d.trust = func() error {
 			all, err := keys.Trusted()
-			trusted = len(all)
+			trusted.Store(int32(len(all)))
 			return err
 		}
 		d.load = func() (*settings.Settings, error) {
@@ -50,7 +52,7 @@ func TestFollowTheFile(t *testing.T) {
 			if c.State == "refused" {
 				return errors.New("takes a restart")
 			}
-			inForce = c.State
+			inForce.Store(c.State)
 			return nil
 		}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -60,8 +62,8 @@ func TestFollowTheFile(t *testing.T) {
 		expect := func(want, problem string) {
 			t.Helper()
 			synctest.Wait()
-			if got := d.Settings(); inForce != want || got.Problem != problem {
-				t.Errorf("in force is %q, problem %q; want %q, %q", inForce, got.Problem, want, problem)
+			if got := d.Settings(); inForce.Load() != want || got.Problem != problem {
+				t.Errorf("in force is %q, problem %q; want %q, %q", inForce.Load(), got.Problem, want, problem)
 			}
 		}
 
@@ -101,8 +103,8 @@ func TestFollowTheFile(t *testing.T) {
 		}
 		time.Sleep(3 * look)
 		expect("55555", "")
-		if trusted != 1 {
-			t.Errorf("%d keys are trusted; want the one that was added", trusted)
+		if n := trusted.Load(); n != 1 {
+			t.Errorf("%d keys are trusted; want the one that was added", n)
 		}
 		cancel()
 		if err := <-done; err != nil {
