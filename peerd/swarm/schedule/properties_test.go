@@ -16,6 +16,8 @@ type anything struct {
 	has    map[Peer][]bool
 	asked  map[int]int // pieces under way, and of how many peers
 	demand []int
+
+	lookedFor time.Duration // what believed was when it last happened
 }
 
 const (
@@ -90,6 +92,11 @@ func (a *anything) happen() {
 		}
 	default:
 		a.turn(id)
+	}
+	// Each piece that comes changes for how long another is believed to come; what
+	// that alone makes possible is found by the next look at everything.
+	if believed := a.believed(); believed != a.lookedFor {
+		a.lookedFor, a.looked = believed, time.Time{}
 	}
 	a.Wishes(a.now, func(id Peer, u Urgency) { a.told[id] = max(a.told[id], u) })
 }

@@ -120,6 +120,8 @@ type Schedule struct {
 	random *rand.Rand
 	raised bool // the next pick looks at demand first
 
+	hungry time.Time // since when something is wished, and no piece has come; zero: nothing is
+
 	news   []offer   // since Wishes was asked
 	stale  bool      // more has changed since
 	looked time.Time // when Wishes last looked at everything
@@ -258,6 +260,7 @@ func (s *Schedule) Have(piece int) {
 		return
 	}
 	s.have[piece] = true
+	s.hungry = time.Time{}
 	s.missing--
 	s.there++
 	s.stale = s.stale || slices.ContainsFunc(s.demand, func(w waiting) bool { return w.piece == piece })
@@ -353,11 +356,17 @@ func (s *Schedule) Next(now time.Time, ready func(Peer) bool) (Fetch, bool) {
 	return f, ok
 }
 
-// Wishes yields the peers that have something to fetch now, and how urgent it
+// Wishes tells the peers that have something to fetch now, and how urgent it
 // is, the most urgent first: now and then all of them, in between those that have
 // something since it was last asked, or that a read waits for.
-func (s *Schedule) Wishes(now time.Time, yield func(Peer, Urgency)) {
+func (s *Schedule) Wishes(now time.Time, tell func(Peer, Urgency)) {
 	s.now = now
+	yield := func(id Peer, u Urgency) {
+		if s.hungry.IsZero() {
+			s.hungry = now
+		}
+		tell(id, u)
+	}
 	if busy := s.isBusy(); busy != s.busy {
 		s.busy = busy
 		s.stale = s.stale || !busy
@@ -542,7 +551,7 @@ func (s *Schedule) giver(piece int, free set, now time.Time) *peer {
 func (s *Schedule) reach(piece int, now time.Time) reach {
 	near, far := s.peers.holders(piece)
 	switch {
-	case s.rules.Plain:
+	case s.rules.Plain || s.starved(now):
 		return anywhere
 	case near > 0 || now.Sub(s.inbound[piece]) < s.believed():
 		return inRack
@@ -550,6 +559,12 @@ func (s *Schedule) reach(piece int, now time.Time) reach {
 		return machines
 	}
 	return anywhere
+}
+
+// starved tells that the machines which have what we lack give nothing: they may
+// hang. Whoever has the only copy of a piece would keep it from all others.
+func (s *Schedule) starved(now time.Time) bool {
+	return !s.hungry.IsZero() && now.Sub(s.hungry) >= max(lastBelieved, believedTakes*s.takes)
 }
 
 // believed is how long a machine is believed to be about to have a piece.

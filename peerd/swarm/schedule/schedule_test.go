@@ -246,6 +246,32 @@ func TestPatience(t *testing.T) {
 	}
 }
 
+// A machine that hangs has the only copy of a piece, and no read waits for it: the
+// others get it from the seeder in the end.
+func TestOnlyCopyHangs(t *testing.T) {
+	s := known()
+	s.SetFull(true)
+	for piece := range 10 {
+		if piece != 1 {
+			s.Have(piece)
+		}
+	}
+	asked := func(now time.Time) (peers []Peer) {
+		s.Wishes(now, func(id Peer, _ Urgency) { peers = append(peers, id) })
+		return peers
+	}
+	if got := asked(begin); !slices.Equal(got, []Peer{alice}) {
+		t.Errorf("wishes from %v; want alice, who has the piece", got)
+	}
+	now := begin.Add(2 * lastBelieved)
+	if got := asked(now); !slices.Contains(got, seeder) {
+		t.Errorf("after %v wishes from %v; want the seeder, too", now.Sub(begin), got)
+	}
+	if f, ok := s.Next(now, only(seeder)); !ok || f.Piece != 1 || f.Peer != seeder {
+		t.Errorf("Next = %v, %v; want piece 1 from the seeder", f, ok)
+	}
+}
+
 func TestNothingTwice(t *testing.T) {
 	s := known()
 	s.SetFull(true)
