@@ -112,7 +112,8 @@ func TestFirmwareRefuses(t *testing.T) {
 }
 
 // TestFirmwareARM64 boots a machine with another processor, through shim and
-// GRUB made for it, into an image of a busybox.
+// GRUB made for it, into an image of a busybox: over the network, and then from its
+// disk, where the first boot has put it.
 func TestFirmwareARM64(t *testing.T) {
 	needsPatience(t)
 	for file, remedy := range map[string]string{
@@ -126,14 +127,17 @@ func TestFirmwareARM64(t *testing.T) {
 	if _, err := exec.LookPath(vm.ARMProgram); err != nil {
 		t.Skipf("needs %s (package qemu-system-arm)", vm.ARMProgram)
 	}
-	wanted := machine{Name: "arm", MAC: "52:54:00:77:08:01", Image: "arm64@1", KernelArgs: "console=ttyAMA0"}
+	wanted := machine{Name: "arm", MAC: "52:54:00:77:08:01", Image: "arm64@1", KernelArgs: "console=ttyAMA0", More: "\n    install: nvme0n1"}
 	rack := newRack(t, wanted)
-	m := rack.powerOn(vm.MachineConfig{Name: "arm", MAC: wanted.MAC, Firmware: vm.ARM64})
+	m := rack.powerOn(vm.MachineConfig{Name: "arm", MAC: wanted.MAC, Firmware: vm.ARM64, Disk: emptyDisk(t)})
 	bootsToLogin(t, rack, m, wanted)
 	rack.server.logged(t, "file=grubaa64.efi")
 	if kind := run(t, m.Console, "uname -m"); kind != "aarch64" {
 		t.Errorf("its processor is %q; want aarch64", kind)
 	}
+	rack.server.isInstalled(t, wanted)
+	reboots(t, m, "reboot -f")
+	startsFromDisk(t, m)
 }
 
 func needsPatience(t *testing.T) {

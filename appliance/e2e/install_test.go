@@ -27,44 +27,21 @@ func installs(t *testing.T, firmware vm.Firmware) {
 		m.Loader = "secure-boot"
 	}
 	rack := newRackOf(t, labState(t), m)
-	disk := filepath.Join(t.TempDir(), "disk.raw")
-	shell(t, "", "truncate", "-s", "4G", disk)
-	cfg := vm.MachineConfig{Name: m.Name, MAC: m.MAC, Firmware: firmware, Disk: disk}
+	cfg := vm.MachineConfig{Name: m.Name, MAC: m.MAC, Firmware: firmware, Disk: emptyDisk(t)}
 	on := rack.powerOn(cfg)
 	fromDisk := func(t *testing.T) {
 		t.Helper()
-		login(t, on)
-		if got := run(t, on.Console, "tr ' ' '\\n' </proc/cmdline | grep -c swarmboot.local; hostname"); got != "1\n"+m.Name {
-			t.Errorf("it is %q; want %s, started from its disk", got, m.Name)
-		}
+		startsFromDisk(t, on)
 		if firmware == vm.SecureBoot {
 			isLockedDown(t, on)
 		}
 	}
 	promise(t, "its first boot puts the image on the disk", func(t *testing.T) {
 		login(t, on)
-		rack.server.wait(t, m.MAC, stage.Seeding)
-		deadline := time.After(vm.Stall)
-		for tick := time.Tick(time.Second); ; <-tick {
-			if i := rack.server.machine(t, m.MAC).Install; i != nil && i.Problem != "" {
-				t.Fatal(i.Problem)
-			} else if i != nil {
-				break
-			}
-			select {
-			case <-deadline:
-				t.Fatalf("the server has not heard of an installation for %v", vm.Stall)
-			default:
-			}
-		}
+		rack.server.isInstalled(t, m)
 	})
 	promise(t, "its next boot is from the disk, and keeps what it writes", func(t *testing.T) {
-		if err := on.Console.Send("systemctl reboot\n"); err != nil {
-			t.Fatal(err)
-		}
-		if err := on.WaitReset(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		reboots(t, on, "systemctl reboot")
 		fromDisk(t)
 		run(t, on.Console, "echo mine >/root/kept; sync")
 		if status := rack.server.wait(t, m.MAC, stage.Ready); status.Progress != nil || status.Image != m.Image {
@@ -88,4 +65,50 @@ func installs(t *testing.T, firmware vm.Firmware) {
 			t.Errorf("/root/kept is %q", got)
 		}
 	})
+}
+
+// emptyDisk is the file of a disk with nothing on it.
+func emptyDisk(t *testing.T) string {
+	t.Helper()
+	disk := filepath.Join(t.TempDir(), "disk.raw")
+	shell(t, "", "truncate", "-s", "4G", disk)
+	return disk
+}
+
+// isInstalled waits until the server has heard that the image is on the disk.
+func (s *server) isInstalled(t *testing.T, m machine) {
+	t.Helper()
+	s.wait(t, m.MAC, stage.Seeding)
+	deadline := time.After(vm.Stall)
+	for tick := time.Tick(time.Second); ; <-tick {
+		if i := s.machine(t, m.MAC).Install; i != nil && i.Problem != "" {
+			t.Fatal(i.Problem)
+		} else if i != nil {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("the server has not heard of an installation for %v", vm.Stall)
+		default:
+		}
+	}
+}
+
+func reboots(t *testing.T, m *vm.Machine, command string) {
+	t.Helper()
+	if err := m.Console.Send(command + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.WaitReset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startsFromDisk logs in to a machine, which must have been started from its disk.
+func startsFromDisk(t *testing.T, m *vm.Machine) {
+	t.Helper()
+	login(t, m)
+	if got := run(t, m.Console, "tr ' ' '\\n' </proc/cmdline | grep -c swarmboot.local; hostname"); got != "1\n"+m.Config.Name {
+		t.Errorf("it is %q; want %s, started from its disk", got, m.Config.Name)
+	}
 }
