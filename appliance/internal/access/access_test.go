@@ -141,6 +141,22 @@ func TestSessionsEnd(t *testing.T) {
 	})
 }
 
+// A session ends with the token that began it, also if another has its name now.
+func TestSessionsEndWithTheirToken(t *testing.T) {
+	g, handler, _ := newGate(t)
+	secret, _ := g.tokens.New("anna", Read, 0)
+	cookie := ask(handler, "POST", "/login", form(secret)).Result().Cookies()[0]
+	if err := g.tokens.Revoke("anna"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.tokens.New("anna", Write, 0); err != nil {
+		t.Fatal(err)
+	}
+	if w := ask(handler, "GET", "/api/x", func(r *http.Request) { r.AddCookie(cookie) }); w.Code != 401 {
+		t.Errorf("GET after the token was revoked = %d; want 401", w.Code)
+	}
+}
+
 func TestGuessingIsSlow(t *testing.T) {
 	g, handler, _ := newGate(t)
 	secret, _ := g.tokens.New("anna", Read, 0)

@@ -35,7 +35,7 @@ type Gate struct {
 }
 
 type session struct {
-	token string // name
+	token Token
 	ends  time.Time
 }
 
@@ -108,7 +108,7 @@ func (g *Gate) holder(w http.ResponseWriter, r *http.Request) (Token, bool) {
 		s, ok := g.sessions[hash(cookie.Value)]
 		g.mu.Unlock()
 		if ok && now.Before(s.ends) {
-			token, ok, err := g.tokens.find(func(t Token) bool { return t.Name == s.token }, now)
+			token, ok, err := g.tokens.find(func(t Token) bool { return t.SHA256 == s.token.SHA256 }, now)
 			if err == nil && ok {
 				return token, true
 			}
@@ -173,7 +173,7 @@ func (g *Gate) Login(w http.ResponseWriter, r *http.Request) {
 	if len(g.sessions) >= maxSessions {
 		clear(g.sessions)
 	}
-	g.sessions[hash(value)] = session{token.Name, now.Add(sessionTime)}
+	g.sessions[hash(value)] = session{token, now.Add(sessionTime)}
 	g.mu.Unlock()
 	g.log.Info("admin logged in", "audit", true, "admin", token.Name, "peer", r.RemoteAddr)
 	http.SetCookie(w, cookie(r, value, int(sessionTime.Seconds())))
@@ -188,7 +188,7 @@ func (g *Gate) Logout(w http.ResponseWriter, r *http.Request) {
 		delete(g.sessions, hash(c.Value))
 		g.mu.Unlock()
 		if ok {
-			g.log.Info("admin logged out", "audit", true, "admin", s.token, "peer", r.RemoteAddr)
+			g.log.Info("admin logged out", "audit", true, "admin", s.token.Name, "peer", r.RemoteAddr)
 		}
 	}
 	http.SetCookie(w, cookie(r, "", -1))
