@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"swarmboot/appliance/e2e/vm"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"swarmboot/appliance/e2e/vm"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/initramfs/stage"
 	"swarmboot/peerd"
 )

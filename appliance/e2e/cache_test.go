@@ -6,7 +6,7 @@ import (
 	"slices"
 	"testing"
 
-	"swarmboot/appliance/e2e/vm"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 )

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/appliance/internal/vm"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"swarmboot/appliance/e2e/vm"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/bootserver"
 	"swarmboot/initramfs/stage"
 )

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"swarmboot/appliance/e2e/vm"
+	"swarmboot/appliance/internal/vm"
 )
 
 // TestApplianceDisk starts a server from the appliance disk, answers its

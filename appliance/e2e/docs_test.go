@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/appliance/internal/vm"
 )
 
 // elsewhere are the commands of the documentation that TestDocs leaves to others,

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/images/metainfo"

@@ -16,8 +16,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/images/builder"
 	"swarmboot/images/catalogue"
 	"swarmboot/images/tree"

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"swarmboot/appliance/e2e/vm"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/initramfs/stage"
 )
 

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"swarmboot/appliance/e2e/vm"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/stage"
 )

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"testing"
 
-	"swarmboot/appliance/e2e/vm"
+	"swarmboot/appliance/internal/vm"
 )
 
 // TestPersistent boots a machine that keeps what it writes: on an empty

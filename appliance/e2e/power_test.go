@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/power/powertest"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/initramfs/stage"
 )
 

@@ -18,9 +18,9 @@ import (
 	"text/template"
 	"time"
 
-	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/bootserver/fleet"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"

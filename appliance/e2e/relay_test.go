@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"swarmboot/appliance/e2e/vm"
+	"swarmboot/appliance/internal/vm"
 )
 
 // TestFirmwareRelayed boots a machine whose network the boot server is not on: a

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/envelope"

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/appliance/internal/vm"
 )
 
 // TestPages looks at the admin pages while two thousand machines boot.

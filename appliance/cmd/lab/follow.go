@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/table"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/bootserver/fleet"
 	"swarmboot/initramfs/stage"
 

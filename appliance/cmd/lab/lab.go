@@ -12,9 +12,9 @@ import (
 	"strings"
 	"text/template"
 
-	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/appliance/internal/vm"
 )
 
 // namespace holds the lab; there is one on a computer.

@@ -22,9 +22,9 @@ import (
 	"text/template"
 	"time"
 
-	"swarmboot/appliance/e2e/vm"
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/state"
+	"swarmboot/appliance/internal/vm"
 	"swarmboot/bootserver/fleet"
 	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/stage"

@@ -7,8 +7,9 @@
 // at through its serial console (console.go, shell.go). Whatever runs on a LAN
 // runs inside its namespace, so that closing the LAN ends all of it.
 //
-// The machine tests in appliance/e2e, the lab in appliance/cmd/lab and
-// appliance/internal/training are the callers. Needed are root and the programs that Missing looks for.
+// The machine tests in appliance/e2e, the lab in appliance/cmd/lab and package
+// training are the callers. Needed are root and the programs that Missing looks
+// for.
 package vm
 
 import (
