@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"swarmboot/images"
+	"swarmboot/images/internal/ctxio"
 	"swarmboot/initramfs/envelope"
 )
 
@@ -133,7 +134,7 @@ func (w *writer) write(r io.Reader, pathOf func(sum string) string) (images.Part
 	}
 	defer os.Remove(f.Name()) // in vain once the file has its final name
 	defer f.Close()
-	part, err := images.DigestPart(io.TeeReader(contextReader{w.ctx, r}, f))
+	part, err := images.DigestPart(io.TeeReader(ctxio.NewReader(w.ctx, r), f))
 	if err != nil {
 		return images.Part{}, err
 	}
@@ -211,17 +212,4 @@ func (c *Catalogue) sweep() error {
 		}
 	}
 	return nil
-}
-
-// contextReader fails once ctx is done.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := context.Cause(c.ctx); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"swarmboot/images"
+	"swarmboot/images/internal/ctxio"
 	"swarmboot/initramfs/envelope"
 )
 
@@ -46,7 +47,7 @@ func (i *Image) Export(ctx context.Context, w io.Writer) error {
 		}
 		err = header(string(part), Describe(&i.Manifest, part).Size)
 		if err == nil {
-			_, err = io.Copy(archive, contextReader{ctx, f})
+			_, err = io.Copy(archive, ctxio.NewReader(ctx, f))
 		}
 		f.Close()
 		if err != nil {
@@ -63,7 +64,7 @@ func (i *Image) Export(ctx context.Context, w io.Writer) error {
 // has; a key that the catalogue trusts must have made it. An image that is here
 // already is no error.
 func (c *Catalogue) Import(ctx context.Context, r io.Reader) (*Image, error) {
-	archive := tar.NewReader(contextReader{ctx, r})
+	archive := tar.NewReader(ctxio.NewReader(ctx, r))
 	if err := next(archive, manifestName); err != nil {
 		return nil, fmt.Errorf("import image: %w", err)
 	}

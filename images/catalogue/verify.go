@@ -8,6 +8,7 @@ import (
 	"os"
 	"syscall"
 
+	"swarmboot/images/internal/ctxio"
 	"swarmboot/images/metainfo"
 )
 
@@ -77,7 +78,7 @@ func (i *Image) verifyBytes(ctx context.Context, part Part) error {
 		return err
 	}
 	defer f.Close()
-	if err := Describe(&i.Manifest, part).Verify(contextReader{ctx, f}); err != nil {
+	if err := Describe(&i.Manifest, part).Verify(ctxio.NewReader(ctx, f)); err != nil {
 		return err
 	}
 	switch part {
