@@ -3,12 +3,14 @@ package builder
 import (
 	"context"
 	"debug/elf"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -33,36 +35,72 @@ exec "$0" "$1"`
 	return nil
 }
 
-// aclAttributes are where Linux keeps POSIX ACLs: of a file, and for new files in a
-// folder.
-var aclAttributes = []string{"system.posix_acl_access", "system.posix_acl_default"}
+// Where Linux keeps POSIX ACLs: of a file, and for new files in a folder.
+const (
+	accessACL  = "system.posix_acl_access"
+	defaultACL = "system.posix_acl_default"
+)
 
-// warnOfACLs names the files in root whose ACLs a squashfs cannot keep.
-func warnOfACLs(root string, warn func(string)) error {
+// dropACLs gives the files in root the modes that they have without POSIX ACLs,
+// which a squashfs cannot keep, and warns of them.
+func dropACLs(root string, warn func(string)) error {
 	var with []string
-	journal := filepath.Join(root, "var/log/journal")
+	acl := make([]byte, 64<<10) // as long as an attribute can be
 	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-		if err != nil || path == journal { // there systemd sets them at every boot
+		if err != nil {
 			return err
 		}
-		for _, attribute := range aclAttributes {
-			if size, err := unix.Lgetxattr(path, attribute, nil); err == nil && size > 0 {
-				with = append(with, strings.TrimPrefix(path, root))
-				break
-			}
+		size, errAccess := unix.Lgetxattr(path, accessACL, acl)
+		_, errDefault := unix.Lgetxattr(path, defaultACL, nil)
+		if errAccess != nil && errDefault != nil {
+			return nil
 		}
-		return nil
+		with = append(with, strings.TrimPrefix(path, root))
+		if errAccess != nil {
+			return nil
+		}
+		return narrowGroup(path, groupRights(acl[:size]))
 	})
-	if err != nil || len(with) == 0 {
+	warnOfACLs(with, warn)
+	return err
+}
+
+// groupRights returns what an ACL lets the owning group do, as the last three
+// bits: its entries, after 4 bytes of version, are tag, rights and ID (struct
+// posix_acl_xattr_entry of Linux).
+func groupRights(acl []byte) uint32 {
+	const version, entry, groupObj = 4, 8, 0x04
+	for acl = acl[min(version, len(acl)):]; len(acl) >= entry; acl = acl[entry:] {
+		if binary.LittleEndian.Uint16(acl) == groupObj {
+			return uint32(binary.LittleEndian.Uint16(acl[2:]))
+		}
+	}
+	return 0
+}
+
+// narrowGroup takes from the mode of a file what its group has no right to: next
+// to an ACL the group's bits are a mask, for all whom the ACL names.
+func narrowGroup(path string, rights uint32) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
 		return err
 	}
+	return unix.Chmod(path, st.Mode&(0o7707|rights<<3))
+}
+
+// warnOfACLs names files that in the image are without the ACLs they had. In the
+// journal's folder systemd sets them at every boot.
+func warnOfACLs(names []string, warn func(string)) {
+	names = slices.DeleteFunc(names, func(name string) bool { return strings.HasPrefix(name, "/var/log/journal") })
+	if len(names) == 0 {
+		return
+	}
 	const named = 5
-	list := strings.Join(with[:min(named, len(with))], ", ")
-	if more := len(with) - named; more > 0 {
+	list := strings.Join(names[:min(named, len(names))], ", ")
+	if more := len(names) - named; more > 0 {
 		list += fmt.Sprintf(" and %d more", more)
 	}
 	warn("squashfs knows no POSIX ACLs, so the image is without those of " + list + "; what their owner, group and mode allow is what counts")
-	return nil
 }
 
 // inits are programs that a system starts with, and by which we learn which

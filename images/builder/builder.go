@@ -18,7 +18,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -29,6 +28,7 @@ import (
 
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
+	"swarmboot/images/internal/ctxio"
 	"swarmboot/images/internal/tool"
 	"swarmboot/images/metainfo"
 	"swarmboot/initramfs/envelope"
@@ -128,7 +128,7 @@ func build(ctx context.Context, o Options) (*catalogue.Image, error) {
 	if err := archiveModules(ctx, o.Log, moduleDir, modules); err != nil {
 		return nil, err
 	}
-	if err := warnOfACLs(root, o.Warn); err != nil {
+	if err := dropACLs(root, o.Warn); err != nil {
 		return nil, err
 	}
 	if err := makeSquashfs(ctx, o.Log, root, rootImg, o.Hot, o.Epoch, func(done, total int64) { o.Progress("squashfs", done, total) }); err != nil {
@@ -282,22 +282,9 @@ func hash(ctx context.Context, o Options, rootImg, torrent string) (images.Piece
 		return images.Pieces{}, err
 	}
 	progress := func(n int64) { o.Progress("hash", n, info.Size()) }
-	pieces, data, err := metainfo.Hash(stoppable{ctx, f}, o.Ref.String()+".squashfs", info.Size(), images.DefaultPieceLength, progress)
+	pieces, data, err := metainfo.Hash(ctxio.NewReader(ctx, f), o.Ref.String()+".squashfs", info.Size(), images.DefaultPieceLength, progress)
 	if err != nil {
 		return images.Pieces{}, err
 	}
 	return pieces, os.WriteFile(torrent, data, 0o644)
-}
-
-// stoppable is a reader that fails once ctx is done.
-type stoppable struct {
-	ctx context.Context
-	io.Reader
-}
-
-func (s stoppable) Read(p []byte) (int, error) {
-	if err := context.Cause(s.ctx); err != nil {
-		return 0, err
-	}
-	return s.Reader.Read(p)
 }

@@ -94,6 +94,7 @@ func addKernel(ctx context.Context, o Options, from source, work, root string) (
 		return "", err
 	}
 	want := o.Kernel
+	o.Warn = func(string) {} // most of what is there does not come into the image
 	if from.kind == "debian" {
 		want = "" // the package, alone
 		err = extractKernel(ctx, o, from.place, other)

@@ -70,6 +70,7 @@ func (s source) job(o Options, work, root string) importer.Job {
 	return importer.Job{
 		Place: s.place, Root: root, Work: work, Arch: o.Arch, Log: o.Log,
 		Progress: func(done, total int64) { o.Progress(step, done, total) },
+		LostACLs: func(names []string) { warnOfACLs(names, o.Warn) },
 	}
 }
 

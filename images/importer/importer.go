@@ -3,9 +3,10 @@
 // folders and squashfs files (copy.go).
 //
 // Nothing of a file is lost on the way: owner, mode, times, extended attributes
-// and with them capabilities, hard links, device nodes and holes. Package tree
-// is how the tests compare. What comes from strangers cannot write outside of
-// the folder: archives are unpacked below an os.Root (untar.go).
+// and with them capabilities, hard links, device nodes and holes; but of the POSIX
+// ACLs in an archive, whose users only another computer knows, the caller is told.
+// Package tree is how the tests compare. What comes from strangers cannot write
+// outside of the folder: archives are unpacked below an os.Root (untar.go).
 //
 // builder is its caller; it makes the folder a root that boots.
 package importer
@@ -24,23 +25,8 @@ type Job struct {
 
 	Log      *slog.Logger
 	Progress func(done, total int64) // bytes; total is 0 where it isn't known
+	LostACLs func(names []string)    // is told which files of an archive had POSIX ACLs
 }
 
 // An Importer fills a folder from one kind of source.
 type Importer func(context.Context, Job) error
-
-// stoppable fails reads once ctx is done, and counts them.
-type stoppable struct {
-	ctx  context.Context
-	r    interface{ Read([]byte) (int, error) }
-	read func(n int)
-}
-
-func (s stoppable) Read(p []byte) (int, error) {
-	if err := context.Cause(s.ctx); err != nil {
-		return 0, err
-	}
-	n, err := s.r.Read(p)
-	s.read(n)
-	return n, err
-}

@@ -89,7 +89,7 @@ func job(t *testing.T, place string) Job {
 	dir := t.TempDir()
 	j := Job{
 		Place: place, Root: filepath.Join(dir, "root"), Work: filepath.Join(dir, "work"), Arch: "amd64",
-		Log: slog.New(slog.DiscardHandler), Progress: func(int64, int64) {},
+		Log: slog.New(slog.DiscardHandler), Progress: func(int64, int64) {}, LostACLs: func([]string) {},
 	}
 	if err := errors.Join(os.Mkdir(j.Root, 0o755), os.Mkdir(j.Work, 0o755)); err != nil {
 		t.Fatal(err)

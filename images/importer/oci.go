@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"swarmboot/images/internal/ctxio"
 )
 
 // OCI unpacks a container image. A place that begins with / or . is a path: of
@@ -157,6 +159,7 @@ func unpackOCI(ctx context.Context, j Job, image v1.Image) error {
 		done += size
 		j.Progress(done, total)
 	}
+	j.LostACLs(u.acls)
 	return u.close()
 }
 
@@ -167,7 +170,7 @@ func (u *untarrer) layer(ctx context.Context, layer v1.Layer, want v1.Hash) erro
 	}
 	defer r.Close()
 	sum := sha256.New()
-	if err := u.apply(io.TeeReader(stoppable{ctx, r, func(int) {}}, sum), true); err != nil {
+	if err := u.apply(io.TeeReader(ctxio.NewReader(ctx, r), sum), true); err != nil {
 		return err
 	}
 	if got := fmt.Sprintf("sha256:%x", sum.Sum(nil)); got != want.String() {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 
+	"swarmboot/images/internal/ctxio"
 	"swarmboot/images/internal/decompress"
 )
 
@@ -21,11 +23,7 @@ func Tar(ctx context.Context, j Job) error {
 	if err != nil {
 		return err
 	}
-	var done int64
-	r, err := decompress.Reader(stoppable{ctx, f, func(n int) {
-		done += int64(n)
-		j.Progress(done, info.Size())
-	}})
+	r, err := decompress.Reader(io.TeeReader(ctxio.NewReader(ctx, f), &counter{total: info.Size(), tell: j.Progress}))
 	if err != nil {
 		return fmt.Errorf("%s: %w", j.Place, err)
 	}
@@ -36,5 +34,18 @@ func Tar(ctx context.Context, j Job) error {
 	if err := errors.Join(u.apply(r, false), u.close()); err != nil {
 		return fmt.Errorf("unpack %s: %w", j.Place, err)
 	}
+	j.LostACLs(u.acls)
 	return nil
+}
+
+// A counter tells how many of the bytes have been written to it.
+type counter struct {
+	done, total int64
+	tell        func(done, total int64)
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	c.done += int64(len(p))
+	c.tell(c.done, c.total)
+	return len(p), nil
 }

@@ -24,6 +24,7 @@ type untarrer struct {
 	root *os.Root
 	// Folders get their times last, since writing into them changes these.
 	times map[string]folderTimes
+	acls  []string // names of entries that had POSIX ACLs
 }
 
 type folderTimes struct{ accessed, modified time.Time }
@@ -33,7 +34,7 @@ func newUntarrer(dir string) (*untarrer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &untarrer{root, map[string]folderTimes{}}, nil
+	return &untarrer{root: root, times: map[string]folderTimes{}}, nil
 }
 
 // close sets the times of the folders.
@@ -182,7 +183,10 @@ func (u *untarrer) put(name string, h *tar.Header, content io.Reader) error {
 	defer parent.Close()
 	at := place{int(parent.Fd()), path.Base(name)}
 
-	mode := uint32(h.Mode & 0o7777)
+	if h.PAXRecords[accessACL] != "" || h.PAXRecords[defaultACL] != "" {
+		u.acls = append(u.acls, path.Join("/", name))
+	}
+	mode := modeOf(h)
 	switch h.Typeflag {
 	case tar.TypeDir:
 		if there == nil {
@@ -271,8 +275,29 @@ func (h *holes) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// xattr begins the names of the records that hold extended attributes.
-const xattr = "SCHILY.xattr."
+// Names of the records that hold extended attributes, which begin so, and POSIX
+// ACLs: of an entry, and for new ones in a folder.
+const (
+	xattr      = "SCHILY.xattr."
+	accessACL  = "SCHILY.acl.access"
+	defaultACL = "SCHILY.acl.default"
+)
+
+// modeOf returns the mode of an entry without its ACL. Next to one the group's bits
+// are a mask, and may allow more than the group has a right to.
+func modeOf(h *tar.Header) uint32 {
+	mode := uint32(h.Mode & 0o7777)
+	for _, rule := range strings.FieldsFunc(h.PAXRecords[accessACL], func(r rune) bool { return r == ',' || r == '\n' }) {
+		if rights, ok := strings.CutPrefix(rule, "group::"); ok {
+			for i, bit := range []uint32{0o040, 0o020, 0o010} {
+				if !strings.ContainsRune(rights, rune("rwx"[i])) {
+					mode &^= bit
+				}
+			}
+		}
+	}
+	return mode
+}
 
 // dress gives what has been made its owner, mode, attributes and times, in this
 // order: a change of the owner takes away set-uid bits and capabilities.
@@ -281,7 +306,7 @@ func (p place) dress(h *tar.Header) error {
 		return fmt.Errorf("owner: %w", err)
 	}
 	if h.Typeflag != tar.TypeSymlink {
-		if err := unix.Fchmodat(p.dir, p.base, uint32(h.Mode&0o7777), 0); err != nil {
+		if err := unix.Fchmodat(p.dir, p.base, modeOf(h), 0); err != nil {
 			return fmt.Errorf("mode: %w", err)
 		}
 	}
