@@ -2,16 +2,20 @@ package webui
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
 )
 
 // Unfinished is what Refusals calls connections that were cut before a request
-// had come: those of clients that are too slow, or speak no HTTP.
+// had come or its answer had gone: those of clients that are too slow, or speak no
+// HTTP.
 const Unfinished = "unfinished"
 
 // Refusals counts what was refused on the admin's listener, by the status of the
@@ -57,8 +61,8 @@ func (r *Refusals) opened(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, visitKey{}, v)
 }
 
-// changed counts a connection that ends in the middle of its first request, but
-// none that was never used: browsers open some of those.
+// changed counts a connection that ends in the middle of its first request, or of
+// the handshake before, but none that was never used: browsers open some of those.
 func (r *Refusals) changed(conn net.Conn, now http.ConnState) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -67,7 +71,8 @@ func (r *Refusals) changed(conn net.Conn, now http.ConnState) {
 	case now == http.StateActive:
 		v.begun = true
 	case now == http.StateClosed || now == http.StateHijacked:
-		if v.begun && !v.asked.Load() {
+		secure, ok := conn.(*tls.Conn)
+		if v.begun && !v.asked.Load() || ok && !secure.ConnectionState().HandshakeComplete {
 			r.by[Unfinished]++
 		}
 		delete(r.conns, conn)
@@ -84,14 +89,32 @@ func (r *Refusals) count(next http.Handler) http.Handler {
 		next.ServeHTTP(answer, req)
 		if answer.status >= 400 {
 			r.add(strconv.Itoa(answer.status))
+		} else if answer.slow {
+			r.add(Unfinished)
 		}
 	})
 }
 
-// answer remembers its status.
+// answer remembers its status, and whether the client was too slow to take it.
 type answer struct {
 	http.ResponseWriter
 	status int
+	slow   bool
+}
+
+func (a *answer) Write(data []byte) (int, error) {
+	n, err := a.ResponseWriter.Write(data)
+	a.note(err)
+	return n, err
+}
+
+// Flush sends what was written: the next event of a stream.
+func (a *answer) Flush() {
+	a.note(http.NewResponseController(a.ResponseWriter).Flush())
+}
+
+func (a *answer) note(err error) {
+	a.slow = a.slow || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func (a *answer) WriteHeader(status int) {

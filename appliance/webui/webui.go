@@ -14,6 +14,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"embed"
 	"encoding/hex"
 	"errors"
@@ -52,13 +53,18 @@ func Handler(others map[string]http.Handler, names []string, refusals *Refusals)
 	return refusals.count(guard(mux, names)), nil
 }
 
-// Serve answers on l until ctx is done, and closes l.
-func Serve(ctx context.Context, l net.Listener, handler http.Handler, refusals *Refusals, log *slog.Logger) error {
+// Serve answers on l until ctx is done, and closes l. With a config it speaks TLS.
+func Serve(ctx context.Context, l net.Listener, config *tls.Config, handler http.Handler, refusals *Refusals, log *slog.Logger) error {
 	const maxConnections = 512 // admins, not machines
+	l = netutil.LimitListener(l, maxConnections)
+	if config != nil {
+		l = tls.NewListener(l, config) // the outermost, or net/http does not see that it is TLS
+	}
 	srv := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      time.Minute, // a controller may take half of it to switch a machine; a stream gives each event its own
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -69,7 +75,7 @@ func Serve(ctx context.Context, l net.Listener, handler http.Handler, refusals *
 	}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
-	if err := srv.Serve(netutil.LimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("admin pages: %w", err)
 	}
 	return nil

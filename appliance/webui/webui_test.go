@@ -3,6 +3,7 @@ package webui
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -15,6 +16,8 @@ import (
 	"testing/fstest"
 	"testing/synctest"
 	"time"
+
+	"swarmboot/appliance/webui/webuitest"
 )
 
 func TestGuard(t *testing.T) {
@@ -101,17 +104,87 @@ func TestPagesThatWereNotBuilt(t *testing.T) {
 	}
 }
 
-// wires is a listener whose connections are pipes, for a bubble.
-type wires chan net.Conn
-
-func (w wires) Accept() (net.Conn, error) {
-	if conn, ok := <-w; ok {
-		return conn, nil
+// connect connects to a server whose API is the handler, in a bubble; end ends both.
+func connect(t *testing.T, config *tls.Config, handler http.Handler) (conn net.Conn, refusals *Refusals, end func()) {
+	t.Helper()
+	refusals = NewRefusals()
+	all, err := Handler(map[string]http.Handler{"/api/v1/": handler}, nil, refusals)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return nil, net.ErrClosed
+	ctx, cancel := context.WithCancel(t.Context())
+	l, done := make(webuitest.Wires), make(chan error)
+	go func() { done <- Serve(ctx, l, config, all, refusals, slog.New(slog.DiscardHandler)) }()
+	conn = l.Dial()
+	return conn, refusals, func() {
+		conn.Close()
+		synctest.Wait() // what it has to say of that
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
 }
-func (w wires) Close() error   { close(w); return nil }
-func (w wires) Addr() net.Addr { return &net.TCPAddr{} }
+
+// Who asks and does not take the answer holds neither a connection nor a handler.
+func TestAnswerThatNobodyTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var took time.Duration
+		conn, refusals, end := connect(t, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			begun := time.Now()
+			for err := error(nil); err == nil; {
+				_, err = w.Write(make([]byte, 1<<20))
+			}
+			took = time.Since(begun)
+		}))
+		io.WriteString(conn, "GET /api/v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		if took == 0 || took > time.Minute {
+			t.Errorf("the handler ended after %v; want a minute at most", took)
+		}
+		end()
+		if got, want := refusals.Counts(), map[string]int64{Unfinished: 1}; !maps.Equal(got, want) {
+			t.Errorf("counted are %v; want %v", got, want)
+		}
+	})
+}
+
+// Over TLS a handler knows that it is TLS: the cookie of a login then stays there.
+// Who speaks none is refused.
+func TestTLS(t *testing.T) {
+	certificate := httptest.NewUnstartedServer(nil)
+	certificate.StartTLS()
+	certificate.Close()
+	for _, c := range []struct {
+		name    string
+		speak   func(net.Conn) net.Conn
+		answer  string
+		counted map[string]int64
+	}{
+		{"TLS", func(conn net.Conn) net.Conn { return tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) }, "HTTP/1.1 204 No Content", map[string]int64{}},
+		{"no TLS", func(conn net.Conn) net.Conn { return conn }, "HTTP/1.0 400 Bad Request", map[string]int64{Unfinished: 1}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			conn, refusals, end := connect(t, &tls.Config{Certificates: certificate.TLS.Certificates}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.TLS == nil {
+					t.Error("a request over TLS looks like one without")
+				}
+				w.WriteHeader(http.StatusNoContent)
+			}))
+			conn = c.speak(conn)
+			go io.WriteString(conn, "GET /api/v1/x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			answer, _ := bufio.NewReader(conn).ReadString('\n')
+			if got := strings.TrimSpace(answer); got != c.answer {
+				t.Errorf("%s: answered %q; want %q", c.name, got, c.answer)
+			}
+			end()
+			if got := refusals.Counts(); !maps.Equal(got, c.counted) {
+				t.Errorf("%s: counted are %v; want %v", c.name, got, c.counted)
+			}
+		})
+	}
+}
 
 // TestSlowAndLargeRequests sends what no admin's program does. Each is cut or
 // refused, and counted; who sends a letter a minute does not hold a connection.
@@ -139,16 +212,7 @@ func TestSlowAndLargeRequests(t *testing.T) {
 					w.WriteHeader(http.StatusUnprocessableEntity)
 				}
 			})
-			refusals := NewRefusals()
-			handler, err := Handler(map[string]http.Handler{"/api/v1/": reads}, nil, refusals)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			l, done := make(wires), make(chan error)
-			go func() { done <- Serve(ctx, l, handler, refusals, slog.New(slog.DiscardHandler)) }()
-			mine, theirs := net.Pipe()
-			l <- theirs
+			mine, refusals, end := connect(t, nil, reads)
 			sent := make(chan struct{})
 			go func() {
 				defer close(sent)
@@ -165,9 +229,8 @@ func TestSlowAndLargeRequests(t *testing.T) {
 			if took := time.Since(begun); took > time.Minute || strings.TrimSpace(answer) != c.answer {
 				t.Errorf("%s: answered %q, cut after %v; want %q within a minute", c.name, answer, took, c.answer)
 			}
-			mine.Close()
+			end()
 			<-sent
-			synctest.Wait()
 			want := map[string]int64{}
 			if c.counted != "" {
 				want[c.counted] = 1
@@ -175,8 +238,6 @@ func TestSlowAndLargeRequests(t *testing.T) {
 			if got := refusals.Counts(); !maps.Equal(got, want) {
 				t.Errorf("%s: counted are %v; want %v", c.name, got, want)
 			}
-			cancel()
-			<-done
 		})
 	}
 }

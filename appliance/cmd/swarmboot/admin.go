@@ -25,6 +25,10 @@ func serveAdmin(ctx context.Context, cfg settings.Admin, folder state.Folder, an
 	if err != nil {
 		return fmt.Errorf("admin pages cannot listen: %w (admin.listen names another address)", err)
 	}
+	return answerAdmins(ctx, l, cfg, folder, answers, source, log)
+}
+
+func answerAdmins(ctx context.Context, l net.Listener, cfg settings.Admin, folder state.Folder, answers http.Handler, source metrics.Source, log *slog.Logger) error {
 	free := cfg.Listen.Addr().IsLoopback()
 	gate := access.NewGate(access.Tokens(folder.Tokens()), log)
 	refusals := webui.NewRefusals()
@@ -34,6 +38,7 @@ func serveAdmin(ctx context.Context, cfg settings.Admin, folder state.Folder, an
 		"POST /login":         http.HandlerFunc(gate.Login),
 		"POST /logout":        http.HandlerFunc(gate.Logout),
 	}
+	var config *tls.Config
 	if !free {
 		certificate, err := adminCertificate(cfg, folder)
 		if err != nil {
@@ -41,7 +46,7 @@ func serveAdmin(ctx context.Context, cfg settings.Admin, folder state.Folder, an
 			return err
 		}
 		log.Info("admin pages need a token", "url", adminURL(cfg), "certificate", access.Fingerprint(certificate))
-		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}})
+		config = &tls.Config{Certificates: []tls.Certificate{certificate}, NextProtos: []string{"http/1.1"}}
 		all["GET "+metrics.Path] = gate.Require(all["GET "+metrics.Path], access.Read, access.Write, access.Metrics)
 	}
 	handler, err := webui.Handler(all, cfg.Names, refusals)
@@ -49,7 +54,7 @@ func serveAdmin(ctx context.Context, cfg settings.Admin, folder state.Folder, an
 		l.Close()
 		return err
 	}
-	return webui.Serve(ctx, l, handler, refusals, log)
+	return webui.Serve(ctx, l, config, handler, refusals, log)
 }
 
 func adminURL(cfg settings.Admin) string {

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"crypto/x509"
 	"log/slog"
 	"net/http"
@@ -154,6 +155,51 @@ func TestSessionsEndWithTheirToken(t *testing.T) {
 	}
 	if w := ask(handler, "GET", "/api/x", func(r *http.Request) { r.AddCookie(cookie) }); w.Code != 401 {
 		t.Errorf("GET after the token was revoked = %d; want 401", w.Code)
+	}
+}
+
+// A stream of events is asked for once and may last for days.
+func TestStreamsEndWithWhatOpenedThem(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		end  func(g *Gate, handler http.Handler, cookie func(*http.Request))
+		lost bool
+	}{
+		{"nothing happens", func(*Gate, http.Handler, func(*http.Request)) {}, false},
+		{"the token is revoked", func(g *Gate, _ http.Handler, _ func(*http.Request)) { g.tokens.Revoke("anna") }, true},
+		{"the login ends", func(_ *Gate, handler http.Handler, cookie func(*http.Request)) {
+			ask(handler, "POST", "/logout", cookie)
+		}, true},
+		{"the login expires", func(*Gate, http.Handler, func(*http.Request)) { time.Sleep(sessionTime) }, true},
+	} {
+		g, handler, _ := newGate(t)
+		synctest.Test(t, func(t *testing.T) {
+			secret, _ := g.tokens.New("anna", Read, 0)
+			login := ask(handler, "POST", "/login", form(secret)).Result().Cookies()[0]
+			cookie := func(r *http.Request) { r.AddCookie(login) }
+			ended := false
+			stream := g.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				<-r.Context().Done()
+				ended = true
+			}), Read)
+			ctx, leave := context.WithCancel(t.Context())
+			go ask(stream, "GET", "/api/events", func(r *http.Request) {
+				*r = *r.WithContext(ctx)
+				cookie(r)
+			})
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			if ended {
+				t.Errorf("%s: the stream has ended before", c.name)
+			}
+			c.end(g, handler, cookie)
+			time.Sleep(askAgain)
+			synctest.Wait()
+			if ended != c.lost {
+				t.Errorf("%s: the stream has ended: %v; want %v", c.name, ended, c.lost)
+			}
+			leave()
+		})
 	}
 }
 

@@ -22,6 +22,9 @@ const (
 	// seconds.
 	wrongAtOnce = 5
 	wrongEvery  = 10 * time.Second
+	// A stream of events may last longer than its follower's token or login, which
+	// is asked for again so often.
+	askAgain = time.Minute
 )
 
 // A Gate asks who comes for a token or for the cookie of a login.
@@ -57,7 +60,9 @@ func (g *Gate) Require(next http.Handler, scopes ...Scope) http.Handler {
 			http.Error(w, "token "+token.Name+" does not open this: its scope is "+string(token.Scope)+", and it takes "+string(scopes[0]), http.StatusForbidden)
 			return
 		}
-		next.ServeHTTP(w, r.WithContext(WithAdmin(r.Context(), Admin{token.Name, r.RemoteAddr})))
+		ctx, stop := g.watch(WithAdmin(r.Context(), Admin{token.Name, r.RemoteAddr}), r)
+		defer stop()
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
@@ -100,30 +105,78 @@ func By(ctx context.Context) Admin {
 // holder finds out who asks. If that is nobody, it has answered.
 func (g *Gate) holder(w http.ResponseWriter, r *http.Request) (Token, bool) {
 	now := time.Now()
-	if secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+	if secret, ok := secretOf(r); ok {
 		return g.check(w, r, secret, now)
 	}
-	if cookie, err := r.Cookie(cookieName); err == nil {
-		g.mu.Lock()
-		s, ok := g.sessions[hash(cookie.Value)]
-		g.mu.Unlock()
-		if ok && now.Before(s.ends) {
-			token, ok, err := g.tokens.find(func(t Token) bool { return t.SHA256 == s.token.SHA256 }, now)
-			if err == nil && ok {
-				return token, true
-			}
-		}
+	if token, ok, err := g.loggedIn(r, now); err == nil && ok {
+		return token, true
 	}
 	w.Header().Set("WWW-Authenticate", "Bearer")
 	http.Error(w, "who are you? Log in, or send a token (swarmboot token new)", http.StatusUnauthorized)
 	return Token{}, false
 }
 
+// watch gives a context that ends soon after who asks would be refused.
+func (g *Gate) watch(ctx context.Context, r *http.Request) (watched context.Context, stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		defer cancel()
+		tick := time.NewTicker(askAgain)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-tick.C:
+				if !g.knows(r, now) {
+					return
+				}
+			}
+		}
+	})
+	return ctx, func() { cancel(); watching.Wait() }
+}
+
+// knows tells whether who asks is still let in.
+func (g *Gate) knows(r *http.Request, now time.Time) bool {
+	_, ok, err := g.loggedIn(r, now)
+	if secret, given := secretOf(r); given {
+		_, ok, err = g.owner(secret, now)
+	}
+	return err == nil && ok
+}
+
+// secretOf is the secret that a program sends.
+func secretOf(r *http.Request) (secret string, ok bool) {
+	return strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+}
+
+// loggedIn is the token of the login that the cookie of a browser stands for.
+func (g *Gate) loggedIn(r *http.Request, now time.Time) (Token, bool, error) {
+	cookie, err := r.Cookie(cookieName)
+	if err != nil {
+		return Token{}, false, nil
+	}
+	g.mu.Lock()
+	s, ok := g.sessions[hash(cookie.Value)]
+	g.mu.Unlock()
+	if !ok || now.After(s.ends) {
+		return Token{}, false, nil
+	}
+	return g.tokens.find(func(t Token) bool { return t.SHA256 == s.token.SHA256 }, now)
+}
+
+// owner is the token with that secret.
+func (g *Gate) owner(secret string, now time.Time) (Token, bool, error) {
+	sum := hash(strings.TrimSpace(secret))
+	return g.tokens.find(func(t Token) bool { return t.SHA256 == sum }, now)
+}
+
 // check looks whose secret it is. Whoever guesses has to wait; who knows a
 // secret need not, also not behind the address of one who guesses.
 func (g *Gate) check(w http.ResponseWriter, r *http.Request, secret string, now time.Time) (Token, bool) {
-	sum := hash(strings.TrimSpace(secret))
-	token, ok, err := g.tokens.find(func(t Token) bool { return t.SHA256 == sum }, now)
+	token, ok, err := g.owner(secret, now)
 	switch {
 	case err != nil:
 		g.log.Error("tokens cannot be read", "err", err)
