@@ -77,6 +77,7 @@ func (s *Server) watch(ctx context.Context) error {
 					s.log.Warn("machine is "+string(m.Condition), "machine", m.MAC, "stage", m.Stage, "image", m.Image, "err", m.Why)
 				}
 			}
+			s.suspect(now)
 			s.meter.sample(s.Swarms(), now)
 		}
 	}

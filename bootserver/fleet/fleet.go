@@ -31,17 +31,18 @@ type MachineStatus struct {
 	Group    string                    `json:"group,omitempty"`
 	Image    string                    `json:"image,omitempty"`
 	Address  netip.Addr                `json:"address,omitzero"`
-	Stage    stage.Stage               `json:"stage,omitempty"`    // empty: never heard of
-	Since    time.Time                 `json:"since,omitzero"`     // when it reached Stage
-	At       stage.Stage               `json:"at,omitempty"`       // with stage failed: where
-	Reason   string                    `json:"reason,omitempty"`   // with stage failed: why
-	Progress *stage.Progress           `json:"progress,omitempty"` // the last that peerd told
-	AtReady  *stage.Progress           `json:"at_ready,omitempty"` // when ready was first reached
-	Times    map[stage.Stage]time.Time `json:"times,omitempty"`    // when each stage of this boot was first reached
-	Boots    int                       `json:"boots"`              // that were seen
-	Heard    time.Time                 `json:"heard,omitzero"`     // last sign of life
-	Install  *stage.Install            `json:"install,omitempty"`  // how the last installation on its disk has ended
-	Override *Override                 `json:"override,omitempty"` // what it boots in place of the settings' image; never changed
+	Stage    stage.Stage               `json:"stage,omitempty"`     // empty: never heard of
+	Since    time.Time                 `json:"since,omitzero"`      // when it reached Stage
+	At       stage.Stage               `json:"at,omitempty"`        // with stage failed: where
+	Reason   string                    `json:"reason,omitempty"`    // with stage failed: why
+	Progress *stage.Progress           `json:"progress,omitempty"`  // the last that peerd told
+	AtReady  *stage.Progress           `json:"at_ready,omitempty"`  // when ready was first reached
+	Times    map[stage.Stage]time.Time `json:"times,omitempty"`     // when each stage of this boot was first reached
+	Boots    int                       `json:"boots"`               // that were seen
+	Heard    time.Time                 `json:"heard,omitzero"`      // last sign of life
+	Install  *stage.Install            `json:"install,omitempty"`   // how the last installation on its disk has ended
+	Override *Override                 `json:"override,omitempty"`  // what it boots in place of the settings' image; never changed
+	BannedBy []string                  `json:"banned_by,omitempty"` // machines that have refused its pieces in this boot, as they were not what was signed; never changed
 	Health
 }
 
@@ -165,7 +166,7 @@ func (m *record) begin(image string, at stage.Stage, now time.Time) {
 	if m.reached >= stage.Script.Index() && m.reached < stage.Init.Index() {
 		m.Install = nil // the last boot did not start Linux; if it was from the disk, that is at fault
 	}
-	m.Image, m.At, m.Reason, m.Progress, m.AtReady, m.inside = image, "", "", nil, nil, nil
+	m.Image, m.At, m.Reason, m.Progress, m.AtReady, m.inside, m.BannedBy = image, "", "", nil, nil, nil, nil
 	m.Stage, m.Since, m.reached = at, now, at.Index()
 	m.Times = map[stage.Stage]time.Time{at: now}
 	m.Boots++
@@ -269,6 +270,22 @@ func (f *Fleet) Report(said stage.Report, now time.Time) (news bool) {
 	}
 	m.Stage, m.Since, m.At, m.Reason = said.Stage, now, "", ""
 	return true
+}
+
+// Banned notes which machines, by name, refuse what mac sends; it holds until its
+// next boot. It tells whether that is the first word of it, and what there is to
+// say.
+func (f *Fleet) Banned(mac string, by []string, now time.Time) (m MachineStatus, news bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := f.machines[mac]
+	if r == nil || slices.Equal(r.BannedBy, by) {
+		return m, false
+	}
+	news = r.BannedBy == nil
+	r.BannedBy = by
+	f.touch(r, now)
+	return r.copy(), news
 }
 
 // Refused is how many pieces a machine says that it has refused in this boot, if

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"swarmboot/initramfs/stage"
@@ -67,8 +68,28 @@ var patiences = map[stage.Stage]patience{
 		"Its console says which service it waits for. If all machines with this image stop here, the image is at fault."},
 }
 
-// judge tells how a machine fares at the moment now.
+// judge tells how a machine fares at the moment now. Of one that is well otherwise
+// it tells if others have banned it.
 func judge(m MachineStatus, now time.Time) Health {
+	h := judgeBoot(m, now)
+	if h.Why == "" && len(m.BannedBy) > 0 {
+		h.Why = "it sends pieces that are not what was signed, say " + names(m.BannedBy)
+		h.Remedy = "Test its memory, and its disk if it has a cache: one of them damages what it keeps. The others get their pieces elsewhere, and this server serves it last."
+	}
+	return h
+}
+
+// names lists a few of many.
+func names(all []string) string {
+	const few = 3
+	if len(all) > few {
+		return fmt.Sprintf("%s and %d more", strings.Join(all[:few], ", "), len(all)-few)
+	}
+	return strings.Join(all, ", ")
+}
+
+// judgeBoot tells how far it is, and whether it should be further.
+func judgeBoot(m MachineStatus, now time.Time) Health {
 	at := func(t time.Time) string { return t.UTC().Format("15:04:05") + " UTC" }
 	switch {
 	case m.Stage == "":

@@ -64,6 +64,7 @@ func TestJudge(t *testing.T) {
 		{"its reads wait", MachineStatus{Stage: stage.SwitchRoot, Since: noon, Heard: long, Progress: &stage.Progress{Waiting: 3}}, long, Stuck, "its login; 3 reads wait for pieces"},
 		{"it says so itself", MachineStatus{Stage: stage.Failed, At: stage.Root, Reason: "disk full", Heard: noon}, noon, Failed, "at root: disk full"},
 		{"up", MachineStatus{Stage: stage.Ready, Since: noon, Heard: long}, long, Up, ""},
+		{"others have banned it", MachineStatus{Stage: stage.Ready, Since: noon, Heard: long, BannedBy: []string{"a", "b", "c", "d", "e"}}, long, Up, "not what was signed, say a, b, c and 2 more"},
 		{"up from its disk", MachineStatus{Stage: stage.Ready, Since: noon, Heard: noon, Install: &stage.Install{Digest: "d"}}, long, Up, ""},
 		{"gone", MachineStatus{Stage: stage.Seeding, Since: noon, Heard: noon}, long, Silent, "since 12:00:00 UTC"},
 	} {
@@ -71,7 +72,7 @@ func TestJudge(t *testing.T) {
 		if got.Condition != c.want || !strings.HasSuffix(got.Why, c.why) {
 			t.Errorf("%s: judge = %+v; want %s, %q", c.name, got, c.want, c.why)
 		}
-		if ill := c.want == Stuck || c.want == Failed || c.want == Silent; ill != (got.Remedy != "") {
+		if ill := c.why != ""; ill != (got.Remedy != "") {
 			t.Errorf("%s: remedy %q", c.name, got.Remedy)
 		}
 	}

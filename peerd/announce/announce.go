@@ -32,6 +32,10 @@ const (
 	MaxWanted     = 200
 )
 
+// MaxBanned is how many banned machines an announce names at most. Whoever bans
+// more has a fault of its own.
+const MaxBanned = 8
+
 // A Request tells the tracker about one peer of one swarm.
 type Request struct {
 	InfoHash   [20]byte
@@ -42,6 +46,10 @@ type Request struct {
 	Left       int64 // bytes that the peer still needs; 0: it is a seeder
 	Event      string
 	Wanted     int // peers wanted; negative: as many as the tracker likes
+
+	// Machines that the peer has banned, as what they sent was not what was signed;
+	// at most MaxBanned. BEP 3 doesn't know of it, and other trackers don't mind.
+	Banned []netip.Addr
 
 	Server netip.Addr // of the tracker, as the peer reaches it; known to the tracker alone
 }
@@ -62,6 +70,9 @@ func (r Request) Query() url.Values {
 	}
 	if r.Wanted >= 0 {
 		q.Set("numwant", strconv.Itoa(r.Wanted))
+	}
+	for _, machine := range r.Banned {
+		q.Add("banned", machine.String())
 	}
 	return q
 }
@@ -97,6 +108,16 @@ func Parse(q url.Values, remote netip.Addr) (Request, error) {
 	}
 	if wanted, err := strconv.Atoi(q.Get("numwant")); err == nil && wanted >= 0 {
 		r.Wanted = min(wanted, MaxWanted)
+	}
+	if n := len(q["banned"]); n > MaxBanned {
+		return Request{}, fmt.Errorf("%d banned machines, at most %d may be named", n, MaxBanned)
+	}
+	for _, text := range q["banned"] {
+		machine, err := netip.ParseAddr(text)
+		if err != nil {
+			return Request{}, fmt.Errorf("banned machine %q is no address", text)
+		}
+		r.Banned = append(r.Banned, machine.Unmap().WithZone(""))
 	}
 	return r, nil
 }

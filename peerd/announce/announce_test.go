@@ -13,6 +13,7 @@ var (
 	sample  = Request{
 		InfoHash: [20]byte{0, 1, '%', '&', 255}, PeerID: [20]byte{'-', 'S', 'B'}, Address: netip.AddrPortFrom(machine, 6881),
 		Uploaded: 1, Downloaded: 2, Left: 3, Event: Started, Wanted: 30,
+		Banned: []netip.Addr{netip.MustParseAddr("10.77.0.66"), netip.MustParseAddr("10.77.0.67")},
 	}
 )
 
@@ -22,7 +23,7 @@ func TestRequestRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := Parse(q, machine)
-	if err != nil || got != sample {
+	if err != nil || !reflect.DeepEqual(got, sample) {
 		t.Errorf("Parse(Query) = %+v, %v; want %+v", got, err, sample)
 	}
 }
@@ -37,12 +38,23 @@ func TestThePeerCannotClaimAnotherAddress(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for key, value := range map[string]string{"info_hash": "short", "peer_id": "", "port": "0", "left": "-1", "uploaded": "many", "event": "paused"} {
+	for key, value := range map[string]string{"info_hash": "short", "peer_id": "", "port": "0", "left": "-1", "uploaded": "many", "event": "paused", "banned": "10.77"} {
 		q := sample.Query()
 		q.Set(key, value)
 		if got, err := Parse(q, machine); err == nil {
 			t.Errorf("Parse with %s=%q = %+v; want an error", key, value, got)
 		}
+	}
+}
+
+func TestBannedIsBounded(t *testing.T) {
+	many := sample
+	many.Banned = make([]netip.Addr, MaxBanned+1)
+	for i := range many.Banned {
+		many.Banned[i] = machine
+	}
+	if got, err := Parse(many.Query(), machine); err == nil {
+		t.Errorf("Parse with %d banned machines = %+v; want an error", len(many.Banned), got)
 	}
 }
 
@@ -83,7 +95,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again, err := Parse(r.Query(), machine); err != nil || again != r {
+		if again, err := Parse(r.Query(), machine); err != nil || !reflect.DeepEqual(again, r) {
 			t.Errorf("Parse(Query of %+v) = %+v, %v", r, again, err)
 		}
 	})

@@ -54,6 +54,7 @@ type conn struct {
 	// Only the session's goroutine uses these.
 	id       schedule.Peer
 	unchoked bool
+	banned   bool             // nothing is fetched from it
 	has      []bool           // pieces that the peer has
 	turns    int              // that the peer has given us
 	wish     schedule.Urgency // that the peer knows of
@@ -214,8 +215,8 @@ func (c *conn) asked(body []byte) error {
 // others when it begins to give one.
 func (c *conn) give(piece int) bool {
 	g := c.session.gifts
-	if g == nil {
-		return true
+	if g == nil || !c.session.port.uplink.trusts(c) {
+		return true // and a gift that nobody fetches from it is none
 	}
 	g.Lock()
 	give, begins := g.given.Give(piece, c.address, time.Now())

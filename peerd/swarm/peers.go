@@ -83,7 +83,7 @@ func (s *Session) dialSome(now time.Time) {
 	}
 	for peer, k := range s.candidates {
 		switch {
-		case k.dialing || now.Before(k.next) || connected[peer.Addr()] || s.strikes[peer.Addr()] >= strikes:
+		case k.dialing || now.Before(k.next) || connected[peer.Addr()] || s.bans.has(peer.Addr(), now):
 		case peer == s.cfg.Seeder && !s.handed:
 		case peer == s.cfg.Seeder, dialing < dialsAtOnce && dialled+dialing < machineDials:
 			dialing++
@@ -137,6 +137,7 @@ func (s *Session) announce(ctx context.Context) {
 		}
 		select {
 		case <-time.After(wait):
+		case <-s.bans.news:
 		case <-completed:
 			event, told = announce.Completed, true
 		case <-ctx.Done():
@@ -162,7 +163,7 @@ func (s *Session) announceOnce(ctx context.Context, client *http.Client, event s
 	u.RawQuery = announce.Request{
 		InfoHash: s.infohash, PeerID: s.peerID, Address: s.port.Addr(),
 		Uploaded: s.uploaded.Load(), Downloaded: s.fromPeers.Load() + s.fromServer.Load(), Left: s.left(),
-		Event: event, Wanted: announce.MaxWanted,
+		Event: event, Wanted: announce.MaxWanted, Banned: s.bans.list(time.Now()),
 	}.Query().Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {

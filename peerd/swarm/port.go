@@ -105,6 +105,10 @@ func (p *Port) Addr() netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }
 
+// Suspect replaces the machines that send wrong bytes. They are served when nobody
+// else wishes anything, and what they get is not believed to spread.
+func (p *Port) Suspect(machines []netip.Addr) { p.uplink.suspect(machines) }
+
 // leave forgets a session that has ended.
 func (p *Port) leave(s *Session) {
 	p.mu.Lock()

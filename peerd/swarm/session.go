@@ -27,10 +27,6 @@ const (
 	// has at most a few blocks to send; at 1 Mbit/s one takes 0.13 s.
 	silence = 5 * time.Second
 
-	// strikes is how many damaged pieces a machine may send. One may have been
-	// damaged in its memory or on the way.
-	strikes = 2
-
 	// judges is how many pieces are checked at the same time.
 	judges = 2
 )
@@ -49,6 +45,7 @@ type Session struct {
 	gifts    *gifts           // of a seeder; nil for a machine
 	whole    chan *unfinished // pieces for the judges
 	complete chan struct{}    // closed when no piece is missing
+	bans     *bans
 
 	inbox struct {
 		sync.Mutex
@@ -74,7 +71,6 @@ type Session struct {
 	turned     []*conn // that may have turns of ours
 	nextID     schedule.Peer
 	candidates map[netip.AddrPort]*candidate
-	strikes    map[netip.Addr]int
 	begun      time.Time
 	moved      time.Time // when a piece last came
 	answered   bool      // by the tracker
@@ -116,7 +112,7 @@ func newSession(p *Port, cfg Config, infohash [20]byte) *Session {
 		port: p, cfg: cfg, log: cfg.Log, infohash: infohash, peerID: newPeerID(cfg.Rack),
 		assembly: newAssembly(cfg.Pieces.Len), whole: make(chan *unfinished), complete: make(chan struct{}),
 		schedule: schedule.New(cfg.Pieces.Count(), cfg.Profile, rand.Uint64()), conns: make(map[schedule.Peer]*conn),
-		candidates: make(map[netip.AddrPort]*candidate), strikes: make(map[netip.Addr]int),
+		candidates: make(map[netip.AddrPort]*candidate), bans: newBans(),
 	}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -369,10 +365,11 @@ func (s *Session) joined(c *conn) {
 	if !s.cfg.Seeder.IsValid() {
 		limit = seederConns
 	}
-	if c.peerID == s.peerID || s.strikes[c.address] >= strikes || len(s.conns) >= limit && !c.seeder {
+	if c.peerID == s.peerID || len(s.conns) >= limit && !c.seeder {
 		c.Close()
 		return
 	}
+	c.banned = s.bans.has(c.address, time.Now())
 	for _, other := range s.conns {
 		if other.peerID != c.peerID {
 			continue
@@ -395,6 +392,9 @@ func (s *Session) joined(c *conn) {
 // coming takes a peer's word that it is fetching a piece from afar, or the
 // seeder's that another machine is.
 func (s *Session) coming(c *conn, piece int) {
+	if c.banned {
+		return // it cannot pass it on
+	}
 	if c.far || c.seeder {
 		s.schedule.Coming(piece, time.Now())
 	} else {
@@ -414,7 +414,7 @@ func (s *Session) turn(c *conn) {
 
 // welcomed takes a peer's word that it will give what we ask for.
 func (s *Session) welcomed(c *conn) {
-	if s.conns[c.id] != c || c.unchoked {
+	if s.conns[c.id] != c || c.unchoked || c.banned {
 		return
 	}
 	c.unchoked = true
@@ -523,9 +523,9 @@ func (s *Session) left() (n int64) {
 }
 
 // failed takes a piece that came damaged. If one peer has sent all of it, that
-// one is dropped; after the second time it stays away, unless it's the seeder,
-// which is dialled again. A piece of several peers' blocks tells nothing about
-// any of them; it is fetched anew.
+// one is dropped; after the second time it is banned, and the tracker told, unless
+// it's the seeder, which is dialled again. A piece of several peers' blocks tells
+// nothing about any of them; it is fetched anew.
 func (s *Session) failed(piece int, givers []netip.Addr) {
 	s.log.Warn("piece came damaged", "piece", piece, "peer", givers)
 	for _, id := range s.schedule.Asked(piece) {
@@ -541,8 +541,11 @@ func (s *Session) failed(piece int, givers []netip.Addr) {
 			c.Close()
 		}
 	}
-	if givers[0] != s.cfg.Seeder.Addr().Unmap() {
-		s.strikes[givers[0]]++
+	if givers[0] == s.cfg.Seeder.Addr().Unmap() {
+		return
+	}
+	if s.bans.add(givers[0], time.Now()) {
+		s.log.Warn("machine banned: it sends pieces that are not what was signed", "peer", givers[0])
 	}
 }
 

@@ -107,6 +107,7 @@ type lab struct {
 	torrent   []byte
 	tracker   string
 	announced atomic.Int32 // how many nodes the tracker knows
+	banned    atomic.Value // string: the machine that was last said to be banned
 	net       byte         // 127.net.0.0/16
 	nodes     byte
 	speed     int // bytes a second up and down of each node; 0: unlimited
@@ -157,6 +158,9 @@ func (l *lab) startTracker() string {
 			delete(peers, self)
 		}
 		l.announced.Store(int32(len(peers)))
+		if machine := r.FormValue("banned"); machine != "" {
+			l.banned.Store(machine)
+		}
 		w.Write(bencode.MustMarshal(map[string]any{"interval": 1800, "peers": string(compact)}))
 	}))
 	l.t.Cleanup(srv.Close)
@@ -426,7 +430,8 @@ func TestSeederComesBack(t *testing.T) {
 }
 
 // A machine whose memory is damaged sends what is not the image. Its pieces are
-// refused, it is dropped, and the others complete from elsewhere.
+// refused, it is banned, which the tracker is told, and the others complete from
+// elsewhere. What it lacks it gets from them still.
 func TestDamagedMachine(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, 5<<20)
@@ -436,7 +441,7 @@ func TestDamagedMachine(t *testing.T) {
 	for i := range damaged.data {
 		damaged.data[i] ^= 1
 	}
-	l.start(damaged, nil)
+	bad := l.start(damaged, nil)
 	waitFor(t, "the damaged machine", func() bool { return l.announced.Load() == 1 })
 	m := l.machine(nil)
 	l.complete(m)
@@ -456,6 +461,11 @@ func TestDamagedMachine(t *testing.T) {
 	if s := good.Stats(); s.FromPeers == 0 {
 		t.Errorf("second machine: %+v; the good machine was banned as well", s)
 	}
+	at := bad.Addr()
+	waitFor(t, "word of the ban", func() bool { return l.banned.Load() == at.Addr().String() })
+	bad.stop()
+	l.seeder.stop()
+	l.complete(l.machine(func(c *swarm.Config) { c.Listen, c.Peers = at, []netip.AddrPort{m.Addr()} }))
 }
 
 // A seeder that sends one damaged piece isn't banned: it is the last resort.

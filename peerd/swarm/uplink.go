@@ -1,6 +1,8 @@
 package swarm
 
 import (
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,10 +14,11 @@ import (
 // each piece would take as long as all together; one after the other, the first
 // can be passed on while the others are still on their way.
 type uplink struct {
-	mu    sync.Mutex
-	turns schedule.Turns[*conn] // guarded by mu, like all below
-	free  int                   // slots: so many more may send at the same time
-	line  []chan struct{}       // who waits for a slot
+	mu       sync.Mutex
+	turns    schedule.Turns[*conn] // guarded by mu, like all below
+	suspects []netip.Addr          // machines that are served last
+	free     int                   // slots: so many more may send at the same time
+	line     []chan struct{}       // who waits for a slot
 }
 
 const (
@@ -41,6 +44,28 @@ func (u *uplink) join(c *conn) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.turns.Join(c, int(c.session.cfg.Pieces.Length), c.far)
+	if u.suspected(c) {
+		u.turns.Last(u.suspected)
+	}
+}
+
+// suspect replaces the machines that are served last.
+func (u *uplink) suspect(machines []netip.Addr) {
+	u.note(func() {
+		u.suspects = machines
+		u.turns.Last(u.suspected)
+	})
+}
+
+// suspected tells whether the peer of a connection is one of those. u.mu is held.
+func (u *uplink) suspected(c *conn) bool { return slices.Contains(u.suspects, c.address) }
+
+// trusts tells whether what the peer of a connection gets may be believed to
+// spread.
+func (u *uplink) trusts(c *conn) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return !u.suspected(c)
 }
 
 // note tells turns what has happened, and gives what turns there are to give.

@@ -132,9 +132,26 @@ func runServer(args []string) error {
 		return err
 	}
 	say("up", nil)
-	err = seed.Run(awaitGo())
+	ctx := awaitGo()
+	go suspect(ctx, track, seed)
+	err = seed.Run(ctx)
 	say("stats", seed.Stats()[image.Digest])
 	return err
+}
+
+// suspect tells the seeder whom the tracker suspects, as often as the boot server
+// does.
+func suspect(ctx context.Context, track *tracker.Tracker, seed *seeder.Seeder) {
+	for now := range time.Tick(time.Second) {
+		if ctx.Err() != nil {
+			return
+		}
+		var machines []netip.Addr
+		for _, one := range track.Suspects(now) {
+			machines = append(machines, one.Machine)
+		}
+		seed.Suspect(machines)
+	}
 }
 
 // runPeer is a machine of ours: the swarm engine, and a system that boots.

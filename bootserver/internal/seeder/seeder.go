@@ -117,6 +117,9 @@ func (s *Seeder) open(image *catalogue.Image) (*seed, error) {
 	return &seed{session: session, root: root}, nil
 }
 
+// Suspect replaces the machines that send wrong bytes: they are served last.
+func (s *Seeder) Suspect(machines []netip.Addr) { s.port.Suspect(machines) }
+
 // Run serves until ctx is done or an image cannot be served, and returns after
 // all it started has ended. A requested stop is not an error.
 func (s *Seeder) Run(ctx context.Context) error {

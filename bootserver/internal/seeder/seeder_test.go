@@ -136,6 +136,7 @@ func TestTwoImagesOnOnePort(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	s.Suspect([]netip.Addr{netip.MustParseAddr("127.200.0.3")}) // it comes last, but there is no other
 	fetch(t, other, netip.MustParseAddrPort("127.200.0.3:0"), s.Addr())
 	for _, image := range []*catalogue.Image{lab, other} {
 		uploaded := func() int64 { return s.Stats()[image.Digest].Uploaded }

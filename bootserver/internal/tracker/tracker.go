@@ -4,7 +4,8 @@
 // which rack a machine is. A machine is told about the machines of its rack;
 // some of each rack, its fetchers, also about those of other racks, so that an
 // image crosses into a rack about once (swarm.go decides). A few fetchers of each
-// rack are handed the server's own seeder.
+// rack are handed the server's own seeder. Machines also tell whom they have
+// banned (suspects.go).
 //
 // bootserver.Server and the simulator in bootserver/bench/sim are its callers;
 // the words on the wire are peerd/announce's.
@@ -40,13 +41,14 @@ type Tracker struct {
 	mu     sync.Mutex
 	random *rand.Rand          // guarded by mu
 	swarms map[[20]byte]*swarm // guarded by mu
+	bans   testimonies         // guarded by mu
 }
 
 // New returns a tracker without swarms. rackOf names the rack of the machine
 // that has an address; machines with the same name are near each other. With
 // the same seed and the same announces a tracker always answers alike.
 func New(rackOf func(netip.Addr) string, seed uint64, log *slog.Logger) *Tracker {
-	return &Tracker{log: log, rackOf: rackOf, random: rand.New(rand.NewPCG(seed, 0)), swarms: map[[20]byte]*swarm{}}
+	return &Tracker{log: log, rackOf: rackOf, random: rand.New(rand.NewPCG(seed, 0)), swarms: map[[20]byte]*swarm{}, bans: testimonies{}}
 }
 
 // Open lets peers announce infoHash; seeder is the boot server's own peer. A peer
@@ -70,6 +72,13 @@ func (t *Tracker) Peers(infoHash [20]byte) int {
 	}
 	s.forget(time.Now())
 	return len(s.members)
+}
+
+// Suspects are the machines that send wrong bytes, as several others say.
+func (t *Tracker) Suspects(now time.Time) []Suspect {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.bans.suspects(now)
 }
 
 // Some names up to n peers heard of lately for a machine that has yet to
@@ -143,6 +152,7 @@ func (t *Tracker) Announce(req announce.Request, now time.Time) (answer announce
 		return announce.Response{}, false
 	}
 	s.forget(now)
+	t.bans.hear(req.Address.Addr(), req.Banned, now)
 	switch {
 	case req.Address == s.seeder:
 		answer.Peers = s.all.some(nil, req.Wanted, t.random, func(*member) bool { return true })

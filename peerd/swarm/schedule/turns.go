@@ -47,7 +47,7 @@ const turnKept = time.Second
 type Turns[K comparable] struct {
 	load   int // bytes that were asked for and have not been sent, and those of turns
 	askers map[K]*asker
-	lines  [Waiting + 1]struct{ far, near []place[K] }
+	lines  [Waiting + 1]struct{ far, near []place[K] } // those of Nothing: who is served last
 	came   int
 }
 
@@ -55,14 +55,15 @@ type Turns[K comparable] struct {
 type asker struct {
 	size   int // of a piece, bytes
 	far    bool
+	last   bool // it is served when nobody else wishes anything
 	wish   Urgency
-	place  int // in the line
-	turns  int // that it hasn't used
-	last   time.Time
-	late   bool // it doesn't use its turns
-	piece  int  // that it asked for last
-	queued int  // bytes that it asked for and that have not been sent
-	stuck  bool // it doesn't take what is sent, and so they don't count
+	place  int       // in the line
+	turns  int       // that it hasn't used
+	given  time.Time // when it was given the last of them
+	late   bool      // it doesn't use its turns
+	piece  int       // that it asked for last
+	queued int       // bytes that it asked for and that have not been sent
+	stuck  bool      // it doesn't take what is sent, and so they don't count
 }
 
 // A place in a line is void if its owner has another.
@@ -78,6 +79,16 @@ func (t *Turns[K]) Join(who K, pieceBytes int, far bool) {
 		t.askers = make(map[K]*asker)
 	}
 	t.askers[who] = &asker{size: pieceBytes, far: far, piece: -1}
+}
+
+// Last tells which peers are served last: when nobody else wishes anything.
+func (t *Turns[K]) Last(which func(K) bool) {
+	for who, a := range t.askers {
+		if last := which(who); last != a.last {
+			a.last = last
+			t.queue(who, a)
+		}
+	}
 }
 
 // Leave forgets a peer.
@@ -168,8 +179,9 @@ func (t *Turns[K]) Stuck(who K) {
 
 // Next decides whose turn it is, if there is room for one more.
 func (t *Turns[K]) Next(now time.Time) (who K, ok bool) {
-	for u := Waiting; u >= Rest; u-- {
-		for _, line := range []*[]place[K]{&t.lines[u].far, &t.lines[u].near} {
+	for i := range t.lines {
+		lines := &t.lines[int(Waiting)-i]
+		for _, line := range []*[]place[K]{&lines.far, &lines.near} {
 			who, a := t.first(line)
 			switch {
 			case a == nil:
@@ -178,7 +190,7 @@ func (t *Turns[K]) Next(now time.Time) (who K, ok bool) {
 				return who, false
 			}
 			a.turns++
-			a.last = now
+			a.given = now
 			t.load += a.size
 			a.wish = min(a.wish, Profile)
 			t.queue(who, a)
@@ -203,7 +215,7 @@ func (t *Turns[K]) first(line *[]place[K]) (who K, a *asker) {
 // Expire takes back the turns of those who don't use them.
 func (t *Turns[K]) Expire(now time.Time) {
 	for _, a := range t.askers {
-		if a.turns > 0 && now.Sub(a.last) > turnKept {
+		if a.turns > 0 && now.Sub(a.given) > turnKept {
 			t.take(a, a.turns)
 			a.late = true
 			a.place = 0
@@ -218,9 +230,13 @@ func (t *Turns[K]) queue(who K, a *asker) {
 	if a.wish > Nothing && !a.late && (a.far || a.wish == Waiting || a.turns*a.size+a.queued < slotsEach*a.size) {
 		t.came++
 		a.place = t.came
-		line := &t.lines[a.wish].near
+		lines := &t.lines[a.wish]
+		if a.last {
+			lines = &t.lines[Nothing]
+		}
+		line := &lines.near
 		if a.far {
-			line = &t.lines[a.wish].far
+			line = &lines.far
 		}
 		*line = append(t.voidless(*line), place[K]{who, a.place})
 	}

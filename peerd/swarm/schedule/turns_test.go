@@ -68,6 +68,26 @@ func TestTurnsGoToOtherRacksFirst(t *testing.T) {
 	}
 }
 
+// However urgent it is to a machine that nobody believes, it waits for all others;
+// and it is believed again.
+func TestTurnsGoToSuspectsLast(t *testing.T) {
+	turns := meeting()
+	turns.Wish(alice, Waiting)
+	turns.Wish(bob, Rest)
+	turns.Last(func(who Peer) bool { return who == alice })
+	if got, want := given(turns, begin), []Peer{bob, bob, alice, alice}; !slices.Equal(got, want) {
+		t.Errorf("turns go to %v; want %v", got, want)
+	}
+	turns.Pass(alice)
+	turns.Wish(alice, Profile)
+	turns.Last(func(Peer) bool { return false })
+	turns.Pass(bob)
+	turns.Wish(bob, Rest)
+	if got, want := given(turns, begin), []Peer{alice, bob}; !slices.Equal(got, want) {
+		t.Errorf("then turns go to %v; want %v", got, want)
+	}
+}
+
 func TestTurnsComeBack(t *testing.T) {
 	for name, c := range map[string]struct {
 		happens func(*Turns[Peer])
@@ -117,7 +137,7 @@ func TestTurnsAreNotLost(t *testing.T) {
 	for range 100_000 {
 		now = now.Add(time.Millisecond)
 		who := Peer(random.IntN(4)) // one of them is unknown
-		switch random.IntN(9) {
+		switch random.IntN(10) {
 		case 0:
 			turns.Wish(who, Urgency(random.IntN(5)))
 		case 1:
@@ -134,6 +154,8 @@ func TestTurnsAreNotLost(t *testing.T) {
 			turns.Next(now)
 		case 8:
 			turns.Refused(who, random.IntN(10))
+		case 9:
+			turns.Last(func(one Peer) bool { return one == who })
 		}
 		load := 0
 		for _, a := range turns.askers {

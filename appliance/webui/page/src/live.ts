@@ -7,7 +7,6 @@ import { batch, signal, type Signal } from "@preact/signals";
 import { prefix, refused, type Condition, type Machine, type Network, type Stranger, type Swarm } from "./api";
 
 export const conditions: Condition[] = ["failed", "stuck", "silent", "booting", "up", "unseen"];
-const ill: Condition[] = ["failed", "stuck", "silent"];
 
 const machines = new Map<string, Signal<Machine>>();
 
@@ -32,7 +31,7 @@ export const nameOf = (m: Machine) => m.name || m.mac;
 function take(list: Machine[], all: boolean) {
   if (all) machines.clear();
   let placed = all; // machines are new, or stand elsewhere now
-  let moved = all; // between conditions
+  let moved = all; // between conditions, or into trouble or out of it
   for (const m of list) {
     const known = machines.get(m.mac);
     if (!known) {
@@ -42,7 +41,7 @@ function take(list: Machine[], all: boolean) {
     }
     const before = known.peek();
     placed ||= before.rack !== m.rack || before.name !== m.name;
-    moved ||= before.condition !== m.condition;
+    moved ||= before.condition !== m.condition || !before.why !== !m.why;
     known.value = m;
   }
   if (placed) place();
@@ -67,11 +66,11 @@ function count() {
   for (const s of machines.values()) {
     const m = s.peek();
     n[m.condition] = (n[m.condition] ?? 0) + 1;
-    if (ill.includes(m.condition)) list.push(m);
+    if (m.why) list.push(m);
   }
   counts.value = n;
   troubled.value = list
-    .sort((a, b) => ill.indexOf(a.condition) - ill.indexOf(b.condition) || byName.compare(nameOf(a), nameOf(b)))
+    .sort((a, b) => conditions.indexOf(a.condition) - conditions.indexOf(b.condition) || byName.compare(nameOf(a), nameOf(b)))
     .map(m => m.mac);
 }
 

@@ -4,7 +4,7 @@ import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import { signal } from "@preact/signals";
 import "./style.css";
-import { begun, connected, counts, listen, strangers } from "./live";
+import { begun, connected, listen, strangers, troubled } from "./live";
 import { stranger } from "./api";
 import { path } from "./route";
 import { entered, Login, Logout } from "./login";
@@ -51,7 +51,7 @@ function Page() {
 }
 
 function App() {
-  const ill = (counts.value.failed ?? 0) + (counts.value.stuck ?? 0) + (counts.value.silent ?? 0);
+  const ill = troubled.value.length;
   const here = (p: { at: string }) => (p.at === "/" ? path.value === "/" : path.value.startsWith(p.at));
   return (
     <>
