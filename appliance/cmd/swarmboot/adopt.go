@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"net"
 	"time"
@@ -36,7 +35,7 @@ into, if the switch says so by LLDP. -o json has all of it.`,
 			return err
 		}
 		if asJSON {
-			return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
+			return encode(cmd.OutOrStdout(), list)
 		}
 		return table.Strangers(cmd.OutOrStdout(), list, time.Now())
 	})

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -330,11 +329,4 @@ func printImagesJSON(w io.Writer, list []*catalogue.Image, tags map[images.Ref]*
 		entries[i] = newImageEntry(image, tags)
 	}
 	return encode(w, entries)
-}
-
-func encode(w io.Writer, what any) error {
-	if err := json.NewEncoder(w).Encode(what); err != nil {
-		return fmt.Errorf("write JSON: %w", err)
-	}
-	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"swarmboot/appliance/internal/state"
+	"swarmboot/images"
 	"swarmboot/images/catalogue/cataloguetest"
 )
 
@@ -27,6 +28,32 @@ func addImage(t *testing.T, folder, name string) {
 		t.Fatal(err)
 	}
 	cataloguetest.Add(t, c, key, name, bytes.Repeat([]byte(name), 30_000))
+}
+
+func TestImageDiff(t *testing.T) {
+	side := func(version, kernel string, root int64) imageSide {
+		return imageSide{images.Ref{Name: "lab", Version: version}, kernel, kernel, root}
+	}
+	d := imageDiff{Old: side("1", "6.1", 3<<20), New: side("2", "6.12", 4<<20), Missing: 1 << 20, Changes: []fileChange{
+		{"etc/motd", "changed", "size 3, was 2"}, {"etc/new", "added", ""}, {"etc/old", "removed", ""}}}
+	var text, asJSON bytes.Buffer
+	d.print(&text)
+	if want := `kernel 6.12, was 6.1
+root 4.0 MiB, was 3.0 MiB; a machine with the old one in its cache fetches 1.0 MiB (25%)
+~ etc/motd: size 3, was 2
++ etc/new
+- etc/old
+`; text.String() != want {
+		t.Errorf("image diff prints\n%s; want\n%s", text.String(), want)
+	}
+	if err := encode(&asJSON, d); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"old":{"image":"lab@1",`, `"missing_bytes":1048576`, `{"path":"etc/new","kind":"added"}`} {
+		if !strings.Contains(asJSON.String(), want) {
+			t.Errorf("image diff -o json prints %s; want %s in it", asJSON.String(), want)
+		}
+	}
 }
 
 // TestImagesOverTheirLives is the story of an admin who rolls forward and back,

@@ -51,24 +51,28 @@ its signatures go on to count until 'key distrust'.`,
 }
 
 func keyListCommand(folder *state.Folder) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List the keys whose signatures count",
 		Long:    "List the keys whose signatures count: their IDs, whether they sign here or are only trusted, and the files of their public halves.",
-		Example: "  swarmboot key list",
+		Example: "  swarmboot key list\n  swarmboot key list -o json | jq -r '.[] | select(.signs) | .id'",
 		Args:    none,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			keys, err := folder.Keys()
-			if err != nil {
-				return err
-			}
-			rows := make([]table.KeyRow, len(keys))
-			for i, key := range keys {
-				rows[i] = table.KeyRow{ID: key.Public.ID(), Signs: key.Signs, File: key.File}
-			}
-			return table.Keys(cmd.OutOrStdout(), rows)
-		},
 	}
+	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
+		keys, err := folder.Keys()
+		if err != nil {
+			return err
+		}
+		rows := make([]table.KeyRow, len(keys))
+		for i, key := range keys {
+			rows[i] = table.KeyRow{ID: key.Public.ID(), Signs: key.Signs, File: key.File}
+		}
+		if asJSON {
+			return encode(cmd.OutOrStdout(), rows)
+		}
+		return table.Keys(cmd.OutOrStdout(), rows)
+	})
+	return cmd
 }
 
 func keyTrustCommand(folder *state.Folder) *cobra.Command {

@@ -29,6 +29,7 @@ func TestKeysOfTwo(t *testing.T) {
 	id := run(server, "key trust "+filepath.Join(builder, "keys", "swarmboot.pub"), "")
 	run(server, "image import "+file, "lab@1")
 	run(server, "key list", id+"  trusted")
+	run(server, "key list -o json", `{"id":"`+id+`","signs":false,`)
 	run(server, "key distrust "+id, "")
 	run(server, "image list", "!not signed by a trusted key")
 	run(server, "key distrust "+id, "!no key "+id)

@@ -3,8 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"text/tabwriter"
 
+	"swarmboot/appliance/internal/table"
 	"swarmboot/bootserver/loaders"
 
 	"github.com/spf13/cobra"
@@ -47,28 +47,31 @@ loaders themselves.`,
 }
 
 func loadersListCommand(dir *string) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List the loaders",
 		Long:    "List the loaders, what each is for, and whether the folder has it: ok, missing, or other (not the pinned one).",
-		Example: "  swarmboot loaders list",
+		Example: "  swarmboot loaders list\n  swarmboot loaders list -o json | jq -r '.[] | select(.state != \"ok\") | .name'",
 		Args:    none,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tSTATE\tPACKAGE\tABOUT")
-			for _, f := range loaders.Files {
-				state := "ok"
-				switch err := f.Verify(*dir); {
-				case errors.Is(err, loaders.ErrMissing):
-					state = "missing"
-				case err != nil:
-					state = "other"
-				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", f.Name, state, f.Package, f.About)
-			}
-			return w.Flush()
-		},
 	}
+	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
+		rows := make([]table.LoaderRow, len(loaders.Files))
+		for i, f := range loaders.Files {
+			state := "ok"
+			switch err := f.Verify(*dir); {
+			case errors.Is(err, loaders.ErrMissing):
+				state = "missing"
+			case err != nil:
+				state = "other"
+			}
+			rows[i] = table.LoaderRow{Name: f.Name, State: state, Package: f.Package, About: f.About}
+		}
+		if asJSON {
+			return encode(cmd.OutOrStdout(), rows)
+		}
+		return table.Loaders(cmd.OutOrStdout(), rows)
+	})
+	return cmd
 }
 
 func loadersVerifyCommand(dir *string) *cobra.Command {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -93,5 +92,5 @@ func showJSON(ctx context.Context, client *control.Client, words []string, w io.
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(w).Encode(machines)
+	return encode(w, machines)
 }

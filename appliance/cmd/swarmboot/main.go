@@ -31,8 +31,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -133,4 +135,12 @@ func outputFlag(cmd *cobra.Command, run func(cmd *cobra.Command, args []string, 
 		}
 		return run(cmd, args, *output == "json")
 	}
+}
+
+// encode writes what as JSON, as -o json has it.
+func encode(w io.Writer, what any) error {
+	if err := json.NewEncoder(w).Encode(what); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	return nil
 }

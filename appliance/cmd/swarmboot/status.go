@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -45,7 +44,7 @@ origin and swarms.
 			return err
 		}
 		if asJSON {
-			return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
+			return encode(cmd.OutOrStdout(), s)
 		}
 		return s.print(cmd.OutOrStdout(), time.Now())
 	})

@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -21,8 +23,10 @@ import (
 	"swarmboot/appliance/internal/api/apitest"
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/journal"
+	"swarmboot/appliance/internal/table"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/fleet"
+	"swarmboot/bootserver/loaders"
 	"swarmboot/initramfs/inventory"
 	"swarmboot/initramfs/stage"
 
@@ -242,6 +246,34 @@ func TestExitStatus(t *testing.T) {
 		if got := exitStatus(err); got != c.want {
 			t.Errorf("swarmboot %s: %v, status %d; want %d", c.args, err, got, c.want)
 		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	b := newBuild(&debug.BuildInfo{GoVersion: "go1.26.0", Main: debug.Module{Version: "v0.1.0"}, Settings: []debug.BuildSetting{
+		{Key: "vcs.revision", Value: "8dc7ab3"}, {Key: "vcs.modified", Value: "true"}, {Key: "GOOS", Value: "linux"}, {Key: "GOARCH", Value: "amd64"}}})
+	if got, want := b.String(), "swarmboot v0.1.0 (commit 8dc7ab3, changed) go1.26.0 linux/amd64"; got != want {
+		t.Errorf("the build is %q; want %q", got, want)
+	}
+	out, failure := swarmboot(t, "version", "-o", "json")
+	var told build
+	if err := json.Unmarshal([]byte(out), &told); err != nil || told.Go != runtime.Version() || told.Arch != runtime.GOARCH {
+		t.Errorf("version -o json printed %q, %q", out, failure)
+	}
+}
+
+func TestLoadersList(t *testing.T) {
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, loaders.Files[0].Name), []byte("rotten"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, failure := swarmboot(t, "loaders", "list", "-o", "json", "--dir", folder)
+	var list []table.LoaderRow
+	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != len(loaders.Files) || list[0].State != "other" || list[1].State != "missing" {
+		t.Errorf("loaders list -o json printed %q, %q; want the first as another, the others missing", out, failure)
+	}
+	if out, failure := swarmboot(t, "loaders", "list", "--dir", folder); !strings.Contains(out, loaders.Files[1].Name+" ") || !strings.Contains(out, " missing ") {
+		t.Errorf("loaders list printed %q, %q", out, failure)
 	}
 }
 

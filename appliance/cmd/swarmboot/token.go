@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -72,7 +71,7 @@ func tokenListCommand(folder *state.Folder) *cobra.Command {
 			return err
 		}
 		if asJSON {
-			return json.NewEncoder(cmd.OutOrStdout()).Encode(list)
+			return encode(cmd.OutOrStdout(), list)
 		}
 		return table.Tokens(cmd.OutOrStdout(), list)
 	})

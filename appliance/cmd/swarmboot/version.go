@@ -8,21 +8,26 @@ import (
 )
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Tell which version this is",
 		Long:    "Tell which version of swarmboot this is: module version, commit and compiler, as the Go tool recorded them.",
-		Example: "  swarmboot version",
+		Example: "  swarmboot version\n  swarmboot version -o json | jq -r .commit",
 		Args:    none,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			info, ok := debug.ReadBuildInfo()
-			if !ok {
-				return fmt.Errorf("this executable was built without build information; build it with 'go build'")
-			}
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), describeBuild(info))
-			return err
-		},
 	}
+	outputFlag(cmd, func(cmd *cobra.Command, _ []string, asJSON bool) error {
+		info, ok := debug.ReadBuildInfo()
+		if !ok {
+			return fmt.Errorf("this executable was built without build information; build it with 'go build'")
+		}
+		b := newBuild(info)
+		if asJSON {
+			return encode(cmd.OutOrStdout(), b)
+		}
+		_, err := fmt.Fprintln(cmd.OutOrStdout(), b)
+		return err
+	})
+	return cmd
 }
 
 // version is the short one, of the module alone.
@@ -33,19 +38,33 @@ func version() string {
 	return "unknown"
 }
 
-// describeBuild is such as: swarmboot v0.1.0 (commit 8dc7ab3, changed) go1.26.0 linux/amd64.
-func describeBuild(info *debug.BuildInfo) string {
+// A build is how this executable was made.
+type build struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"`
+	Changed bool   `json:"changed,omitempty"` // since that commit
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Arch    string `json:"arch"`
+}
+
+func newBuild(info *debug.BuildInfo) build {
 	setting := map[string]string{}
 	for _, s := range info.Settings {
 		setting[s.Key] = s.Value
 	}
-	text := "swarmboot " + info.Main.Version
-	if commit := setting["vcs.revision"]; commit != "" {
-		text += " (commit " + commit[:min(len(commit), 12)]
-		if setting["vcs.modified"] == "true" {
-			text += ", changed"
+	return build{info.Main.Version, setting["vcs.revision"], setting["vcs.modified"] == "true", info.GoVersion, setting["GOOS"], setting["GOARCH"]}
+}
+
+// String is such as: swarmboot v0.1.0 (commit 8dc7ab3, changed) go1.26.0 linux/amd64.
+func (b build) String() string {
+	commit := ""
+	if b.Commit != "" {
+		commit = " (commit " + b.Commit[:min(len(b.Commit), 12)]
+		if b.Changed {
+			commit += ", changed"
 		}
-		text += ")"
+		commit += ")"
 	}
-	return fmt.Sprintf("%s %s %s/%s", text, info.GoVersion, setting["GOOS"], setting["GOARCH"])
+	return fmt.Sprintf("swarmboot %s%s %s %s/%s", b.Version, commit, b.Go, b.OS, b.Arch)
 }

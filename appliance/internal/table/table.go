@@ -2,7 +2,7 @@
 // Networks, Stages, Strangers and Images write one table each, and Live keeps them up to
 // date on a terminal.
 //
-// cmd/swarmboot (machine list, status) and cmd/lab are its callers.
+// cmd/swarmboot (machine list, status) and package lab are its callers.
 package table
 
 import (
@@ -173,11 +173,11 @@ func Image(w io.Writer, m images.Manifest, digest string, tags []string, added t
 	return tw.Flush()
 }
 
-// A KeyRow is what Keys shows of a key.
+// A KeyRow is what Keys shows of a key, and -o json.
 type KeyRow struct {
-	ID    string
-	Signs bool // else it is only trusted
-	File  string
+	ID    string `json:"id"`
+	Signs bool   `json:"signs"` // else it is only trusted
+	File  string `json:"file"`
 }
 
 // Keys writes a line for each key.
@@ -191,6 +191,23 @@ func Keys(w io.Writer, list []KeyRow) error {
 		rows[i] = []string{k.ID, use, k.File}
 	}
 	return write(w, []string{"KEY", "USE", "FILE"}, rows)
+}
+
+// A LoaderRow is what Loaders shows of a loader, and -o json.
+type LoaderRow struct {
+	Name    string `json:"name"`
+	State   string `json:"state"` // ok, missing, or other: not the pinned one
+	Package string `json:"package"`
+	About   string `json:"about"`
+}
+
+// Loaders writes a line for each loader.
+func Loaders(w io.Writer, list []LoaderRow) error {
+	rows := make([][]string, len(list))
+	for i, l := range list {
+		rows[i] = []string{l.Name, l.State, l.Package, l.About}
+	}
+	return write(w, []string{"NAME", "STATE", "PACKAGE", "ABOUT"}, rows)
 }
 
 // Tokens writes a line for each token: for whom, for what, until when.
