@@ -3,6 +3,7 @@
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/swarmboot
 STATE := $(CACHE)/lab-state
 LOADERS := $(CACHE)/loaders
+LAB_CABLES := $(if $(LAB_LINK),--link $(LAB_LINK))
 
 # No cgo: the programs then run on any Linux, also in an initramfs without libc.
 # -trimpath: the same source gives the same bytes in every folder.
@@ -50,13 +51,14 @@ deps: ## install what this computer lacks (Debian packages, as root)
 
 lab: deps build loaders ## boot machines in QEMU and show how they come up
 	scripts/lab-images $(STATE) lab
-	build/bin/lab up
+	build/bin/swarmboot lab up --state $(STATE) --image lab@1 --loaders $(LOADERS) --initramfs $(INITRAMFS) \
+		$(if $(LAB_MACHINES),--machines $(LAB_MACHINES)) $(LAB_CABLES) $(if $(filter 0,$(LAB_KEEP)),--once)
 
 lab-add: ## switch on one more machine in the running lab
-	build/bin/lab add
+	build/bin/swarmboot lab add $(LAB_CABLES)
 
 lab-down: ## stop the lab
-	build/bin/lab down
+	build/bin/swarmboot lab down
 
 test: deps check e2e ## all tests: check, then e2e (what continuous integration runs)
 

@@ -36,7 +36,7 @@ var homes = map[string][]string{
 	"github.com/danielgtaylor/huma":          {"appliance/internal/api"},
 	"github.com/creack/pty":                  {"images/internal/tool"},
 	"github.com/diskfs/go-diskfs":            {"initramfs/internal/writes", "peerd/internal/install"},
-	"github.com/dustin/go-humanize":          {"appliance/cmd/...", "appliance/internal/table"},
+	"github.com/dustin/go-humanize":          {"appliance/cmd/...", "appliance/internal/lab", "appliance/internal/table"},
 	"github.com/foxboron/go-uefi":            {"bootserver/loaders"},
 	"github.com/google/go-containerregistry": {"images/importer", "appliance/cmd/mkoci", "appliance/e2e"},
 	"github.com/google/renameio":             {"initramfs/wholefile"},

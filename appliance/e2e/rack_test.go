@@ -51,7 +51,10 @@ func needs(t *testing.T) {
 	if os.Getenv("SWARMBOOT_E2E") != "1" {
 		t.Skip("tests the programs in build/; run it by make e2e, which sets SWARMBOOT_E2E=1")
 	}
-	missing := vm.Missing()
+	if err := vm.Missing(); err != nil {
+		t.Fatal(err)
+	}
+	var missing []string
 	for _, file := range []string{swarmbootProgram(t), initramfsFile(t), filepath.Join(cache(t), "loaders"), filepath.Join(cache(t), "lab-state")} {
 		if _, err := os.Stat(file); err != nil {
 			missing = append(missing, file)

@@ -45,8 +45,13 @@ programs it lacks. It takes seconds where KVM works, a minute elsewhere.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&o.Loaders, "loaders", defaultLoaders, "`FOLDER` of the loaders, as in the settings")
-	cmd.Flags().StringVar(&o.Initramfs, "initramfs", "/usr/lib/swarmboot/initramfs.cpio.zst", "`FILE` of the common initramfs, as in the settings")
+	bootFilesFlags(cmd, &o.Loaders, &o.Initramfs)
 	cmd.Flags().IntVar(&o.Memory, "memory", 0, "the machine's memory in `MiB` (default 1024 and the size of the image)")
 	return cmd
+}
+
+// bootFilesFlags say what machines boot besides their image.
+func bootFilesFlags(cmd *cobra.Command, loaders, initramfs *string) {
+	cmd.Flags().StringVar(loaders, "loaders", defaultLoaders, "`FOLDER` of the loaders, as in the settings")
+	cmd.Flags().StringVar(initramfs, "initramfs", "/usr/lib/swarmboot/initramfs.cpio.zst", "`FILE` of the common initramfs, as in the settings")
 }

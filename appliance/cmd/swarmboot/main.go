@@ -19,6 +19,7 @@
 //	swarmboot machine power | rack power  on | off | cycle | status
 //	swarmboot machine reboot-into NAME... IMAGE [--stay] | rollback NAME... | release NAME...
 //	swarmboot loaders fetch|list|verify [--dir FOLDER]
+//	swarmboot lab up | add | down
 //	swarmboot token new NAME [--scope read|write|metrics] | list | revoke NAME
 //	swarmboot audit
 //	swarmboot completion bash|zsh|fish
@@ -103,7 +104,7 @@ Four commands are all it takes:
 		return usage(fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath()))
 	})
 	root.CompletionOptions.DisableDefaultCmd = true // ours has a manual
-	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), diffCommand(), explainCommand(), schemaCommand(), setupCommand(), serveCommand(), statusCommand(), machineCommand(), rackCommand(), loadersCommand(), tokenCommand(), auditCommand(), completionCommand(), manualCommand(), versionCommand())
+	root.AddCommand(imageCommand(), keyCommand(), checkCommand(), diffCommand(), explainCommand(), schemaCommand(), setupCommand(), serveCommand(), statusCommand(), machineCommand(), rackCommand(), loadersCommand(), labCommand(), tokenCommand(), auditCommand(), completionCommand(), manualCommand(), versionCommand())
 	markUsage(root)
 	return root
 }

@@ -3,7 +3,7 @@
 // folder, which only the server's own user can open, or from another computer by
 // URL and token.
 //
-// cmd/swarmboot serves it (Listen, Serve) and asks it (Client); cmd/lab asks too.
+// cmd/swarmboot serves it (Listen, Serve) and asks it (Client); packages lab and training ask too.
 package control
 
 import (

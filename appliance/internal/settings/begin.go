@@ -3,6 +3,7 @@ package settings
 import (
 	"fmt"
 	"os"
+	"strings"
 )
 
 // Check tells the mistakes in data as Load would.
@@ -30,3 +31,6 @@ func Replace(path string, data []byte, offered Offered) error {
 	}
 	return replace(path, data)
 }
+
+// Quote makes text one value of a settings file, whatever is in it.
+func Quote(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }

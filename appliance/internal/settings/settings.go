@@ -7,7 +7,8 @@
 // machines.go compare them with each other and with the catalogue, webhooks.go
 // looks at who is told what, power.go at how machines are switched; inherit.go finds what each machine has from its
 // network, rack and group, and identity.go the files that it gets. adopt.go and
-// begin.go write the file, for machine adopt and setup.
+// begin.go write the file, for machine adopt and setup; packages lab and training
+// write their own with Quote.
 package settings
 
 import (

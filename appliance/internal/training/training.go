@@ -18,11 +18,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/template"
 	"time"
 
 	"swarmboot/appliance/internal/control"
+	"swarmboot/appliance/internal/settings"
 	"swarmboot/appliance/internal/state"
 	"swarmboot/appliance/internal/vm"
 	"swarmboot/bootserver/fleet"
@@ -58,8 +58,8 @@ var network = netip.MustParsePrefix("10.77.0.1/24")
 
 // Train boots the image. It must run as root, and says what else is missing.
 func Train(ctx context.Context, o Options) (result Result, err error) {
-	if missing := vm.Missing(); len(missing) > 0 {
-		return Result{}, fmt.Errorf("an image is trained by booting it in QEMU, and this computer lacks %s", strings.Join(missing, ", "))
+	if err := vm.Missing(); err != nil {
+		return Result{}, fmt.Errorf("an image is trained by booting it in QEMU: %w", err)
 	}
 	if err := vm.RemoveLeftovers(namespace); err != nil {
 		return Result{}, fmt.Errorf("remove what a killed training has left: %w", err)
@@ -85,7 +85,7 @@ func Train(ctx context.Context, o Options) (result Result, err error) {
 	}
 	memory := o.Memory
 	if memory == 0 {
-		memory = vm.DefaultMemory + int(o.Image.Manifest.Root.Size>>20)
+		memory = vm.MemoryFor(o.Image.Manifest.Root.Size)
 	}
 	machine, err := lan.Start(vm.MachineConfig{Name: name, MAC: mac, Firmware: firmware(o.Image.Manifest.Arch), Memory: memory})
 	if err != nil {
@@ -112,7 +112,7 @@ func firmware(arch string) vm.Firmware {
 	return vm.BIOS // the quickest: its network card brings iPXE along
 }
 
-var settings = template.Must(template.New("settings").Parse(`server:
+var config = template.Must(template.New("settings").Parse(`server:
   state: {{.State}}
   loaders: {{.Loaders}}
   initramfs: {{.Initramfs}}
@@ -132,23 +132,20 @@ func serve(ctx context.Context, o Options, folder state.Folder, client *control.
 		return err
 	}
 	var text bytes.Buffer
-	if err := settings.Execute(&text, map[string]any{
-		"State": quote(string(folder)), "Loaders": quote(o.Loaders), "Initramfs": quote(o.Initramfs),
+	if err := config.Execute(&text, map[string]any{
+		"State": settings.Quote(string(folder)), "Loaders": settings.Quote(o.Loaders), "Initramfs": settings.Quote(o.Initramfs),
 		"Interface": vm.Bridge, "Network": network, "MAC": mac, "Name": name, "Image": o.Image.Manifest.Ref(),
 	}); err != nil {
 		return err
 	}
-	config := string(folder) + ".yaml"
-	if err := os.WriteFile(config, text.Bytes(), 0o644); err != nil {
+	file := string(folder) + ".yaml"
+	if err := os.WriteFile(file, text.Bytes(), 0o644); err != nil {
 		return err
 	}
 	answers := func(ctx context.Context) error { _, err := client.Machines(ctx); return err }
-	_, err = lan.Serve(ctx, answers, string(folder)+".log", program, "serve", "--config", config)
+	_, err = lan.Serve(ctx, answers, string(folder)+".log", program, "serve", "--config", file)
 	return err
 }
-
-// quote makes a path a YAML word, whatever is in it.
-func quote(path string) string { return "'" + strings.ReplaceAll(path, "'", "''") + "'" }
 
 // follow waits until the machine is ready and its trace has arrived. It fails
 // when the machine does, or when nothing about it has changed for vm.Stall.

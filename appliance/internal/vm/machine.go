@@ -24,6 +24,10 @@ const (
 // that a machine needs for the images of the lab.
 const DefaultMemory = 1024
 
+// MemoryFor is what a machine needs in MiB that keeps a root of that many bytes
+// in memory.
+func MemoryFor(root int64) int { return DefaultMemory + int(root>>20) }
+
 // MachineConfig says what machine to start.
 type MachineConfig struct {
 	Name     string         // of the machine's folder and cable, at most 13 letters
@@ -143,7 +147,7 @@ func (m *Machine) start(command []string) error {
 	command = append(command, "-S") // wait, until the console is being read
 	cmd := m.lan.Command(context.Background(), command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal of `make lab`
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal of the lab
 	if err := cmd.Start(); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func (l *LAN) Serve(ctx context.Context, answers func(context.Context) error, lo
 	defer out.Close()
 	s := &Service{cmd: l.Command(context.Background(), program, args...), ended: make(chan struct{})}
 	s.cmd.Stdout, s.cmd.Stderr = out, out
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal of `make lab`
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal of the lab
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}

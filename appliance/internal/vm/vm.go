@@ -7,36 +7,47 @@
 // at through its serial console (console.go, shell.go). Whatever runs on a LAN
 // runs inside its namespace, so that closing the LAN ends all of it.
 //
-// The machine tests in appliance/e2e, the lab in appliance/cmd/lab and package
-// training are the callers. Needed are root and the programs that Missing looks
-// for.
+// The machine tests in appliance/e2e, package lab and package training are
+// the callers. Needed are root and the programs that Missing looks for.
 package vm
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 )
 
-// Missing names what this computer lacks to run machines, in words for people.
-func Missing() []string {
-	var missing []string
+// Missing tells what this computer lacks to run machines, and what brings it.
+func Missing() error {
 	if os.Geteuid() != 0 {
-		missing = append(missing, "root")
+		return errors.New("machines and their network take root")
 	}
-	for _, tool := range []struct{ program, pkg string }{
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		return errors.New("/dev/net/tun is missing: modprobe tun brings it")
+	}
+	var missing, packages []string
+	for _, need := range []struct{ what, pkg string }{
 		{"ip", "iproute2"}, {"tc", "iproute2"}, {"tcpdump", "tcpdump"}, {qemuProgram, "qemu-system-x86"},
+		{ovmfCode, "ovmf"}, {ovmfVars, "ovmf"}, {secureCode, "ovmf"}, {secureVars, "ovmf"}, {biosROM, "ipxe-qemu"},
 	} {
-		if _, err := exec.LookPath(tool.program); err != nil {
-			missing = append(missing, fmt.Sprintf("%s (package %s)", tool.program, tool.pkg))
+		look := exec.LookPath
+		if filepath.IsAbs(need.what) { // a file, not a program
+			look = filepath.EvalSymlinks
+		}
+		if _, err := look(need.what); err == nil {
+			continue
+		}
+		missing = append(missing, need.what)
+		if !slices.Contains(packages, need.pkg) {
+			packages = append(packages, need.pkg)
 		}
 	}
-	for _, file := range []struct{ path, pkg string }{
-		{ovmfCode, "ovmf"}, {ovmfVars, "ovmf"}, {secureCode, "ovmf"}, {secureVars, "ovmf"}, {biosROM, "ipxe-qemu"}, {"/dev/net/tun", "the host's kernel"},
-	} {
-		if _, err := os.Stat(file.path); err != nil {
-			missing = append(missing, fmt.Sprintf("%s (from %s)", file.path, file.pkg))
-		}
+	if len(missing) == 0 {
+		return nil
 	}
-	return missing
+	return fmt.Errorf("missing: %s; apt-get install %s brings them", strings.Join(missing, ", "), strings.Join(packages, " "))
 }

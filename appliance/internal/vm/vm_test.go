@@ -81,7 +81,7 @@ func skipUnlessMachines(t *testing.T) {
 	if os.Getenv("SWARMBOOT_E2E") != "1" {
 		t.Skip("starts machines; run by make e2e (SWARMBOOT_E2E=1)")
 	}
-	if missing := Missing(); len(missing) > 0 {
-		t.Fatalf("missing: %s", strings.Join(missing, ", "))
+	if err := Missing(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"fmt"
@@ -25,12 +25,7 @@ func summary(out io.Writer, machines []fleet.MachineStatus, swarms []bootserver.
 		}
 		fmt.Fprintln(w)
 	}
-	row("seconds to", func(m fleet.MachineStatus) string {
-		if m.Name == "" {
-			return m.MAC
-		}
-		return m.Name
-	})
+	row("seconds to", func(m fleet.MachineStatus) string { return m.Name })
 	for _, s := range stage.All {
 		if s == stage.Discovered {
 			continue // the lab's machines are all known

@@ -1,4 +1,4 @@
-package main
+package lab
 
 import (
 	"context"
@@ -26,7 +26,7 @@ const (
 
 // follow shows the machines until each of them seeds or is lost, and then what
 // it took. A lost machine is an error that tells what is known about it.
-func (l *lab) follow(ctx context.Context, machines []machine) error {
+func (l *Lab) follow(ctx context.Context, machines []machine) error {
 	watched := make(map[string]*watch)
 	for _, m := range machines {
 		watched[m.MAC()] = &watch{machine: m, changed: time.Now()}
@@ -34,7 +34,7 @@ func (l *lab) follow(ctx context.Context, machines []machine) error {
 	begun := time.Now()
 	settled, stop := context.WithCancel(ctx)
 	defer stop()
-	err := table.Live(settled, interval(), os.Stdout, func(ctx context.Context, w io.Writer) error {
+	err := table.Live(settled, l.interval(), l.out, func(ctx context.Context, w io.Writer) error {
 		list, err := l.client.Machines(ctx)
 		if err != nil {
 			return err
@@ -66,7 +66,7 @@ func (l *lab) follow(ctx context.Context, machines []machine) error {
 	return l.conclude(machines, watched)
 }
 
-func (l *lab) conclude(machines []machine, watched map[string]*watch) error {
+func (l *Lab) conclude(machines []machine, watched map[string]*watch) error {
 	swarms, err := l.client.Swarms(context.Background())
 	if err != nil {
 		return err
@@ -81,8 +81,8 @@ func (l *lab) conclude(machines []machine, watched map[string]*watch) error {
 			errs = append(errs, fmt.Errorf("%s %s; the last words of its console:\n%s", m.Name(), w.lost, vm.LogTail(console, 15)))
 		}
 	}
-	fmt.Println()
-	summary(os.Stdout, list, swarms)
+	fmt.Fprintln(l.out)
+	summary(l.out, list, swarms)
 	return errors.Join(errs...)
 }
 
@@ -120,7 +120,7 @@ func (w *watch) look(consoleSize int64, now time.Time) bool {
 }
 
 // consoleSize is how much the machine has said so far.
-func (l *lab) consoleSize(m machine) int64 {
+func (l *Lab) consoleSize(m machine) int64 {
 	info, err := os.Stat(filepath.Join(l.folder(m), "console.log"))
 	if err != nil {
 		return 0
@@ -129,8 +129,8 @@ func (l *lab) consoleSize(m machine) int64 {
 }
 
 // interval between two looks: what is no terminal keeps each of them.
-func interval() time.Duration {
-	if term.IsTerminal(int(os.Stdout.Fd())) {
+func (l *Lab) interval() time.Duration {
+	if term.IsTerminal(int(l.out.Fd())) {
 		return time.Second
 	}
 	return 15 * time.Second

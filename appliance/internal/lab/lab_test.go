@@ -1,34 +1,65 @@
-package main
+package lab
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"swarmboot/appliance/internal/settings"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/fleet"
+	"swarmboot/images"
+	"swarmboot/images/catalogue"
 	"swarmboot/initramfs/stage"
 )
 
-func TestObey(t *testing.T) {
+func TestValidate(t *testing.T) {
+	image := &catalogue.Image{Manifest: images.Manifest{Name: "lab", Version: "1", Arch: "amd64"}}
+	foreign := &catalogue.Image{Manifest: images.Manifest{Name: "lab", Version: "1", Arch: "arm64"}}
 	for _, test := range []struct {
-		env  map[string]string
-		want lab
-		err  string
+		o    Options
+		want string
 	}{
-		{want: lab{machines: 3, keep: true}},
-		{env: map[string]string{"LAB_MACHINES": "5", "LAB_LINK": "100mbit", "LAB_KEEP": "0"}, want: lab{machines: 5, link: "100mbit"}},
-		{env: map[string]string{"LAB_MACHINES": "no"}, err: "LAB_MACHINES=no: want a number"},
-		{env: map[string]string{"LAB_LINK": "fast"}, err: "LAB_LINK=fast: want a rate"},
-		{env: map[string]string{"LAB_KEEP": "yes"}, err: "LAB_KEEP=yes: want 0 or 1"},
+		{Options{Image: image, Machines: 0}, "0 machines: want a number from 1 to 80"},
+		{Options{Image: image, Machines: 81}, "81 machines"},
+		{Options{Image: image, Machines: 3, Link: "fast"}, `link "fast": want a rate such as 100mbit`},
+		{Options{Image: foreign, Machines: 3}, "lab@1 is for arm64"},
+		{Options{Image: image, Machines: 3, Link: "1gbit", Loaders: "/nonexistent"}, "swarmboot loaders fetch --dir /nonexistent"},
 	} {
-		var got lab
-		err := got.obey(func(name string) string { return test.env[name] })
-		switch {
-		case test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)):
-			t.Errorf("obey(%v): %v; want %q", test.env, err, test.err)
-		case test.err == "" && (err != nil || got != test.want):
-			t.Errorf("obey(%v) = %+v, %v; want %+v", test.env, got, err, test.want)
+		if err := test.o.Validate(); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%+v: %v; want %q", test.o, err, test.want)
+		}
+	}
+}
+
+// What is written for the boot server are settings without mistakes, also with one
+// machine more.
+func TestSettings(t *testing.T) {
+	image := &catalogue.Image{Manifest: images.Manifest{Name: "lab", Version: "1"}}
+	l := &Lab{dir: filepath.Join(t.TempDir(), "it's here")}
+	if err := os.Mkdir(l.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	offered := func(string) ([]images.Ref, error) { return []images.Ref{image.Manifest.Ref()}, nil }
+	err := l.writeSettings(Options{Image: image, Loaders: "/loaders", Initramfs: "/initramfs"}, []machine{1, 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.addSettings(3); err != nil {
+		t.Fatal(err)
+	}
+	s, err := settings.Load(l.settingsFile(), offered)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Machines) != 3 || s.State != string(l.state()) {
+		t.Fatalf("the settings have the machines %v and the state folder %s; want 3, and %s", s.Machines, s.State, l.state())
+	}
+	for i, m := range s.Machines {
+		if want := machine(i + 1); m.Name != want.Name() || m.MAC.String() != want.MAC() || m.Address.String() != want.Address() || len(m.AuthorizedKeys) != 1 {
+			t.Errorf("machine %d is %+v; want %s with a key to log in by", i, m, want.Name())
 		}
 	}
 }
