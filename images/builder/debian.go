@@ -68,10 +68,11 @@ func bootstrap(ctx context.Context, o Options, suite, work, root string) error {
 	// and takes away its mounts of /proc, /sys and /dev, so that removing the
 	// root can never reach into them.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Unshareflags: syscall.CLONE_NEWNS}
-	if err := tool.Run(o.Log, cmd, func(line string) {
+	if err := tool.Run(o.Log, cmd, func(line string) bool {
 		if phase, is := strings.CutPrefix(line, "I: "); is && strings.HasSuffix(phase, "...") {
 			o.Progress(suite+": "+strings.TrimSuffix(phase, "..."), 0, 0)
 		}
+		return false
 	}); err != nil {
 		return err
 	}

@@ -41,12 +41,15 @@ func makeSquashfs(ctx context.Context, log *slog.Logger, root, out string, hot [
 		"-sort", order,
 		"-noappend", "-no-recovery") // the file is new, and nobody continues a broken one
 	cmd.Env = append(os.Environ(), fmt.Sprintf("SOURCE_DATE_EPOCH=%d", epoch))
-	return tool.RunOnTerminal(log, cmd, func(line string) {
-		if m := progressBar.FindStringSubmatch(line); m != nil {
-			done, _ := strconv.ParseInt(m[1], 10, 64)
-			total, _ := strconv.ParseInt(m[2], 10, 64)
-			progress(done, total)
+	return tool.RunOnTerminal(log, cmd, func(line string) (bar bool) {
+		m := progressBar.FindStringSubmatch(line)
+		if m == nil {
+			return false
 		}
+		done, _ := strconv.ParseInt(m[1], 10, 64)
+		total, _ := strconv.ParseInt(m[2], 10, 64)
+		progress(done, total)
+		return true
 	})
 }
 

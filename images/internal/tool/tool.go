@@ -44,10 +44,11 @@ func Need(tools ...Tool) error {
 	return errors.Join(errs...)
 }
 
-// Run waits for cmd. Each line that it prints goes to the log and, unless nil,
-// to onLine; if cmd fails, the error ends with the last of them. If it fails because
-// a disk is full, the error is syscall.ENOSPC.
-func Run(log *slog.Logger, cmd *exec.Cmd, onLine func(string)) error {
+// Run waits for cmd. Each line that it prints goes to the log; if cmd fails, the
+// error ends with the last of them. If it fails because a disk is full, the error
+// is syscall.ENOSPC. A line for which onLine, unless nil, returns true only draws
+// how far cmd is: nobody else is told of it.
+func Run(log *slog.Logger, cmd *exec.Cmd, onLine func(string) (drawn bool)) error {
 	out := newLines(log, cmd, onLine)
 	cmd.Stdout, cmd.Stderr = out, out
 	return out.explain(run(cmd))
@@ -55,7 +56,7 @@ func Run(log *slog.Logger, cmd *exec.Cmd, onLine func(string)) error {
 
 // RunOnTerminal is Run for a program that tells how far it is only to a terminal:
 // its standard output is one.
-func RunOnTerminal(log *slog.Logger, cmd *exec.Cmd, onLine func(string)) error {
+func RunOnTerminal(log *slog.Logger, cmd *exec.Cmd, onLine func(string) (drawn bool)) error {
 	ours, theirs, err := pty.Open()
 	if err == nil {
 		err = pty.Setsize(theirs, &pty.Winsize{Rows: 25, Cols: 80})
@@ -90,7 +91,7 @@ func run(cmd *exec.Cmd) error {
 // progress bars do, a carriage return, and keeps the last ones.
 type lines struct {
 	program string
-	each    func(string)
+	each    func(string) (drawn bool)
 	last    []string
 	full    bool // one of them says that a disk is
 	partial []byte
@@ -101,13 +102,14 @@ const lastWords = 15
 // noSpace is ENOSPC as programs word it.
 const noSpace = "No space left on device"
 
-func newLines(log *slog.Logger, cmd *exec.Cmd, onLine func(string)) *lines {
+func newLines(log *slog.Logger, cmd *exec.Cmd, onLine func(string) (drawn bool)) *lines {
 	program := cmd.Args[0]
-	return &lines{program: program, each: func(line string) {
-		log.Debug("tool says", "tool", program, "line", line)
-		if onLine != nil {
-			onLine(line)
+	return &lines{program: program, each: func(line string) bool {
+		if onLine != nil && onLine(line) {
+			return true
 		}
+		log.Debug("tool says", "tool", program, "line", line)
+		return false
 	}}
 }
 
@@ -131,10 +133,9 @@ func (l *lines) Write(p []byte) (int, error) {
 		}
 		line := strings.TrimSpace(string(l.partial[:end]))
 		l.partial = l.partial[end+1:]
-		if line == "" {
+		if line == "" || l.each(line) {
 			continue
 		}
-		l.each(line)
 		l.full = l.full || strings.Contains(line, noSpace)
 		if l.last = append(l.last, line); len(l.last) > lastWords {
 			l.last = l.last[1:]

@@ -26,7 +26,7 @@ func TestNeedNamesPackages(t *testing.T) {
 func TestRunTellsTheLastWords(t *testing.T) {
 	var seen []string
 	cmd := exec.Command("sh", "-c", `for i in $(seq 30); do printf "step $i\r"; done; echo no space left >&2; exit 3`)
-	err := Run(discard, cmd, func(line string) { seen = append(seen, line) })
+	err := Run(discard, cmd, func(line string) bool { seen = append(seen, line); return false })
 	if err == nil || !strings.Contains(err.Error(), "exit status 3") || !strings.HasSuffix(err.Error(), "step 30\nno space left") {
 		t.Errorf("Run = %v; want the exit status and the last words", err)
 	}
@@ -47,20 +47,27 @@ func TestRunTellsOfAFullDisk(t *testing.T) {
 
 func TestRunOnTerminal(t *testing.T) {
 	var seen []string
+	var log strings.Builder
 	cmd := exec.Command("sh", "-c", `test -t 1 || echo no terminal; printf "[=  ] 1/2\r[== ] 2/2\r"; echo bye; exit 3`)
-	err := RunOnTerminal(discard, cmd, func(line string) { seen = append(seen, line) })
+	err := RunOnTerminal(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), cmd, func(line string) bool {
+		seen = append(seen, line)
+		return strings.HasPrefix(line, "[")
+	})
 	if want := []string{"[=  ] 1/2", "[== ] 2/2", "bye"}; !slices.Equal(seen, want) {
 		t.Errorf("lines = %q; want %q", seen, want)
 	}
-	if err == nil || !strings.HasSuffix(err.Error(), "bye") {
-		t.Errorf("RunOnTerminal = %v; want the last words", err)
+	if err == nil || !strings.HasSuffix(err.Error(), "its last words:\nbye") {
+		t.Errorf("RunOnTerminal = %v; want the last words without the bar", err)
+	}
+	if said := log.String(); strings.Count(said, "\n") != 1 || !strings.Contains(said, "line=bye") {
+		t.Errorf("the log has\n%s; want one line, and none of the bar", said)
 	}
 }
 
 func TestRunStops(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	err := Run(discard, exec.CommandContext(ctx, "sh", "-c", "echo up; exec sleep 1000"), func(string) { cancel() })
+	err := Run(discard, exec.CommandContext(ctx, "sh", "-c", "echo up; exec sleep 1000"), func(string) bool { cancel(); return false })
 	if err == nil || ctx.Err() == nil {
 		t.Errorf("Run = %v; want it stopped", err)
 	}
