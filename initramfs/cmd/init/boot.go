@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/envelope"
@@ -133,29 +134,48 @@ func (b *boot) connect(ctx context.Context, drivers *modules.Loader) (netup.Leas
 	if err != nil {
 		return lease, err
 	}
-	b.console.Say("network: %s %s from %s", lease.Interface, lease.Address, lease.Server)
-	b.console.Show(func(p *panel) { p.network = lease.Interface + " " + lease.Address.String() })
-	b.server = stage.NewClient(b.args.Server)
-	b.reached(ctx, stage.Init)
-	b.reached(ctx, stage.Network)
+	b.online(ctx, lease)
 	if b.args.Discover {
 		err = b.discover(ctx, lease.Interface)
 	}
 	return lease, err
 }
 
+// online tells people, and the server from now on, how far the machine is.
+func (b *boot) online(ctx context.Context, lease netup.Lease) {
+	b.console.Say("network: %s %s from %s", lease.Interface, lease.Address, lease.Server)
+	b.console.Show(func(p *panel) { p.network = lease.Interface + " " + lease.Address.String() })
+	b.server = stage.NewClient(b.args.Server)
+	b.reached(ctx, stage.Init)
+	b.reached(ctx, stage.Network)
+}
+
+// boots notes what the machine boots, as which, and from where.
+func (b *boot) boots(d bootargs.Description, from string) {
+	b.image = d.Image
+	b.console.Say("image: %s for machine %s, from %s", d.Image, d.Name, from)
+	b.console.Show(func(p *panel) {
+		p.machine = strings.TrimSpace(d.Name + " " + b.args.MAC.String())
+		p.image = d.Image + " from " + from
+	})
+}
+
 // prepareDisk makes ready for a machine whose description names a disk.
 func (b *boot) prepareDisk(drivers *modules.Loader, d bootargs.Description, own bootargs.Identity) error {
 	install := d.Install.Disk != ""
 	if d.Cache != "" || d.Writes.Partition != "" || install {
-		// The driver of disks behind a controller, which may find them late. Kernels
-		// for virtual machines lack it, and have other disks.
-		if err := drivers.Load("sd_mod"); err != nil {
-			b.console.Say("disks on SCSI and SATA are not seen: %v", err)
-		}
+		b.loadDisks(drivers)
 	}
 	if install {
 		return keepIdentity(own)
 	}
 	return nil
+}
+
+// loadDisks loads the driver of disks behind a controller, which may find them
+// late. Kernels for virtual machines lack it, and have other disks.
+func (b *boot) loadDisks(drivers *modules.Loader) {
+	if err := drivers.Load("sd_mod"); err != nil {
+		b.console.Say("disks on SCSI and SATA are not seen: %v", err)
+	}
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"swarmboot/initramfs/bootargs"
@@ -36,12 +35,7 @@ func (b *boot) describe(ctx context.Context, keys []envelope.PublicKey) (bootarg
 	if err := os.WriteFile(descriptionFile, payload, 0o600); err != nil {
 		return bootargs.Description{}, fmt.Errorf("keep boot description: %w", err)
 	}
-	b.image = d.Image
-	b.console.Say("image: %s for machine %s", d.Image, d.Name)
-	b.console.Show(func(p *panel) {
-		p.machine = strings.TrimSpace(d.Name + " " + b.args.MAC.String())
-		p.image = d.Image + " from " + b.args.Server
-	})
+	b.boots(d, b.args.Server)
 	return d, nil
 }
 

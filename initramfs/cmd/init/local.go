@@ -25,17 +25,16 @@ const localNetwork = 30 * time.Second
 // and identity were put into the initramfs by the disk's loader, and neither the
 // boot server nor peerd is needed.
 func (b *boot) attemptLocal(ctx context.Context, drivers *modules.Loader) error {
-	b.next = stage.Root
+	b.enter(stage.Root)
 	d, identity, err := readLocal()
 	if err != nil {
 		return err
 	}
-	b.image = d.Image
-	b.console.Say("image: %s for machine %s, from its disk", d.Image, d.Name)
+	b.boots(d, "its disk")
 	if err := drivers.Coldplug(); err != nil {
 		b.console.Say("not all drivers: %v", err)
 	}
-	_ = drivers.Load("sd_mod") // as with the cache
+	b.loadDisks(drivers)
 
 	lookFor, cancel := context.WithTimeout(ctx, localNetwork)
 	lease, err := netup.Up(lookFor, netup.Setup{MAC: b.args.MAC, Coldplug: drivers.Coldplug, Say: b.console.Say})
@@ -43,9 +42,7 @@ func (b *boot) attemptLocal(ctx context.Context, drivers *modules.Loader) error 
 	if err != nil {
 		b.console.Say("goes on without a network: %v", err)
 	} else {
-		b.server = stage.NewClient(b.args.Server)
-		b.reached(ctx, stage.Init)
-		b.reached(ctx, stage.Network)
+		b.online(ctx, lease)
 	}
 
 	device, err := partition.Await(bootargs.ImagePartition)
@@ -68,8 +65,9 @@ func (b *boot) attemptLocal(ctx context.Context, drivers *modules.Loader) error 
 		return errors.Join(err, root.Unmount())
 	}
 	b.reached(ctx, stage.Root)
-	b.next = stage.SwitchRoot
+	b.enter(stage.SwitchRoot)
 	b.reached(ctx, stage.SwitchRoot)
+	b.console.HandOver()
 	return root.Switch()
 }
 

@@ -43,39 +43,53 @@ func startPeerd(args bootargs.Args) (*peerd, error) {
 	if err := os.MkdirAll(peerdDir, 0o755); err != nil {
 		return nil, fmt.Errorf("start peerd: %w", err)
 	}
-	log, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	cmd := peerdCommand("root", "--description", descriptionFile, "--keys", keysDir, "--dir", peerdDir, "--loop", loopDevice,
+		"--server", args.Server, fmt.Sprintf("--prefetch=%t", args.Prefetch))
+	cmd.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS
+	ready, err := startLogging(cmd, func() error { return asIOFlusher(cmd.Start) })
 	if err != nil {
 		return nil, fmt.Errorf("start peerd: %w", err)
 	}
-	defer log.Close()
-	ready, tell, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("start peerd: %w", err)
-	}
-	defer tell.Close()
-	p := &peerd{ready: ready, ended: make(chan struct{})}
-	p.cmd = &exec.Cmd{
-		Path: busybox,
-		// The '@' keeps systemd from killing it at shutdown; the second word is
-		// what the busybox goes by.
-		Args: []string{"@peerd", "peerd", "root", "--description", descriptionFile, "--keys", keysDir,
-			"--dir", peerdDir, "--loop", loopDevice, "--ready-fd", "3", "--server", args.Server,
-			fmt.Sprintf("--prefetch=%t", args.Prefetch)},
-		Dir:         "/",
-		Stdout:      log,
-		Stderr:      log,
-		ExtraFiles:  []*os.File{tell},
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Unshareflags: syscall.CLONE_NEWNS},
-	}
-	if err := asIOFlusher(p.cmd.Start); err != nil {
-		ready.Close()
-		return nil, fmt.Errorf("start peerd: %w", err)
-	}
+	p := &peerd{cmd: cmd, ready: ready, ended: make(chan struct{})}
 	go func() {
 		p.err = p.cmd.Wait()
 		close(p.ended)
 	}()
 	return p, nil
+}
+
+// peerdCommand is one of peerd's commands, as a process that outlives init.
+func peerdCommand(args ...string) *exec.Cmd {
+	return &exec.Cmd{
+		Path: busybox,
+		// The '@' keeps systemd from killing it at shutdown; the second word is
+		// what the busybox goes by.
+		Args:        append([]string{"@peerd", "peerd"}, args...),
+		Dir:         "/",
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+}
+
+// startLogging starts a command whose log goes to the kernel's, and returns what it
+// says on the descriptor that --ready-fd names.
+func startLogging(cmd *exec.Cmd, start func() error) (ready *os.File, err error) {
+	log, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	ready, tell, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer tell.Close()
+	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, []*os.File{tell} // the first of these is 3
+	cmd.Args = append(cmd.Args, "--ready-fd", "3")
+	if err := start(); err != nil {
+		ready.Close()
+		return nil, err
+	}
+	return ready, nil
 }
 
 // asIOFlusher marks what start forks as part of the way to the root device, so

@@ -3,10 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
 	"swarmboot/initramfs/bootargs"
@@ -16,31 +13,12 @@ import (
 // It stays in the initramfs, and the image's init leaves it alone, as it does
 // peerd.
 func startTracer(args bootargs.Args, image, root string) error {
-	log, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	ready, tell, err := os.Pipe()
+	cmd := peerdCommand("trace", "--root", root, "--server", args.Server, "--machine", args.MAC.String(), "--image", image)
+	ready, err := startLogging(cmd, cmd.Start)
 	if err != nil {
 		return err
 	}
 	defer ready.Close()
-	cmd := &exec.Cmd{
-		Path: busybox,
-		Args: []string{"@peerd", "peerd", "trace", "--root", root, "--server", args.Server,
-			"--machine", args.MAC.String(), "--image", image, "--ready-fd", "3"},
-		Dir:         "/",
-		Stdout:      log,
-		Stderr:      log,
-		ExtraFiles:  []*os.File{tell},
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-	}
-	err = cmd.Start()
-	tell.Close()
-	if err != nil {
-		return err
-	}
 	if err := ready.SetReadDeadline(time.Now().Add(readyTimeout)); err != nil {
 		return err
 	}
