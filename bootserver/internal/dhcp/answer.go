@@ -19,6 +19,9 @@ type Boot struct {
 	Listed bool   // the admin has named the machine
 }
 
+// boots tells whether there is something in it to load for c.
+func (b Boot) boots(c Client) bool { return c.Program != System && b.File != "" }
+
 // asked is the address that a REQUEST wants; invalid if the packet is not for
 // this server. RFC 2131 section 4.3.2: a machine that selects names the server
 // and the address, one that reboots only the address, and one that renews has
@@ -36,7 +39,7 @@ func asked(req *dhcpv4.DHCPv4, server netip.Addr) netip.Addr {
 // answer builds the reply of the given type to req. With an invalid address it
 // is one without a lease: to an INFORM.
 func answer(req *dhcpv4.DHCPv4, client Client, kind dhcpv4.MessageType, n Network, address netip.Addr, boot Boot) (*dhcpv4.DHCPv4, error) {
-	reply := begin(req, kind, n)
+	reply := newAnswer(req, kind, n)
 	addNetwork(reply, n)
 	if boot.Name != "" {
 		reply.UpdateOption(dhcpv4.OptHostName(boot.Name))
@@ -58,7 +61,7 @@ func answer(req *dhcpv4.DHCPv4, client Client, kind dhcpv4.MessageType, n Networ
 // answerBeside builds the reply of a server that leaves addresses to another: it
 // tells what to boot and nothing else (PXE specification 2.1, section 2.2).
 func answerBeside(req *dhcpv4.DHCPv4, client Client, kind dhcpv4.MessageType, n Network, boot Boot) (*dhcpv4.DHCPv4, error) {
-	reply := begin(req, kind, n)
+	reply := newAnswer(req, kind, n)
 	reply.ClientIPAddr = req.ClientIPAddr
 	addBoot(reply, client, n.Server, boot.File)
 	if !reply.Options.Has(dhcpv4.OptionClassIdentifier) {
@@ -67,9 +70,9 @@ func answerBeside(req *dhcpv4.DHCPv4, client Client, kind dhcpv4.MessageType, n 
 	return reply, fit(req, reply)
 }
 
-// replyTo is what every reply has. The codec's own function asks the kernel for a
+// newReply is what every reply has. The codec's own function asks the kernel for a
 // random number first, for a transaction that already has one.
-func replyTo(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType, n Network) *dhcpv4.DHCPv4 {
+func newReply(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType, n Network) *dhcpv4.DHCPv4 {
 	none := net.IPv4zero.To4()
 	reply := &dhcpv4.DHCPv4{
 		OpCode: dhcpv4.OpcodeBootReply, HWType: req.HWType, TransactionID: req.TransactionID, ClientHWAddr: req.ClientHWAddr,
@@ -92,9 +95,9 @@ func echo(reply, req *dhcpv4.DHCPv4, codes ...dhcpv4.OptionCode) {
 	}
 }
 
-// begin is what every reply but a refusal has.
-func begin(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType, n Network) *dhcpv4.DHCPv4 {
-	reply := replyTo(req, kind, n)
+// newAnswer is what every reply but a refusal has.
+func newAnswer(req *dhcpv4.DHCPv4, kind dhcpv4.MessageType, n Network) *dhcpv4.DHCPv4 {
+	reply := newReply(req, kind, n)
 	reply.ServerIPAddr = ip(n.Server)
 	// RFC 4578, RFC 3011
 	echo(reply, req, dhcpv4.OptionClientMachineIdentifier, subnetSelection)
@@ -173,7 +176,7 @@ func addPXE(reply *dhcpv4.DHCPv4) {
 
 // refuse builds the NAK that makes a machine ask anew.
 func refuse(req *dhcpv4.DHCPv4, n Network, reason string) *dhcpv4.DHCPv4 {
-	reply := replyTo(req, dhcpv4.MessageTypeNak, n)
+	reply := newReply(req, dhcpv4.MessageTypeNak, n)
 	reply.UpdateOption(dhcpv4.OptMessage(reason))
 	if addr(req.GatewayIPAddr).IsValid() {
 		reply.SetBroadcast() // the relay must not ask its ARP table for a refused machine

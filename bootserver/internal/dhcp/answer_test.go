@@ -335,7 +335,7 @@ func TestRouteFollowsRFC2131(t *testing.T) {
 }
 
 func TestDatagramChecksums(t *testing.T) {
-	b := datagram(netip.MustParseAddrPort("10.77.0.1:67"), netip.MustParseAddrPort("10.77.0.9:68"), []byte("odd"))
+	b := datagram{netip.MustParseAddrPort("10.77.0.1:67"), netip.MustParseAddrPort("10.77.0.9:68"), []byte("odd")}.packet()
 	if sum := checksum(0, b[:20]); sum != 0 {
 		t.Errorf("IP header sums to %#x; want 0", sum)
 	}

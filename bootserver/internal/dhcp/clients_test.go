@@ -360,7 +360,7 @@ func (l *lan) capture(sender *atomic.Value) {
 	if err != nil {
 		l.Fatal(err)
 	}
-	filter, err := overheard(true)
+	filter, err := frameFilter(true)
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -376,7 +376,7 @@ func (l *lan) capture(sender *atomic.Value) {
 			if err != nil {
 				return
 			}
-			d, ok := unwrap(buf[:n])
+			d, ok := parseDatagram(buf[:n])
 			if !ok || d.to.Port() != serverPort {
 				continue
 			}

@@ -34,7 +34,7 @@ func open(t *testing.T, path string, pool Pool) (l *leases, stop func()) {
 	}
 	stop = sync.OnceFunc(func() { st.Close() })
 	t.Cleanup(stop)
-	known, err := load(st)
+	known, err := readLeases(st)
 	if err != nil {
 		t.Fatal(err)
 	}

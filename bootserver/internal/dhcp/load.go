@@ -27,10 +27,10 @@ const (
 	maxUnsettled = 512
 )
 
-// take answers a packet, or drops and counts it. When more comes than can be
+// admit answers a packet, or drops and counts it. When more comes than can be
 // answered, what is lost are the DISCOVERs that have waited longest: machines that
 // have begun an exchange end it, and the others ask again.
-func (s *Server) take(ctx context.Context, p inbound) {
+func (s *Server) admit(ctx context.Context, p inbound) {
 	const chaddr = 28
 	age := time.Since(p.at)
 	switch {
@@ -43,12 +43,12 @@ func (s *Server) take(ctx context.Context, p inbound) {
 	case age > patience:
 		s.drop(1)
 	default:
-		s.wait(p)
+		s.enqueue(p)
 	}
 }
 
-// wait lets a DISCOVER wait for a worker, in the place of the oldest if need be.
-func (s *Server) wait(p inbound) {
+// enqueue lets a DISCOVER wait for a worker, in the place of the oldest if need be.
+func (s *Server) enqueue(p inbound) {
 	for {
 		select {
 		case s.waiting <- p:

@@ -17,7 +17,7 @@ func TestTheOldestDISCOVERIsDroppedFirst(t *testing.T) {
 	s, _ := serverWith(t, Off)
 	data, late := readHex(t, "ovmf-2022.11.discover.hex"), time.Now().Add(-behind)
 	for i := range maxWaiting + 5 { // no worker runs
-		s.take(t.Context(), inbound{data: data, from: local, at: late.Add(-time.Duration(maxWaiting - i))})
+		s.admit(t.Context(), inbound{data: data, from: local, at: late.Add(-time.Duration(maxWaiting - i))})
 	}
 	if got := s.Stats().Dropped; got != 5 {
 		t.Errorf("dropped %d of %d DISCOVERs; want 5", got, maxWaiting+5)
@@ -30,12 +30,12 @@ func TestTheOldestDISCOVERIsDroppedFirst(t *testing.T) {
 func TestADISCOVERThatHasWaitedTooLongIsDropped(t *testing.T) {
 	s, _ := serverWith(t, Off)
 	discover := readHex(t, "ovmf-2022.11.discover.hex")
-	s.take(t.Context(), inbound{data: discover, from: local, at: time.Now().Add(time.Hour)}) // on a fresh clock
-	s.take(t.Context(), inbound{data: discover[:20], from: local, at: time.Now()})
+	s.admit(t.Context(), inbound{data: discover, from: local, at: time.Now().Add(time.Hour)}) // on a fresh clock
+	s.admit(t.Context(), inbound{data: discover[:20], from: local, at: time.Now()})
 	if got := s.Stats(); got.Dropped != 0 || got.Ignored != 2 {
 		t.Errorf("%+v; want one looked at and ignored, and one that is cut off", got)
 	}
-	s.take(t.Context(), inbound{data: discover, from: local, at: time.Now().Add(-patience)})
+	s.admit(t.Context(), inbound{data: discover, from: local, at: time.Now().Add(-patience)})
 	ctx, stop := context.WithCancel(t.Context())
 	go s.work(ctx)
 	for s.Stats().Dropped == 0 && s.Stats().Ignored == 2 && t.Context().Err() == nil {
@@ -62,14 +62,14 @@ func TestWhatWaitsForTheDiskStopsNobody(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	for i := range maxUnsettled {
-		s.take(ctx, request(i))
+		s.admit(ctx, request(i))
 	}
 	claims := disk.claims
 	if len(claims) != maxUnsettled {
 		t.Fatalf("%d leases are on their way to the disk; want %d", len(claims), maxUnsettled)
 	}
 	var running sync.WaitGroup
-	running.Go(func() { s.take(ctx, request(maxUnsettled)) }) // waits for a place
+	running.Go(func() { s.admit(ctx, request(maxUnsettled)) }) // waits for a place
 	for _, done := range claims {
 		done <- leasestore.ErrUnavailable
 	}

@@ -84,7 +84,7 @@ func (before networks) merge(next []Network, st leasestore.Store) (networks, err
 		}
 		if known == nil {
 			var err error
-			if known, err = load(st); err != nil {
+			if known, err = readLeases(st); err != nil {
 				return nil, err
 			}
 		}
@@ -95,8 +95,8 @@ func (before networks) merge(next []Network, st leasestore.Store) (networks, err
 	return all, nil
 }
 
-// load reads all that is stored, IPv6 left out.
-func load(st leasestore.Store) (map[key]lease, error) {
+// readLeases reads all that are stored, IPv6 left out.
+func readLeases(st leasestore.Store) (map[key]lease, error) {
 	all, err := st.All(context.Background())
 	if err != nil {
 		return nil, err

@@ -79,15 +79,15 @@ func (p *prober) ask(v verdict, in inbound) (wait bool) {
 	if now := time.Now(); p.round == nil || now.Sub(p.round.begun) >= probeRound {
 		r := &round{begun: now}
 		p.round = r
-		time.AfterFunc(probeRound+probeWait, func() { p.silent(r) })
+		time.AfterFunc(probeRound+probeWait, func() { p.end(r) })
 	}
 	p.round.probes = append(p.round.probes, q)
 	return true
 }
 
-// silent ends a round: of the addresses that still wait nobody has shown himself
+// end ends a round: of the addresses that still wait nobody has shown himself
 // at.
-func (p *prober) silent(r *round) {
+func (p *prober) end(r *round) {
 	p.mu.Lock()
 	probes := r.probes
 	if p.round == r { // on a starved computer it may still be the last

@@ -2,7 +2,6 @@ package dhcp
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -13,8 +12,6 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
 	"github.com/mdlayher/packet"
-	"golang.org/x/net/bpf"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -110,94 +107,6 @@ func (s *Server) overheardReply(n *network, data []byte, from netip.Addr, mac MA
 	}
 }
 
-// overheard is the filter of what comes to a wire's frames: DHCP replies to
-// machines, which other servers send, and with tap also requests to servers.
-func overheard(tap bool) ([]bpf.RawInstruction, error) {
-	request := uint32(serverPort)
-	if !tap {
-		request = 1 << 16 // no port
-	}
-	return bpf.Assemble([]bpf.Instruction{
-		bpf.LoadAbsolute{Off: 9, Size: 1}, // protocol
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.IPPROTO_UDP, SkipTrue: 7},
-		bpf.LoadAbsolute{Off: 6, Size: 2}, // fragment offset
-		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: 0x1fff, SkipTrue: 5},
-		bpf.LoadMemShift{Off: 0},          // length of the IP header
-		bpf.LoadIndirect{Off: 2, Size: 2}, // destination port
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: clientPort, SkipTrue: 1},
-		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: request, SkipTrue: 1},
-		bpf.RetConstant{Val: 4096},
-		bpf.RetConstant{Val: 0},
-	})
-}
-
-// A datagramIn is a UDP datagram that was read off the wire.
-type datagramIn struct {
-	source, to netip.AddrPort
-	payload    []byte
-}
-
-// unwrap reads what datagram writes; ok is false for what is cut off.
-func unwrap(b []byte) (d datagramIn, ok bool) {
-	const udpLen = 8
-	if len(b) < 20 || b[0]>>4 != 4 {
-		return d, false
-	}
-	header := int(b[0]&0xf) * 4
-	if header < 20 || len(b) < header+udpLen {
-		return d, false
-	}
-	udp := b[header:]
-	length := int(udp[4])<<8 | int(udp[5])
-	if length < udpLen || length > len(udp) {
-		return d, false
-	}
-	d.source = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[12:16])), uint16(udp[0])<<8|uint16(udp[1]))
-	d.to = netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[16:20])), uint16(udp[2])<<8|uint16(udp[3]))
-	d.payload = udp[udpLen:length]
-	return d, true
-}
-
-// overhear reads what the filter lets in.
-func (w *wire) overhear(ctx context.Context, s *Server) error {
-	buf := make([]byte, 4096)
-	for {
-		size, from, err := w.frames.ReadFrom(buf)
-		if err != nil {
-			if err := pause(ctx, err); err != nil {
-				return fmt.Errorf("overhear: %w", err)
-			}
-			continue
-		}
-		d, ok := unwrap(buf[:size])
-		n, here := s.networks.Load().on(w.name)
-		switch {
-		case !ok:
-		case d.to.Port() == serverPort:
-			s.counters.received.Add(1)
-			s.take(ctx, inbound{
-				data: slices.Clone(d.payload), on: w, at: time.Now(),
-				from: arrival{ifname: w.name, source: d.source, broadcast: s.networks.Load().broadcasts(d.to.Addr()), port: serverPort},
-			})
-		case here:
-			var mac MAC
-			if p, ok := from.(*packet.Addr); ok {
-				mac, _ = ToMAC(p.HardwareAddr)
-			}
-			s.overheardReply(n, d.payload, d.source.Addr(), mac)
-		}
-	}
-}
-
-// pause waits a moment after err if it will pass: a packet socket reports once
-// that its interface was switched off, and goes on when it is on again.
-func pause(ctx context.Context, err error) error {
-	if !errors.Is(err, unix.ENETDOWN) {
-		return err
-	}
-	return wait(ctx, lookAgain)
-}
-
 // seekRivals asks for an address now and then, to hear who offers one. Most
 // servers send an offer to the machine's card alone, so without a question of our
 // own they would stay unheard.
@@ -232,7 +141,7 @@ func (w *wire) seek(xid dhcpv4.TransactionID) error {
 	if err != nil {
 		return err
 	}
-	data := datagram(netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort), netip.AddrPortFrom(everyone.Addr(), serverPort), req.ToBytes())
+	data := datagram{netip.AddrPortFrom(netip.IPv4Unspecified(), clientPort), netip.AddrPortFrom(everyone.Addr(), serverPort), req.ToBytes()}.packet()
 	_, err = w.frames.WriteTo(data, &packet.Addr{HardwareAddr: ethernetBroadcast})
 	return err
 }

@@ -61,7 +61,7 @@ func TestOurOwnQuestionIsNotAnswered(t *testing.T) {
 
 func TestFilterLetsRepliesIn(t *testing.T) {
 	packet := func(from, to uint16) []byte {
-		return datagram(netip.AddrPortFrom(address(2), from), netip.AddrPortFrom(everyone.Addr(), to), []byte("payload"))
+		return datagram{netip.AddrPortFrom(address(2), from), netip.AddrPortFrom(everyone.Addr(), to), []byte("payload")}.packet()
 	}
 	fragment, tcp := packet(67, 68), packet(67, 68)
 	fragment[7], tcp[9] = 1, 6
@@ -78,7 +78,7 @@ func TestFilterLetsRepliesIn(t *testing.T) {
 		{"a later fragment", fragment, true, false},
 		{"TCP", tcp, true, false},
 	} {
-		raw, err := overheard(c.tap)
+		raw, err := frameFilter(c.tap)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,11 +96,11 @@ func TestFilterLetsRepliesIn(t *testing.T) {
 	}
 }
 
-func FuzzUnwrap(f *testing.F) {
-	f.Add(datagram(netip.MustParseAddrPort("10.77.0.1:67"), netip.MustParseAddrPort("10.77.0.9:68"), []byte("payload")))
+func FuzzDatagram(f *testing.F) {
+	f.Add(datagram{netip.MustParseAddrPort("10.77.0.1:67"), netip.MustParseAddrPort("10.77.0.9:68"), []byte("payload")}.packet())
 	f.Add([]byte{0x4f, 0, 0, 20})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if d, ok := unwrap(data); ok && len(d.payload) > len(data)-28 {
+		if d, ok := parseDatagram(data); ok && len(d.payload) > len(data)-28 {
 			t.Errorf("payload of %d bytes in a packet of %d", len(d.payload), len(data))
 		}
 		arpSender(data)

@@ -1,13 +1,11 @@
 package dhcp
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"github.com/mdlayher/packet"
 	"golang.org/x/sys/unix"
 )
 
@@ -75,54 +73,4 @@ func (w *wire) send(reply *dhcpv4.DHCPv4, source netip.Addr, r route, port uint1
 		return fmt.Errorf("send %s to %s on %s: %w", reply.MessageType(), r.to, w.name, err)
 	}
 	return nil
-}
-
-var ethernetBroadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-
-func (w *wire) sendFrame(payload []byte, source netip.Addr, r route) error {
-	_, err := w.frames.WriteTo(datagram(netip.AddrPortFrom(source, serverPort), r.to, payload), &packet.Addr{HardwareAddr: r.frame})
-	return err
-}
-
-// datagram is payload in UDP in IPv4.
-func datagram(source, to netip.AddrPort, payload []byte) []byte {
-	const ipLen, udpLen = 20, 8
-	src, dst := source.Addr().As4(), to.Addr().As4()
-	b := make([]byte, ipLen+udpLen, ipLen+udpLen+len(payload))
-	b[0] = 4<<4 | ipLen/4
-	binary.BigEndian.PutUint16(b[2:], uint16(ipLen+udpLen+len(payload)))
-	b[8], b[9] = 64, unix.IPPROTO_UDP // TTL, protocol
-	copy(b[12:], src[:])
-	copy(b[16:], dst[:])
-	binary.BigEndian.PutUint16(b[10:], checksum(0, b[:ipLen]))
-
-	udp := b[ipLen:]
-	binary.BigEndian.PutUint16(udp[0:], source.Port())
-	binary.BigEndian.PutUint16(udp[2:], to.Port())
-	binary.BigEndian.PutUint16(udp[4:], uint16(udpLen+len(payload)))
-	b = append(b, payload...)
-	pseudo := uint32(unix.IPPROTO_UDP) + uint32(udpLen+len(payload))
-	for _, a := range [][4]byte{src, dst} {
-		pseudo += uint32(binary.BigEndian.Uint16(a[0:])) + uint32(binary.BigEndian.Uint16(a[2:]))
-	}
-	sum := checksum(pseudo, b[ipLen:])
-	if sum == 0 {
-		sum = 0xffff // 0 would say that there is no checksum
-	}
-	binary.BigEndian.PutUint16(b[ipLen+6:], sum)
-	return b
-}
-
-// checksum is the internet checksum (RFC 1071) of data, started with sum.
-func checksum(sum uint32, data []byte) uint16 {
-	for ; len(data) >= 2; data = data[2:] {
-		sum += uint32(binary.BigEndian.Uint16(data))
-	}
-	if len(data) == 1 {
-		sum += uint32(data[0]) << 8
-	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return ^uint16(sum)
 }

@@ -3,13 +3,15 @@
 // It knows packets and leases, and nothing of images: for each request it asks
 // a Chooser what the machine is to load. bootserver.Server is its only caller.
 //
-// A packet comes in at a port (port.go). If it is not one too many (load.go), it is
-// read by parse (client.go), which says who asks. handle (handle.go) decides: by
-// the network that the machine is on (network.go, relay.go), by the leases there
-// (lease.go). answer (answer.go) builds the reply, and send.go says
-// which way it goes. An address that is new to its machine is first looked for
+// A packet comes in on a wire, which is the sockets of a port (port.go, wire.go), or
+// is overheard where another program has the DHCP port (frames.go). If it is not one
+// too many (load.go), it is read by parse (client.go), which says who asks. handle
+// (handle.go) decides: by the network that the machine is on (network.go, relay.go),
+// by the leases there (lease.go). answer (answer.go) builds the reply, and send.go
+// says which way it goes. An address that is new to its machine is first looked for
 // on the wire (probe.go), and an ACK waits until its lease is on disk (settle in
-// load.go). rivals.go watches for other servers.
+// load.go). rivals.go watches for other servers, rehearse.go answers a packet that
+// nobody has sent.
 //
 // The loop is our own and only the packet codec is a library's: its server
 // starts one goroutine for each packet without a bound, shares port 67 with
