@@ -39,6 +39,8 @@ func TestExplain(t *testing.T) {
 			c.Networks[0].Unknown, c.Networks[0].Boot = Discover, Boot{Image: c.Machines[0].Image}
 		}, func(e Explanation) string { return e.Kernel }, "swarmboot.discover"},
 		{"that a network is off", Question{MAC: listed}, func(c *Config) { c.Networks[0].Mode = Off }, func(e Explanation) string { return e.Refused }, "mode off"},
+		{"that there is no loader to tell of beside another server", Question{MAC: listed, Architecture: 27}, func(c *Config) { c.Networks[0].Mode = Proxy },
+			func(e Explanation) string { return e.Refused }, "nothing for the machine to load"},
 		{"that there is no image", Question{MAC: listed}, func(c *Config) { c.Machines[0].Image = images.Ref{Name: "gone", Version: "1"} }, func(e Explanation) string { return e.Image }, "gone@1"},
 	} {
 		cfg := l.with(func(cfg *Config) {

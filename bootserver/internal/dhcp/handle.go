@@ -66,14 +66,14 @@ func (s *Server) handle(data []byte, from arrival) verdict {
 	}
 	client.Network = n.Name
 	boot, err := s.chooser.Choose(client)
-	if err == nil && n.Mode == Reservations && !boot.Listed {
-		s.log.Debug("machine is not listed, and its network answers listed machines only", "machine", client.MAC.String(), "network", n.Name)
-		return verdict{}
-	}
 	if err != nil {
 		if s.quiet.allow("denied " + client.MAC.String()) {
 			s.log.Warn("machine gets no answer", "machine", client.MAC.String(), "program", client.Program, "network", n.Name, "err", err)
 		}
+		return verdict{}
+	}
+	if n.Mode == Reservations && !boot.Listed {
+		s.log.Debug("machine is not listed, and its network answers listed machines only", "machine", client.MAC.String(), "network", n.Name)
 		return verdict{}
 	}
 	e := &exchange{s, req, client, from, n, boot}
@@ -153,7 +153,7 @@ func (e *exchange) lease() verdict {
 func (e *exchange) beside() verdict {
 	switch e.req.MessageType() {
 	case dhcpv4.MessageTypeDiscover:
-		if e.client.Program != System && e.boot.File != "" {
+		if e.boot.boots(e.client) {
 			return e.besideReply(dhcpv4.MessageTypeOffer)
 		}
 	case dhcpv4.MessageTypeRequest:
@@ -172,7 +172,7 @@ func (e *exchange) bootFile() verdict {
 	if kind := e.req.MessageType(); kind != dhcpv4.MessageTypeRequest && kind != dhcpv4.MessageTypeInform {
 		return verdict{}
 	}
-	if e.from.broadcast || !addr(e.from.source.Addr().AsSlice()).IsValid() || e.client.Program == System || e.boot.File == "" {
+	if e.from.broadcast || !addr(e.from.source.Addr().AsSlice()).IsValid() || !e.boot.boots(e.client) {
 		return verdict{}
 	}
 	return e.besideReply(dhcpv4.MessageTypeAck)
@@ -184,7 +184,7 @@ func (e *exchange) reply(kind dhcpv4.MessageType, address netip.Addr) verdict {
 	if kind == dhcpv4.MessageTypeOffer {
 		level = slog.LevelDebug // the ACK that follows says all of it, and halls of machines are logged
 	}
-	return e.sent(reply, err, func() {
+	return e.verdict(reply, err, func() {
 		e.log.Log(context.Background(), level, "dhcp "+kind.String()+" sent", "machine", e.client.MAC.String(), "address", address,
 			"network", e.network.Name, "program", string(e.client.Program), "load", e.boot.File)
 		e.chooser.Answered(e.client, address)
@@ -193,14 +193,15 @@ func (e *exchange) reply(kind dhcpv4.MessageType, address netip.Addr) verdict {
 
 func (e *exchange) besideReply(kind dhcpv4.MessageType) verdict {
 	reply, err := answerBeside(e.req, e.client, kind, e.network.Network, e.boot)
-	return e.sent(reply, err, func() {
+	return e.verdict(reply, err, func() {
 		e.log.Info("proxy dhcp "+kind.String()+" sent", "machine", e.client.MAC.String(), "network", e.network.Name,
 			"program", string(e.client.Program), "load", e.boot.File)
 		e.chooser.Answered(e.client, netip.Addr{})
 	})
 }
 
-func (e *exchange) sent(reply *dhcpv4.DHCPv4, err error, done func()) verdict {
+// verdict is to send reply, and then call done.
+func (e *exchange) verdict(reply *dhcpv4.DHCPv4, err error, done func()) verdict {
 	if err != nil {
 		e.log.Error("machine gets no answer", "machine", e.client.MAC.String(), "network", e.network.Name, "err", err)
 		return verdict{failed: true}
@@ -210,7 +211,7 @@ func (e *exchange) sent(reply *dhcpv4.DHCPv4, err error, done func()) verdict {
 
 func (e *exchange) refuse(address netip.Addr) verdict {
 	e.log.Info("address refused", "machine", e.client.MAC.String(), "address", address, "network", e.network.Name)
-	return e.sent(refuse(e.req, e.network.Network, address.String()+" is not yours here"), nil, nil)
+	return e.verdict(refuse(e.req, e.network.Network, address.String()+" is not yours here"), nil, nil)
 }
 
 func (e *exchange) noAddress(err error) verdict {

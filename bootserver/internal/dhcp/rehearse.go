@@ -33,6 +33,9 @@ func Rehearse(c Client, n Network, address netip.Addr, choose func(Client) (Boot
 	if n.Mode == Reservations && !boot.Listed {
 		return "", fmt.Errorf("network %s is in mode %s, and the machine is not listed", n.Name, n.Mode)
 	}
+	if n.Mode == Proxy && !boot.boots(client) {
+		return "", fmt.Errorf("network %s is in mode %s, and there is nothing for the machine to load", n.Name, n.Mode)
+	}
 	var reply *dhcpv4.DHCPv4
 	if n.Mode == Proxy {
 		reply, err = answerBeside(req, client, dhcpv4.MessageTypeOffer, n, boot)
