@@ -1,7 +1,7 @@
 // Package bootweb is the HTTP side of the boot server: the script that a loader
 // asks for (script.go; ipxe.go and grub.go are its languages), loaders, kernel and
-// initramfs and the image's root by ranges (files.go), the sealed boot description,
-// the machine's identity (identity.go), and what machines report (report.go).
+// initramfs and the image's root by ranges (files.go), what is sealed for a machine
+// (sealed.go), and what machines report (report.go).
 //
 // It knows the words of these conversations and nothing of who boots what: that
 // it asks a Server, which bootserver.Server is. Files are sent by the kernel
@@ -14,11 +14,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
 
 	"swarmboot/images"
 	"swarmboot/images/catalogue"
-	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/inventory"
 	"swarmboot/initramfs/stage"
 	"swarmboot/peerd/announce"
@@ -149,30 +147,4 @@ func Handler(cfg Config, server Server) http.Handler {
 	mux.HandleFunc("POST "+inventory.Path, w.inventory)
 	mux.Handle("GET "+announce.Path, cfg.Tracker)
 	return paced(w.heard(straight(mux)))
-}
-
-func (s *web) describe(w http.ResponseWriter, r *http.Request) {
-	mac, err := net.ParseMAC(r.PathValue("mac"))
-	if err != nil {
-		http.Error(w, "mac: "+err.Error(), http.StatusBadRequest)
-		return
-	}
-	sealed, err := s.server.Describe(mac)
-	switch {
-	case errors.Is(err, ErrUnknown):
-		http.Error(w, err.Error(), http.StatusNotFound)
-		return
-	case err != nil:
-		s.Log.Error("machine cannot be booted", "machine", mac.String(), "err", err)
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		return
-	}
-	if len(sealed) > bootargs.MaxDescription {
-		http.Error(w, "boot description is larger than machines read", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(len(sealed)))
-	w.Header().Set("Cache-Control", "no-store")
-	w.Write(sealed)
 }

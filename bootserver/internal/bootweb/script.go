@@ -2,7 +2,6 @@ package bootweb
 
 import (
 	"errors"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -33,9 +32,8 @@ func Scripts(p Plan, base string) (forIPXE, forGRUB string) {
 func (s *web) script(in language) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
-		mac, err := net.ParseMAC(q.Get("mac"))
-		if err != nil {
-			http.Error(w, "mac: "+err.Error(), http.StatusBadRequest)
+		mac, ok := parseMAC(w, q.Get("mac"))
+		if !ok {
 			return
 		}
 		attempt, _ := strconv.Atoi(q.Get("attempt"))

@@ -2,7 +2,6 @@ package bootweb
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -79,6 +78,16 @@ func (s *web) sender(r *http.Request) (net.HardwareAddr, bool) {
 	return s.server.Sender(remote.Addr().Unmap())
 }
 
+// parseMAC reads which machine a request is about, and refuses what is none.
+func parseMAC(w http.ResponseWriter, text string) (net.HardwareAddr, bool) {
+	mac, err := net.ParseMAC(text)
+	if err != nil {
+		http.Error(w, "mac: "+err.Error(), http.StatusBadRequest)
+		return nil, false
+	}
+	return mac, true
+}
+
 // own is the address of ours that a request came to; invalid if it is not known.
 func own(r *http.Request) netip.Addr {
 	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
@@ -102,10 +111,15 @@ func (s *web) reached(mac net.HardwareAddr, at stage.Stage, r *http.Request) {
 	}
 }
 
-// sendText answers with something made on the fly. Firmware wants its length.
+// sendText is sendMade for scripts and the like.
 func sendText(w http.ResponseWriter, text string) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	sendMade(w, "text/plain; charset=utf-8", []byte(text))
+}
+
+// sendMade answers with something made on the fly. Firmware wants its length.
+func sendMade(w http.ResponseWriter, kind string, data []byte) {
+	w.Header().Set("Content-Type", kind)
+	w.Header().Set("Content-Length", strconv.Itoa(len(data)))
 	w.Header().Set("Cache-Control", "no-store")
-	io.WriteString(w, text)
+	w.Write(data)
 }

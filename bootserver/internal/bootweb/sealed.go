@@ -3,10 +3,8 @@ package bootweb
 import (
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 
 	"swarmboot/initramfs/bootargs"
@@ -27,11 +25,26 @@ func Seed(base, word string) string {
 	return "ds=nocloud-net;s=" + base + seedPath + word + "/"
 }
 
+// describe gives a machine its boot description.
+func (s *web) describe(w http.ResponseWriter, r *http.Request) {
+	mac, ok := parseMAC(w, r.PathValue("mac"))
+	if !ok {
+		return
+	}
+	sealed, err := s.server.Describe(mac)
+	if len(sealed) > bootargs.MaxDescription {
+		err = errors.New("boot description is larger than machines read")
+	}
+	if err != nil && !errors.Is(err, ErrUnknown) {
+		s.Log.Error("machine cannot be booted", "machine", mac.String(), "err", err)
+	}
+	sendSealed(w, sealed, err)
+}
+
 // identity gives a machine its identity, for its token.
 func (s *web) identity(w http.ResponseWriter, r *http.Request) {
-	mac, err := net.ParseMAC(r.PathValue("mac"))
-	if err != nil {
-		http.Error(w, "mac: "+err.Error(), http.StatusBadRequest)
+	mac, ok := parseMAC(w, r.PathValue("mac"))
+	if !ok {
 		return
 	}
 	log := s.Log.With("machine", mac.String())
@@ -47,24 +60,32 @@ func (s *web) identity(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	sealed, err := s.server.Identity(mac, string(token))
+	if len(sealed) > bootargs.MaxIdentity {
+		err = errors.New("identity is larger than machines read; give it fewer or smaller files")
+	}
 	switch {
+	case err == nil:
+		log.Info("identity given")
+	case errors.Is(err, ErrToken):
+		log.Warn("identity refused", "peer", r.RemoteAddr, "err", err)
+	case !errors.Is(err, ErrUnknown):
+		log.Error("machine has no identity", "err", err)
+	}
+	sendSealed(w, sealed, err)
+}
+
+// sendSealed answers with what the server has sealed for a machine, or with why it
+// has not.
+func sendSealed(w http.ResponseWriter, sealed []byte, err error) {
+	switch {
+	case err == nil:
+		sendMade(w, "application/json", sealed)
 	case errors.Is(err, ErrUnknown):
 		http.Error(w, err.Error(), http.StatusNotFound)
 	case errors.Is(err, ErrToken):
-		log.Warn("identity refused", "peer", r.RemoteAddr, "err", err)
 		http.Error(w, err.Error(), http.StatusGone)
-	case err == nil && len(sealed) > bootargs.MaxIdentity:
-		err = errors.New("identity is larger than machines read; give it fewer or smaller files")
-		fallthrough
-	case err != nil:
-		log.Error("machine has no identity", "err", err)
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	default:
-		log.Info("identity given")
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Content-Length", strconv.Itoa(len(sealed)))
-		w.Header().Set("Cache-Control", "no-store")
-		w.Write(sealed)
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	}
 }
 
