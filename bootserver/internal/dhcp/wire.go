@@ -16,6 +16,8 @@ import (
 	"github.com/mdlayher/packet"
 	"golang.org/x/net/icmp"
 	"golang.org/x/sys/unix"
+
+	"swarmboot/bootserver/internal/socket"
 )
 
 // A wire is the open sockets on an interface as it is now.
@@ -104,7 +106,7 @@ func (w *wire) listen(port uint16) (*net.UDPConn, error) {
 				unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_PKTINFO, 1),
 				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1),
 				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1))
-			MakeRoom(fd)
+			socket.MakeRoom(fd)
 		})
 		return errors.Join(err, errSet)
 	}}
@@ -115,14 +117,6 @@ func (w *wire) listen(port uint16) (*net.UDPConn, error) {
 	}
 	w.open = append(w.open, conn)
 	return conn.(*net.UDPConn), nil
-}
-
-// MakeRoom lets more packets wait in a socket: a hall that is powered on sends
-// thousands at once. Where it may not, the socket stays as it is.
-func MakeRoom(fd uintptr) {
-	if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) != nil {
-		unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20)
-	}
 }
 
 func (w *wire) close() {

@@ -14,7 +14,7 @@ import (
 	"golang.org/x/net/ipv6"
 	"golang.org/x/sys/unix"
 
-	"swarmboot/bootserver/internal/dhcp"
+	"swarmboot/bootserver/internal/socket"
 )
 
 const (
@@ -43,7 +43,7 @@ func Listen(ctx context.Context, ifname string) (*net.UDPConn, error) {
 		var errSet error
 		err := raw.Control(func(fd uintptr) {
 			errSet = unix.SetsockoptString(int(fd), unix.SOL_SOCKET, unix.SO_BINDTODEVICE, ifi.Name)
-			dhcp.MakeRoom(fd)
+			socket.MakeRoom(fd)
 		})
 		return errors.Join(err, errSet)
 	}}

@@ -13,14 +13,14 @@ type transfer struct {
 	repeated bool // guarded by Server.mu; the request has come again, which is being thought about
 }
 
-// first begins the transfer to a port. It does not while another one goes there: a
+// open begins the transfer to a port. It does not while another one goes there: a
 // machine that was not answered at once asks again, and of two answers to one
 // question the second would only disturb the first.
 //
 // UEFI that has asked for the size aborts, and may ask for the file from the same
 // port before the abort is seen here. So a repeated request waits for as long as
 // the transfer repeats its own packets.
-func (s *Server) first(port netip.AddrPort) (t *transfer, ok bool) {
+func (s *Server) open(port netip.AddrPort) (t *transfer, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if before := s.ports[port]; before != nil {
@@ -40,8 +40,8 @@ func (s *Server) first(port netip.AddrPort) (t *transfer, ok bool) {
 	return t, true
 }
 
-// last ends what first has begun.
-func (s *Server) last(port netip.AddrPort, t *transfer) {
+// close ends what open has begun.
+func (s *Server) close(port netip.AddrPort, t *transfer) {
 	s.mu.Lock()
 	delete(s.ports, port)
 	s.mu.Unlock()

@@ -22,12 +22,13 @@ import (
 	"path"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/pin/tftp/v3"
 	"golang.org/x/sys/unix"
+
+	"swarmboot/bootserver/internal/socket"
 )
 
 const (
@@ -133,10 +134,7 @@ func Listen(ctx context.Context, address netip.AddrPort) (*net.UDPConn, error) {
 			} else {
 				errSet = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 			}
-			// Of a thousand requests at once the default buffer loses a quarter.
-			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20) != nil {
-				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4<<20)
-			}
+			socket.MakeRoom(fd)
 		})
 		return errors.Join(err, errSet)
 	}}
@@ -149,8 +147,7 @@ func Listen(ctx context.Context, address netip.AddrPort) (*net.UDPConn, error) {
 
 // Serve answers until ctx is done and transfers have ended. It closes conn.
 func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
-	var stopped atomic.Bool
-	server := tftp.NewServer(func(name string, to io.ReaderFrom) error { return s.read(&stopped, name, to) }, nil)
+	server := tftp.NewServer(func(name string, to io.ReaderFrom) error { return s.read(ctx, name, to) }, nil)
 	server.SetBlockSize(blockSize)
 	if local, ok := conn.LocalAddr().(*net.UDPAddr); ok && local.AddrPort().Addr().Unmap().Is6() {
 		server.SetBlockSize(blockSize - 20) // IPv6's header is so much longer
@@ -163,7 +160,6 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 	ended := make(chan struct{})
 	context.AfterFunc(ctx, func() {
 		defer close(ended)
-		stopped.Store(true)
 		server.Shutdown()
 	})
 	err := server.Serve(conn) // returns nil, and only after Shutdown, unless it cannot start
@@ -176,7 +172,7 @@ func (s *Server) Serve(ctx context.Context, conn *net.UDPConn) error {
 }
 
 // read answers one request. A panic costs that transfer alone.
-func (s *Server) read(stopped *atomic.Bool, name string, to io.ReaderFrom) (err error) {
+func (s *Server) read(ctx context.Context, name string, to io.ReaderFrom) (err error) {
 	request := to.(tftp.OutgoingTransfer)
 	remote := request.RemoteAddr()
 	machine := remote.AddrPort().Addr().Unmap()
@@ -198,21 +194,21 @@ func (s *Server) read(stopped *atomic.Bool, name string, to io.ReaderFrom) (err 
 		s.cfg.Log.Debug("no such file", "peer", machine, "file", name)
 		return errNotFound
 	}
-	t, ok := s.first(remote.AddrPort())
+	t, ok := s.open(remote.AddrPort())
 	if !ok {
 		s.cfg.Log.Debug("repeated request ignored", "peer", machine, "file", name)
 		return nil // and no packet; the runtime closes the library's socket
 	}
-	defer s.last(remote.AddrPort(), t)
-	if !s.begin(machine) {
+	defer s.close(remote.AddrPort(), t)
+	if !s.admit(machine) {
 		s.cfg.Log.Warn("transfer refused: too many at once", "peer", machine, "file", name)
 		return errBusy
 	}
-	defer s.end(machine)
+	defer s.dismiss(machine)
 	s.cfg.Loading(machine, clean(name))
 	request.SetSize(f.size)
 	// The library has reported to the hook whatever went wrong.
-	_, errSend := to.ReadFrom(&stoppable{stopped, io.NewSectionReader(f.from, 0, f.size)})
+	_, errSend := to.ReadFrom(stoppable{ctx, io.NewSectionReader(f.from, 0, f.size)})
 	t.whole = errSend == nil
 	return nil
 }
@@ -227,7 +223,8 @@ func server(request tftp.OutgoingTransfer) netip.Addr {
 	return address.Unmap()
 }
 
-func (s *Server) begin(machine netip.Addr) bool {
+// admit counts a transfer to a machine, unless there are too many.
+func (s *Server) admit(machine netip.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.total >= maxTransfers || s.running[machine] >= maxPerMachine {
@@ -238,7 +235,8 @@ func (s *Server) begin(machine netip.Addr) bool {
 	return true
 }
 
-func (s *Server) end(machine netip.Addr) {
+// dismiss ends what admit has begun.
+func (s *Server) dismiss(machine netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.total--
@@ -263,12 +261,12 @@ func clean(name string) string {
 
 // stoppable ends a transfer at its next block when the server stops.
 type stoppable struct {
-	stopped *atomic.Bool
-	from    io.Reader
+	ctx  context.Context
+	from io.Reader
 }
 
-func (r *stoppable) Read(p []byte) (int, error) {
-	if r.stopped.Load() {
+func (r stoppable) Read(p []byte) (int, error) {
+	if r.ctx.Err() != nil {
 		return 0, errStopped
 	}
 	return r.from.Read(p)

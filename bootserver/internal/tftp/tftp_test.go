@@ -308,18 +308,18 @@ func TestOneMachineCannotTakeAllTransfers(t *testing.T) {
 	s := &Server{running: map[netip.Addr]int{}}
 	a, b := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
 	for range maxPerMachine {
-		if !s.begin(a) {
+		if !s.admit(a) {
 			t.Fatal("transfer refused below the limit")
 		}
 	}
-	if s.begin(a) {
+	if s.admit(a) {
 		t.Error("transfer above the machine's limit was allowed")
 	}
-	if !s.begin(b) {
+	if !s.admit(b) {
 		t.Error("another machine was refused")
 	}
-	s.end(a)
-	if !s.begin(a) {
+	s.dismiss(a)
+	if !s.admit(a) {
 		t.Error("transfer refused after one has ended")
 	}
 }
