@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"swarmboot/bootserver/fleet"
@@ -19,40 +18,50 @@ type pace struct {
 	stagger time.Duration // between one and the next; 0: none
 }
 
-// each does one thing to each machine and prints what it says. One that refuses
-// does not keep the others.
+// each does one thing to each machine and prints what it says, in the order of
+// machines, whichever answers first. One that refuses does not keep the others.
 func (p pace) each(cmd *cobra.Command, machines []fleet.MachineStatus, do func(context.Context, fleet.MachineStatus) (said string, err error)) error {
 	ctx := cmd.Context()
-	var (
-		wg   sync.WaitGroup
-		mu   sync.Mutex
-		errs []error // guarded by mu, as is the output
-		free = make(chan struct{}, p.atOnce)
-	)
-	for i, m := range machines {
-		if i > 0 && p.stagger > 0 {
-			select {
-			case <-time.After(p.stagger):
-			case <-ctx.Done():
-			}
-		}
-		if ctx.Err() != nil {
-			break // what is not begun is left
-		}
-		free <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-free }()
-			said, err := do(ctx, m)
-			mu.Lock()
-			defer mu.Unlock()
-			name := cmp.Or(m.Name, m.MAC)
-			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", name, err))
-				return
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", name, said)
-		})
+	type answer struct {
+		said string
+		err  error
 	}
-	wg.Wait()
+	answers := make([]chan answer, len(machines)) // closed without one: not asked
+	for i := range answers {
+		answers[i] = make(chan answer, 1)
+	}
+	go func() {
+		free := make(chan struct{}, p.atOnce)
+		for i, m := range machines {
+			if i > 0 && p.stagger > 0 {
+				select {
+				case <-time.After(p.stagger):
+				case <-ctx.Done():
+				}
+			}
+			free <- struct{}{}
+			go func() {
+				defer func() { <-free }()
+				defer close(answers[i])
+				if ctx.Err() != nil {
+					return // what is not begun is left
+				}
+				said, err := do(ctx, m)
+				answers[i] <- answer{said, err}
+			}()
+		}
+	}()
+	var errs []error
+	for i, m := range machines {
+		a, asked := <-answers[i]
+		name := cmp.Or(m.Name, m.MAC)
+		switch {
+		case !asked:
+		case a.err != nil:
+			errs = append(errs, fmt.Errorf("%s: %w", name, a.err))
+		default:
+			fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", name, a.said)
+		}
+	}
 	return errors.Join(append(errs, context.Cause(ctx))...)
 }
