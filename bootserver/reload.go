@@ -67,6 +67,12 @@ func (s *Server) Trust(keys []envelope.PublicKey) error {
 // InForce is the config in force.
 func (s *Server) InForce() Config { return s.site.Load().Config }
 
+// NeedsRestart is why a server with one config in force would refuse another until
+// it is started anew; nil: it would not.
+func NeedsRestart(now, next Config) error {
+	return needsRestart(newSite(now.WithDefaults()), newSite(next.WithDefaults()))
+}
+
 // needsRestart names what differs and cannot change while sockets are open and
 // files are mapped.
 func needsRestart(now, next *site) error {

@@ -121,7 +121,9 @@ func diffCommand() *cobra.Command {
 		Use:   "diff FILE",
 		Short: "Tell what would change if the running server took up a settings file",
 		Long: `Compare the settings file FILE with what the running server has in force, after
-everything that machines inherit, and tell what would change for which machines.
+everything that machines inherit, and tell what would change for which machines,
+and what of it takes a restart of the server. What may hold a secret is not shown:
+of a URL the host, of a command the program, of passwords and keys their files.
 
 Nothing is changed. The exit status is 0 whether there are differences or not, and
 1 if FILE has mistakes, which are told as check does, or if no server answers.`,
@@ -139,7 +141,10 @@ Nothing is changed. The exit status is 0 whether there are differences or not, a
 			if err != nil {
 				return err
 			}
-			printDiff(cmd.OutOrStdout(), settings.Diff(now, next.Config))
+			printDiff(cmd.OutOrStdout(), settings.Diff(now, next.Complete))
+			if err := bootserver.NeedsRestart(now.Config, next.Config); err != nil {
+				fmt.Fprintf(cmd.OutOrStdout(), "until a restart the server refuses the file as a whole: %v\n", err)
+			}
 			return nil
 		},
 	}
@@ -152,10 +157,12 @@ func printDiff(w io.Writer, changes []settings.Change) {
 		fmt.Fprintln(w, "nothing would change")
 	}
 	for _, c := range changes {
-		switch len(c.Machines) {
-		case 0:
+		switch {
+		case c.Restart:
+			fmt.Fprintf(w, "%s (takes a restart of the server)\n", c.What)
+		case len(c.Machines) == 0:
 			fmt.Fprintln(w, c.What)
-		case 1:
+		case len(c.Machines) == 1:
 			fmt.Fprintf(w, "machine %s: %s\n", c.Machines[0], c.What)
 		default:
 			fmt.Fprintf(w, "%d machines: %s\n  %s\n", len(c.Machines), c.What, strings.Join(c.Machines, " "))

@@ -31,13 +31,15 @@ type daemon struct {
 	log    *slog.Logger
 	taken  seen // as it was last read; of follow alone
 
-	mu     sync.Mutex
-	status api.Settings // guarded by mu
+	mu      sync.Mutex
+	status  api.Settings      // guarded by mu
+	inForce settings.Complete // guarded by mu
 }
 
-// newDaemon is told how the files were just before they were read, and where the
-// last lines of log about each machine are.
-func newDaemon(server *bootserver.Server, board *power.Board, config string, keys state.Folder, taken seen, lines *journal.Journal, log *slog.Logger) *daemon {
+// newDaemon is told the settings that the server was started with, how the files
+// were just before they were read, and where the last lines of log about each
+// machine are.
+func newDaemon(server *bootserver.Server, board *power.Board, began *settings.Settings, config string, keys state.Folder, taken seen, lines *journal.Journal, log *slog.Logger) *daemon {
 	return &daemon{
 		Server: server, board: board, config: config, keys: keys, taken: taken, lines: lines, log: log, reload: server.Reload,
 		load: func() (*settings.Settings, error) { return settings.Load(config, offered) },
@@ -48,7 +50,7 @@ func newDaemon(server *bootserver.Server, board *power.Board, config string, key
 			}
 			return server.Trust(trusted)
 		},
-		status: api.Settings{File: config, Loaded: time.Now()},
+		status: api.Settings{File: config, Loaded: time.Now()}, inForce: began.Complete,
 	}
 }
 
@@ -73,6 +75,13 @@ func (d *daemon) Settings() api.Settings {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.status
+}
+
+// InForce are the settings in force.
+func (d *daemon) InForce() settings.Complete {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.inForce
 }
 
 // Log gives the last lines about one machine, from the one after that number on.
@@ -144,6 +153,10 @@ func (d *daemon) takeUp(why string) {
 	d.board.Set(s.Power)
 	d.status = api.Settings{File: d.config, Loaded: now}
 	d.log.Info("settings loaded", "audit", true, "file", d.config, "why", why)
+	d.inForce.Config, d.inForce.Power = s.Config, s.Power
+	for _, change := range settings.Diff(d.inForce, s.Complete) {
+		d.log.Warn("setting takes a restart of the server", "file", d.config, "setting", change.What)
+	}
 }
 
 // summary is what check and serve say about settings without mistakes.

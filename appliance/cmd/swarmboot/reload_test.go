@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,6 +21,31 @@ import (
 	"swarmboot/bootserver"
 	"swarmboot/initramfs/envelope"
 )
+
+// What a reload takes up is in force, what takes a restart is told.
+func TestTakeUpWhatNeedsNoRestart(t *testing.T) {
+	with := func(listen, user string) *settings.Settings {
+		return &settings.Settings{Complete: settings.Complete{
+			Admin: settings.Admin{Listen: netip.MustParseAddrPort(listen)},
+			Power: map[string]power.Machine{"52:54:00:77:00:01": {Way: power.Way{User: user}}},
+		}}
+	}
+	var log strings.Builder
+	began, next := with("127.0.0.1:8470", "root"), with("127.0.0.1:8471", "admin")
+	keys := state.Folder(t.TempDir())
+	d := newDaemon(nil, new(power.Board), began, "f.yaml", keys, seen{}, journal.New(), slog.New(slog.NewTextHandler(&log, nil)))
+	d.trust = func() error { return nil }
+	d.load = func() (*settings.Settings, error) { return next, nil }
+	d.reload = func(bootserver.Config) error { return nil }
+	d.takeUp("test")
+	want := settings.Complete{Admin: began.Admin, Power: next.Power}
+	if got := d.InForce(); !reflect.DeepEqual(got, want) {
+		t.Errorf("in force are %+v; want %+v", got, want)
+	}
+	if want := `msg="setting takes a restart of the server" file=f.yaml setting="admin: listen 127.0.0.1:8470 -> 127.0.0.1:8471"`; strings.Count(log.String(), "restart") != 1 || !strings.Contains(log.String(), want) {
+		t.Errorf("the log has\n%swant once\n%s", log.String(), want)
+	}
+}
 
 // The file is taken up once it rests, however it was changed; what is wrong
 // leaves the last good settings in force and is told.
@@ -34,7 +62,7 @@ func TestFollowTheFile(t *testing.T) {
 		var inForce atomic.Value // string
 		inForce.Store("")
 		keys := state.Folder(t.TempDir())
-		d := newDaemon(nil, new(power.Board), file, keys, see(file, keys), journal.New(), slog.New(slog.DiscardHandler))
+		d := newDaemon(nil, new(power.Board), new(settings.Settings), file, keys, see(file, keys), journal.New(), slog.New(slog.DiscardHandler))
 		var trusted atomic.Int32
 		d.trust = func() error {
 			all, err := keys.Trusted()
@@ -46,7 +74,7 @@ func TestFollowTheFile(t *testing.T) {
 			if string(data) == "wrong" {
 				err = errors.New("line 1 is wrong")
 			}
-			return &settings.Settings{Config: bootserver.Config{State: string(data)}}, err
+			return &settings.Settings{Complete: settings.Complete{Config: bootserver.Config{State: string(data)}}}, err
 		}
 		d.reload = func(c bootserver.Config) error {
 			if c.State == "refused" {

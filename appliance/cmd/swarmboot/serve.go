@@ -130,14 +130,14 @@ func serve(ctx context.Context, config string, log *slog.Logger, out io.Writer) 
 	var wg sync.WaitGroup
 	board := new(power.Board)
 	board.Set(cfg.Power)
-	daemon := newDaemon(server, board, config, folder, taken, lines, log)
+	daemon := newDaemon(server, board, cfg, config, folder, taken, lines, log)
 	handler := api.Handler(daemon, doer{changer{config, folder}, server, board}, version(), log)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	for _, run := range []func(context.Context) error{
 		server.Run,
-		func(ctx context.Context) error { return control.Serve(ctx, socket, handler, server.InForce) },
+		func(ctx context.Context) error { return control.Serve(ctx, socket, handler, daemon.InForce) },
 		func(ctx context.Context) error { return daemon.follow(ctx, hup) },
 		func(ctx context.Context) error { return webhook.Run(ctx, server, hooks, log) },
 		func(ctx context.Context) error { return traces.Run(ctx, server, cfg.Traces.URL, version(), log) },

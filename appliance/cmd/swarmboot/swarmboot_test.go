@@ -23,6 +23,7 @@ import (
 	"swarmboot/appliance/internal/api/apitest"
 	"swarmboot/appliance/internal/control"
 	"swarmboot/appliance/internal/journal"
+	"swarmboot/appliance/internal/settings"
 	"swarmboot/appliance/internal/table"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/fleet"
@@ -114,6 +115,30 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestDiff(t *testing.T) {
+	folder := t.TempDir()
+	addImage(t, folder, "lab@1")
+	config := filepath.Join(folder, "lab.yaml")
+	if err := os.WriteFile(config, []byte(`server: {state: .}
+networks: {lab: {interface: br0, address: 10.77.0.1/24}}
+machines: [{mac: 52:54:00:77:00:01, name: r1-n01, image: lab@1, address: 10.77.0.2}]
+traces: {url: "http://tux:pa55word@127.0.0.1:4318/"}
+`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, stop := serveOne(t, folder) // with no settings at all
+	defer stop()
+	out, failure := swarmboot(t, "diff", config)
+	for _, want := range []string{
+		"network lab added: 10.77.0.0/24\n", "traces: url none -> http://127.0.0.1:4318 (takes a restart of the server)\n", "machine r1-n01: added\n",
+		"until a restart the server refuses the file as a whole: [server.state",
+	} {
+		if !strings.Contains(out, want) || failure != "" || strings.Contains(out, "pa55word") {
+			t.Errorf("diff printed\n%s%s; want %q", out, failure, want)
+		}
+	}
+}
+
 func TestImageListOfANewState(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "new")
 	if out, failure := swarmboot(t, "image", "list", "-o", "json", "--state", folder); out != "[]\n" || failure != "" {
@@ -145,7 +170,7 @@ func serveOne(t *testing.T, folder string) (server *apitest.Server, stop func())
 	done := make(chan error)
 	handler := api.Handler(server, server, "1", slog.New(slog.DiscardHandler))
 	go func() {
-		done <- control.Serve(ctx, socket, handler, func() bootserver.Config { return bootserver.Config{} })
+		done <- control.Serve(ctx, socket, handler, func() settings.Complete { return settings.Complete{} })
 	}()
 	return server, func() {
 		cancel()

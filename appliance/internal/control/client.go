@@ -20,6 +20,7 @@ import (
 
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/journal"
+	"swarmboot/appliance/internal/settings"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/fleet"
 	"swarmboot/bootserver/mirror"
@@ -125,10 +126,10 @@ func (c *Client) Settings(ctx context.Context) (s api.Settings, err error) {
 	return s, err
 }
 
-// InForce is the whole config in force. Only the socket tells it.
-func (c *Client) InForce(ctx context.Context) (config bootserver.Config, err error) {
-	err = c.get(ctx, inForcePath, &config)
-	return config, err
+// InForce are all settings in force. Only the socket tells them.
+func (c *Client) InForce(ctx context.Context) (all settings.Complete, err error) {
+	err = c.get(ctx, inForcePath, &all)
+	return all, err
 }
 
 // Networks tells which networks are served.

@@ -20,6 +20,8 @@ import (
 	"swarmboot/appliance/internal/api"
 	"swarmboot/appliance/internal/api/apitest"
 	"swarmboot/appliance/internal/journal"
+	"swarmboot/appliance/internal/power"
+	"swarmboot/appliance/internal/settings"
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/fleet"
 	"swarmboot/images"
@@ -27,7 +29,7 @@ import (
 )
 
 // start serves server and returns a client, and what stops it.
-func start(t *testing.T, socket string, server *apitest.Server, inForce bootserver.Config) (*Client, func()) {
+func start(t *testing.T, socket string, server *apitest.Server, inForce settings.Complete) (*Client, func()) {
 	l, err := Listen(socket)
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +37,7 @@ func start(t *testing.T, socket string, server *apitest.Server, inForce bootserv
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	handler := api.Handler(server, server, "1", slog.New(slog.DiscardHandler))
-	go func() { done <- Serve(ctx, l, handler, func() bootserver.Config { return inForce }) }()
+	go func() { done <- Serve(ctx, l, handler, func() settings.Complete { return inForce }) }()
 	return NewClient(socket), func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -53,7 +55,7 @@ func TestAskAndAnswer(t *testing.T) {
 		Swarm: []bootserver.SwarmStatus{{Image: "lab@1", ImageBytes: 300 << 20, Copies: 1.25, Peers: 3}},
 		Lines: []journal.Line{{Number: 1, Text: "boot begins"}, {Number: 2, Text: "offer sent"}},
 	}
-	config := bootserver.Config{
+	config := settings.Complete{Config: bootserver.Config{
 		Networks: []bootserver.Network{{
 			Name: "lab", Server: netip.MustParseAddr("10.77.0.1"), Subnet: netip.MustParsePrefix("10.77.0.0/24"), Lease: time.Hour,
 			Pool:   bootserver.Range{First: netip.MustParseAddr("10.77.0.2"), Last: netip.MustParseAddr("10.77.0.9")},
@@ -64,16 +66,17 @@ func TestAskAndAnswer(t *testing.T) {
 			Boot: bootserver.Boot{Image: images.Ref{Name: "lab", Version: "1"}, KernelArgs: []string{"quiet"}},
 		}},
 		State: "/s",
-	}
+	}, Admin: settings.Admin{Listen: netip.MustParseAddrPort("127.0.0.1:8470")}, Hooks: []settings.Hook{{Name: "chat", URL: "http://chat/", Stages: []stage.Stage{stage.Ready}}},
+		Power: map[string]power.Machine{"02:00:00:00:00:01": {Name: "r1-n01", MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, BMC: netip.MustParseAddr("10.78.0.1"), Way: power.Way{Name: "bmc", Kind: power.IPMI}}}}
 	client, stop := start(t, filepath.Join(t.TempDir(), "control.sock"), server, config)
 	defer stop()
 	machines, err := client.Machines(t.Context())
 	if err != nil || !reflect.DeepEqual(machines, server.Known) {
 		t.Errorf("Machines() = %+v, %v; want %+v", machines, err, server.Known)
 	}
-	settings, err := client.Settings(t.Context())
-	if err != nil || settings != server.Config {
-		t.Errorf("Settings() = %+v, %v; want %+v", settings, err, server.Config)
+	status, err := client.Settings(t.Context())
+	if err != nil || status != server.Config {
+		t.Errorf("Settings() = %+v, %v; want %+v", status, err, server.Config)
 	}
 	inForce, err := client.InForce(t.Context())
 	if err != nil || !reflect.DeepEqual(inForce, config) {
@@ -91,7 +94,7 @@ func TestAskAndAnswer(t *testing.T) {
 
 func TestOneMachine(t *testing.T) {
 	server := &apitest.Server{Known: []fleet.MachineStatus{{MAC: "52:54:00:77:00:01"}}, Lines: []journal.Line{{Number: 1}, {Number: 2, Text: "offer sent"}}}
-	client, stop := start(t, filepath.Join(t.TempDir(), "control.sock"), server, bootserver.Config{})
+	client, stop := start(t, filepath.Join(t.TempDir(), "control.sock"), server, settings.Complete{})
 	defer stop()
 	if d, err := client.Machine(t.Context(), "52:54:00:77:00:01"); err != nil || d.MAC != "52:54:00:77:00:01" {
 		t.Errorf("Machine() = %+v, %v", d, err)
@@ -112,7 +115,7 @@ func TestOneMachine(t *testing.T) {
 
 func TestChanges(t *testing.T) {
 	server := &apitest.Server{Versions: []string{"1"}}
-	client, stop := start(t, filepath.Join(t.TempDir(), "control.sock"), server, bootserver.Config{})
+	client, stop := start(t, filepath.Join(t.TempDir(), "control.sock"), server, settings.Complete{})
 	defer stop()
 	machine := api.Adoption{MAC: "52:54:00:77:00:09", Name: "n"}
 	if err := client.Adopt(t.Context(), machine); err != nil || len(server.Adopted()) != 1 {
@@ -173,7 +176,7 @@ func TestRemote(t *testing.T) {
 }
 
 func TestNothingIsAnEmptyList(t *testing.T) {
-	client, stop := start(t, filepath.Join(t.TempDir(), "control.sock"), &apitest.Server{}, bootserver.Config{})
+	client, stop := start(t, filepath.Join(t.TempDir(), "control.sock"), &apitest.Server{}, settings.Complete{})
 	defer stop()
 	if machines, err := client.Machines(t.Context()); err != nil || machines == nil || len(machines) != 0 {
 		t.Errorf("Machines() = %#v, %v; want an empty list that is not nil", machines, err)
@@ -182,7 +185,7 @@ func TestNothingIsAnEmptyList(t *testing.T) {
 
 func TestSocketIsForItsOwnerAlone(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "control.sock")
-	_, stop := start(t, socket, &apitest.Server{}, bootserver.Config{})
+	_, stop := start(t, socket, &apitest.Server{}, settings.Complete{})
 	defer stop()
 	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode = %v, %v; want 0600", info.Mode(), err)
@@ -191,7 +194,7 @@ func TestSocketIsForItsOwnerAlone(t *testing.T) {
 
 func TestListenAgain(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "control.sock")
-	client, stop := start(t, socket, &apitest.Server{}, bootserver.Config{})
+	client, stop := start(t, socket, &apitest.Server{}, settings.Complete{})
 	if _, err := Listen(socket); err == nil || !strings.Contains(err.Error(), "runs with this state folder already") {
 		t.Errorf("Listen beside a living server = %v; want a refusal", err)
 	}
@@ -209,7 +212,7 @@ func TestListenAgain(t *testing.T) {
 	if _, err := client.Machines(t.Context()); err == nil || !strings.Contains(err.Error(), "swarmboot serve") {
 		t.Errorf("Machines() from a dead socket = %v; want what to do", err)
 	}
-	client, stop = start(t, socket, &apitest.Server{}, bootserver.Config{})
+	client, stop = start(t, socket, &apitest.Server{}, settings.Complete{})
 	defer stop()
 	if _, err := client.Machines(t.Context()); err != nil {
 		t.Errorf("Machines() after a new start: %v", err)

@@ -20,13 +20,13 @@ import (
 
 	"swarmboot/appliance/internal/access"
 	"swarmboot/appliance/internal/api"
-	"swarmboot/bootserver"
+	"swarmboot/appliance/internal/settings"
 
 	"golang.org/x/sys/unix"
 )
 
-// inForcePath has the whole config in force, a bootserver.Config: Go's own
-// types, for commands of the same build, and so not a part of the API.
+// inForcePath has all settings in force, as settings.Complete: Go's own types, for
+// commands of the same build, and so not a part of the API.
 const inForcePath = "/in-force"
 
 // Listen opens the socket. It takes the place of a socket that a dead server
@@ -50,9 +50,9 @@ func Listen(socket string) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve answers on l with the API and with the config in force until ctx is
+// Serve answers on l with the API and with the settings in force until ctx is
 // done, then closes l.
-func Serve(ctx context.Context, l net.Listener, handler http.Handler, inForce func() bootserver.Config) error {
+func Serve(ctx context.Context, l net.Listener, handler http.Handler, inForce func() settings.Complete) error {
 	mux := http.NewServeMux()
 	mux.Handle(api.Prefix+"/", handler)
 	mux.HandleFunc("GET "+inForcePath, func(w http.ResponseWriter, _ *http.Request) {

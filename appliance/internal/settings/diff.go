@@ -2,29 +2,64 @@ package settings
 
 import (
 	"fmt"
+	"maps"
+	"net/netip"
+	"net/url"
 	"reflect"
+	"slices"
 	"strings"
+	"time"
 
+	"swarmboot/appliance/internal/power"
 	"swarmboot/bootserver"
+	"swarmboot/images/origin"
+	"swarmboot/initramfs/stage"
 )
 
-// A Change is one difference between two configs, and the machines that it is
+// A Change is one difference between two settings, and the machines that it is
 // about; none for one that is about a network or the server.
 type Change struct {
 	What     string
 	Machines []string // names, or MAC addresses of those without one
+	Restart  bool     // the server must be started anew for it
 }
 
 // Diff tells what would change if now were replaced by next: first what is about
-// networks, then what is about machines, the same change of many told once.
-func Diff(now, next bootserver.Config) []Change {
-	now, next = now.WithDefaults(), next.WithDefaults() // which a running server has
-	var all []Change
+// networks, then what is about the server, then what is about machines, the same
+// change of many told once. Of what may hold a secret it tells only that it
+// changes.
+func Diff(now, next Complete) []Change {
+	now.Config, next.Config = now.WithDefaults(), next.WithDefaults() // which a running server has
+	all := diffNetworks(now.Networks, next.Networks)
+	restart := func(part string, fields []string) {
+		if len(fields) > 0 {
+			all = append(all, Change{What: part + ": " + strings.Join(fields, "; "), Restart: true})
+		}
+	}
+	restart("server", differences(serverOf(now.Config), serverOf(next.Config)))
+	restart("origin", differences(originOf(now.Config), originOf(next.Config)))
+	restart("admin", differences(now.Admin, next.Admin))
+	restart("traces", differences(struct{ URL veiled }{veilURL(now.Traces.URL)}, struct{ URL veiled }{veilURL(next.Traces.URL)}))
+	hooks := map[string]Hook{}
+	for _, h := range now.Hooks {
+		hooks[h.Name] = h
+	}
+	for _, h := range next.Hooks {
+		restart("webhook "+h.Name, differences(hookOf(hooks[h.Name]), hookOf(h)))
+		delete(hooks, h.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(hooks)) {
+		restart("webhook "+name, []string{"removed"})
+	}
+	return append(all, diffMachines(now, next)...)
+}
+
+func diffNetworks(now, next []bootserver.Network) (all []Change) {
 	before := map[string]bootserver.Network{}
-	for _, n := range now.Networks {
+	for _, n := range now {
 		before[n.Name] = n
 	}
-	for _, n := range next.Networks {
+	for _, n := range next {
 		old, known := before[n.Name]
 		delete(before, n.Name)
 		if !known {
@@ -33,21 +68,55 @@ func Diff(now, next bootserver.Config) []Change {
 			all = append(all, Change{What: "network " + n.Name + ": " + strings.Join(fields, "; ")})
 		}
 	}
-	for _, n := range now.Networks {
+	for _, n := range now {
 		if _, gone := before[n.Name]; gone {
 			all = append(all, Change{What: "network " + n.Name + " removed"})
 		}
 	}
-	now.Networks, next.Networks = nil, nil
-	machines := diffMachines(now.Machines, next.Machines)
-	now.Machines, next.Machines = nil, nil
-	if fields := differences(now, next); len(fields) > 0 {
-		all = append(all, Change{What: "server, after a restart: " + strings.Join(fields, "; ")})
-	}
-	return append(all, machines...)
+	return all
 }
 
-func diffMachines(now, next []bootserver.Machine) (all []Change) {
+// serverOf is what is told apart from the rest.
+func serverOf(c bootserver.Config) bootserver.Config {
+	c.Networks, c.Machines, c.Origin = nil, nil, origin.Config{}
+	return c
+}
+
+type shownOrigin struct {
+	URL         veiled
+	Credentials string
+	Poll        time.Duration
+}
+
+func originOf(c bootserver.Config) shownOrigin {
+	return shownOrigin{veilURL(c.Origin.URL), c.Origin.Credentials, c.Origin.Poll}
+}
+
+type shownHook struct {
+	URL    veiled
+	Secret string // file
+	Stages []stage.Stage
+}
+
+func hookOf(h Hook) shownHook { return shownHook{veilURL(h.URL), h.SecretFile, h.Stages} }
+
+type shownPower struct {
+	BMC              netip.Addr
+	Power            string
+	Via              power.Kind
+	User, Password   string // Password is a file
+	Port             uint16
+	Certificate      string
+	Unverified, BIOS bool
+	Command          veiled
+}
+
+func powerOf(m power.Machine) shownPower {
+	w := m.Way
+	return shownPower{m.BMC, w.Name, w.Kind, w.User, w.Password, w.Port, w.Certificate, w.Unverified, w.BIOS, veilCommand(w.Command)}
+}
+
+func diffMachines(now, next Complete) (all []Change) {
 	at := map[string]int{} // of each change in all
 	note := func(m bootserver.Machine, what string) {
 		name := m.Name
@@ -63,26 +132,51 @@ func diffMachines(now, next []bootserver.Machine) (all []Change) {
 		all[i].Machines = append(all[i].Machines, name)
 	}
 	before := map[string]bootserver.Machine{}
-	for _, m := range now {
+	for _, m := range now.Machines {
 		before[m.MAC.String()] = m
 	}
-	for _, m := range next {
-		old, known := before[m.MAC.String()]
-		delete(before, m.MAC.String())
+	for _, m := range next.Machines {
+		mac := m.MAC.String()
+		old, known := before[mac]
+		delete(before, mac)
 		if !known {
 			note(m, "added")
 			continue
 		}
-		if fields := differences(old, m); len(fields) > 0 {
+		fields := append(differences(old, m), differences(powerOf(now.Power[mac]), powerOf(next.Power[mac]))...)
+		if len(fields) > 0 {
 			note(m, strings.Join(fields, "; "))
 		}
 	}
-	for _, m := range now {
+	for _, m := range now.Machines {
 		if _, gone := before[m.MAC.String()]; gone {
 			note(m, "removed")
 		}
 	}
 	return all
+}
+
+// A veiled value may hold a secret: a part of it is shown, and whether all of it
+// is the same.
+type veiled struct{ shown, all string }
+
+func (v veiled) String() string { return v.shown }
+
+// veilURL shows whose URL it is. A path may be a secret, as with webhooks of chats.
+func veilURL(text string) veiled {
+	u, err := url.Parse(strings.TrimPrefix(text, "s3:"))
+	if err != nil || text == "" {
+		return veiled{all: text}
+	}
+	return veiled{u.Scheme + "://" + u.Host, text}
+}
+
+// veilCommand shows the program. An argument may be a password.
+func veilCommand(words []string) veiled {
+	if len(words) == 0 {
+		return veiled{}
+	}
+	return veiled{words[0], strings.Join(words, "\x00")}
 }
 
 // differences names the fields in which two structs differ, with both values.
@@ -93,10 +187,12 @@ func differences[T any](a, b T) (all []string) {
 			continue
 		}
 		x, y := va.FieldByIndex(f.Index).Interface(), vb.FieldByIndex(f.Index).Interface()
-		if show(x) == show(y) {
-			continue
+		switch {
+		case show(x) != show(y):
+			all = append(all, fmt.Sprintf("%s %s -> %s", words(f.Name), show(x), show(y)))
+		case f.Type == reflect.TypeFor[veiled]() && x != y:
+			all = append(all, fmt.Sprintf("%s changed (%s)", words(f.Name), show(x)))
 		}
-		all = append(all, fmt.Sprintf("%s %s -> %s", words(f.Name), show(x), show(y)))
 	}
 	return all
 }
@@ -106,6 +202,8 @@ func show(v any) string {
 	switch v := v.(type) {
 	case []string:
 		return fmt.Sprintf("%q", strings.Join(v, " "))
+	case bool:
+		return fmt.Sprint(v)
 	case fmt.Stringer:
 		if reflect.ValueOf(v).IsZero() {
 			return "none"

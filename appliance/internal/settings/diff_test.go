@@ -7,15 +7,16 @@ import (
 	"testing"
 )
 
-func TestDiff(t *testing.T) {
-	load := func(text string) *Settings {
-		t.Helper()
-		s, err := parse("f.yaml", []byte(text), lab)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+func parsed(t *testing.T, text string) *Settings {
+	t.Helper()
+	s, err := parse("/f.yaml", []byte(text), lab)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return s
+}
+
+func TestDiff(t *testing.T) {
 	const before = small + `groups: {web: {image: lab@1}}
 machines:
   - {mac: 52:54:00:77:00:01-52:54:00:77:00:03, name: 'n[1-3]', group: web}
@@ -25,16 +26,53 @@ machines:
 		"10.77.0.199}", "10.77.0.150, dns: [9.9.9.9]}").Replace(before) + "server: {http: 8080}\n"
 	want := []Change{
 		{What: "network lab: pool 10.77.0.100-10.77.0.199 -> 10.77.0.100-10.77.0.150; dns none -> 9.9.9.9"},
-		{What: "server, after a restart: http_port 80 -> 8080"},
+		{What: "server: http_port 80 -> 8080", Restart: true},
 		{What: `image lab@1 -> lab12@1; kernel_args "" -> "quiet"`, Machines: []string{"n1", "n2", "n3"}},
 		{What: "added", Machines: []string{"52:54:00:77:00:05"}},
 		{What: "removed", Machines: []string{"52:54:00:77:00:04"}},
 	}
-	if got := Diff(load(before).Config, load(after).Config); !reflect.DeepEqual(got, want) {
-		t.Errorf("Diff =\n%q; want\n%q", got, want)
+	if got := Diff(parsed(t, before).Complete, parsed(t, after).Complete); !reflect.DeepEqual(got, want) {
+		t.Errorf("Diff =\n%+v; want\n%+v", got, want)
 	}
-	if got := Diff(load(before).WithDefaults(), load(before).Config); len(got) != 0 {
-		t.Errorf("Diff of the same = %q; want none", got)
+	running := parsed(t, before).Complete
+	running.Config = running.WithDefaults()
+	if got := Diff(running, parsed(t, before).Complete); len(got) != 0 {
+		t.Errorf("Diff of the same = %+v; want none", got)
+	}
+}
+
+// What is not the boot server's own is told too, and no secret.
+func TestDiffAroundTheServer(t *testing.T) {
+	const before = small + `
+admin: {listen: 127.0.0.1:8470}
+origin: {url: "https://tux:pa55word@images.example.org/store"}
+webhooks:
+  chat: {url: "https://chat.example.org/hooks/pa55word", secret: chat.secret}
+  old: {url: "http://127.0.0.1:9/", secret: old.secret}
+power:
+  pdu: {via: command, command: [pdu, --password, pa55word, "{{.Name}}"]}
+  bmc: {via: ipmi, user: root, password: bmc.secret}
+machines:
+  - {mac: 52:54:00:77:00:01-52:54:00:77:00:03, name: 'n[1-3]', image: lab@1, power: pdu}
+  - {mac: 52:54:00:77:00:04, name: n4, image: lab@1, power: bmc, bmc: 10.78.0.4}
+  - {mac: 52:54:00:77:00:05, name: n5, image: lab@1}
+`
+	after := strings.NewReplacer("127.0.0.1:8470}", "10.77.0.1:8470, names: [boot]}", "pa55word", "pass2", "  old:", "  new:",
+		"user: root", "user: admin", "name: n5,", "name: n5, power: bmc, bmc: 10.78.0.5,").Replace(before) + "traces: {url: \"http://127.0.0.1:4318/v1/traces?key=pass2\"}\n"
+	got := Diff(parsed(t, before).Complete, parsed(t, after).Complete)
+	want := []Change{
+		{What: "origin: url changed (https://images.example.org)", Restart: true},
+		{What: `admin: listen 127.0.0.1:8470 -> 10.77.0.1:8470; names "" -> "boot"`, Restart: true},
+		{What: "traces: url none -> http://127.0.0.1:4318", Restart: true},
+		{What: "webhook chat: url changed (https://chat.example.org)", Restart: true},
+		{What: "webhook new: url none -> http://127.0.0.1:9; secret none -> /old.secret; stages none -> ready failed", Restart: true},
+		{What: "webhook old: removed", Restart: true},
+		{What: "command changed (pdu)", Machines: []string{"n1", "n2", "n3"}},
+		{What: "user root -> admin", Machines: []string{"n4"}},
+		{What: "bmc none -> 10.78.0.5; power none -> bmc; via none -> ipmi; user none -> admin; password none -> /bmc.secret", Machines: []string{"n5"}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("Diff =\n%+v; want\n%+v", got, want)
 	}
 }
 

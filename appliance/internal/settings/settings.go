@@ -38,13 +38,19 @@ func Load(path string, offered Offered) (*Settings, error) {
 	return parse(path, data, offered)
 }
 
+// Complete are settings with nothing left to look up: each machine has what it
+// inherits. A running server tells those that it has in force, and Diff compares.
+type Complete struct {
+	bootserver.Config
+	Admin  Admin
+	Hooks  []Hook // in the order of their names
+	Traces Traces
+	Power  map[string]power.Machine // machines that can be switched on and off, by MAC
+}
+
 // Settings are those of one file without mistakes.
 type Settings struct {
-	bootserver.Config
-	Admin   Admin
-	Hooks   []Hook // in the order of their names
-	Traces  Traces
-	Power   map[string]power.Machine // machines that can be switched on and off, by MAC
+	Complete
 	file    File
 	decoder *decoder
 	places  map[string]place      // of listed machines, by MAC
@@ -52,7 +58,8 @@ type Settings struct {
 }
 
 func parse(path string, data []byte, offered Offered) (*Settings, error) {
-	s := &Settings{file: defaults(), decoder: newDecoder(path), places: map[string]place{}, Power: map[string]power.Machine{}}
+	s := &Settings{file: defaults(), decoder: newDecoder(path), places: map[string]place{}}
+	s.Power = map[string]power.Machine{}
 	s.decoder.document(data, &s.file)
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
