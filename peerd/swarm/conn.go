@@ -48,7 +48,8 @@ type conn struct {
 	wake        chan struct{}      // holds a token when out or uploads isn't empty
 	owed        map[block]struct{} // that we have asked for
 	outstanding int                // bytes of owed
-	heard       time.Time          // when bytes of a block last came, or were asked for
+	arriving    bool               // a block has begun to come
+	heard       time.Time          // when a block last began or ended, or was asked for
 	numbers     numbers            // of our messages, at the peer
 
 	// Only the session's goroutine uses these.
@@ -269,6 +270,7 @@ func (c *conn) readBlock(length int) error {
 	if k.length <= 0 || k.length > blockLength {
 		return fmt.Errorf("a block of %d bytes came", k.length)
 	}
+	defer c.came()
 	var piece *unfinished
 	var room []byte
 	if c.paid(k) {
@@ -282,6 +284,7 @@ func (c *conn) readBlock(length int) error {
 	_, err := io.ReadFull(c.in, room)
 	last := c.session.assembly.arrived(piece, k, c.address, err == nil)
 	if err != nil {
+		c.session.post(func() { c.session.brokenOff(k.piece) })
 		return err
 	}
 	c.session.count(c, k.length)
@@ -300,14 +303,21 @@ func (c *conn) paid(k block) bool {
 	if owed {
 		delete(c.owed, k)
 		c.outstanding -= k.length
-		c.heard = time.Now()
 	}
+	c.arriving, c.heard = true, time.Now()
 	room := c.outstanding < foreignQueue
 	c.mu.Unlock()
 	if room && !hadRoom {
 		c.session.post(func() {})
 	}
 	return owed
+}
+
+// came notes that the last block has come to its end.
+func (c *conn) came() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.arriving, c.heard = false, time.Now()
 }
 
 // ask asks the peer for blocks.
@@ -395,7 +405,7 @@ func (c *conn) remind(now time.Time) {
 func (c *conn) silent(now time.Time) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.outstanding == 0 {
+	if c.outstanding == 0 && !c.arriving {
 		return 0
 	}
 	return now.Sub(c.heard)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"swarmboot/images"
+	"swarmboot/peerd/swarm/schedule"
 )
 
 // hollow is an empty Store that keeps nothing.
@@ -136,6 +137,47 @@ func TestAssemblyOfTwo(t *testing.T) {
 		if i == 1 && !slices.Equal(u.givers, []netip.Addr{alice, bob}) {
 			t.Errorf("the piece is of %v; want both", u.givers)
 		}
+	}
+}
+
+// A machine that loses its power in the middle of the last block that it owes is
+// silent, and another gives that block in its place.
+func TestABlockThatBreaksOff(t *testing.T) {
+	c, peer := meet(t)
+	s := c.session
+	second := newConn(peer, s, [20]byte{2}, false)
+	second.id = c.id + 1
+	s.conns[second.id] = second
+	s.schedule.Demand([]int{3}, time.Now().Add(-time.Minute))
+	for _, id := range []schedule.Peer{c.id, second.id} {
+		s.schedule.Join(id, false)
+		s.schedule.Offers(id, 3)
+	}
+	c.ask(s.assembly.missing(3))
+	ended := make(chan error)
+	go func() { ended <- c.read() }()
+	last, other := block{3, 0, blockLength}, block{3, blockLength, blockLength}
+	peer.Write(append(appendPieceHeader(nil, other), make([]byte, other.length)...))
+	peer.Write(append(appendPieceHeader(nil, last), 1, 2, 3))
+	for begun := time.Now(); len(s.assembly.missing(3)) > 0; time.Sleep(time.Millisecond) {
+		if time.Since(begun) > 20*time.Second {
+			t.Fatal("the last block doesn't begin")
+		}
+	}
+	if d := c.silent(time.Now().Add(2 * silence)); d < silence {
+		t.Errorf("in the middle of a block it is silent for %v; want %v", d, 2*silence)
+	}
+	s.fetch() // asks both for the piece
+	if len(s.schedule.Asked(3)) != 2 || second.outstanding > 0 {
+		t.Errorf("%v are asked, the second for %d bytes; want both, and none while they come", s.schedule.Asked(3), second.outstanding)
+	}
+	peer.Close()
+	if err := <-ended; err == nil {
+		t.Error("read = nil; want an error")
+	}
+	s.work()
+	if _, asked := second.owed[last]; !asked || len(second.owed) != 1 {
+		t.Errorf("the second owes %v; want %v", second.owed, last)
 	}
 }
 

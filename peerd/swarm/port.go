@@ -47,7 +47,8 @@ func openPort(listen netip.AddrPort, log *slog.Logger, link func(net.Conn) net.C
 	if link == nil {
 		link = func(c net.Conn) net.Conn { return c }
 	}
-	// TCP's keep-alive finds a machine that lost power within 11 s.
+	// A machine without power is found by this if nothing is on its way to it, and
+	// else by lossTime.
 	keepAlive := net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
 	l, err := (&net.ListenConfig{KeepAliveConfig: keepAlive}).Listen(context.Background(), network(listen), listen.String())
 	if err != nil {
@@ -128,7 +129,7 @@ func (p *Port) accept() {
 			time.Sleep(100 * time.Millisecond)
 			continue
 		}
-		lateBinding(c)
+		tune(c)
 		p.wg.Go(func() {
 			if err := p.welcome(p.link(c)); err != nil {
 				p.log.Debug("connection not taken", "peer", c.RemoteAddr(), "err", err)
@@ -167,7 +168,7 @@ func (p *Port) dial(ctx context.Context, s *Session, to netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
-	lateBinding(dialled)
+	tune(dialled)
 	c := p.link(dialled)
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	defer stop()
@@ -209,9 +210,9 @@ func (p *Port) greeted(c net.Conn) {
 	c.SetDeadline(time.Time{})
 }
 
-// lateBinding keeps what a link cannot take yet in our queues instead of the
-// socket's, where its order could still be changed.
-func lateBinding(c net.Conn) {
+// tune keeps what a link cannot take yet in our queues instead of the socket's, where
+// its order could still be changed, and gives up a machine that is gone.
+func tune(c net.Conn) {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
 		return
@@ -219,6 +220,7 @@ func lateBinding(c net.Conn) {
 	if raw, err := tcp.SyscallConn(); err == nil {
 		raw.Control(func(fd uintptr) {
 			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(lossTime.Milliseconds()))
 		})
 	}
 }
@@ -228,6 +230,13 @@ func lateBinding(c net.Conn) {
 // sockets at once, and there they waited for 110 ms of 130 that they took: sixteen
 // machines needed 1.44 of the bound for a boot, and 1.38 with this.
 const unsentBytes = 4 << 10
+
+// lossTime is how long a machine may leave what we send without an answer of its
+// kernel, or take none of it: four attempts of TCP. Without it that takes a quarter
+// of an hour, in which nothing tells that what the machine was giving will never
+// come. When one of eight machines lost its power, the others needed 1.7 times as
+// long for a boot with 3 s, and 1.3 with this.
+const lossTime = 2 * time.Second
 
 func network(a netip.AddrPort) string {
 	if a.Addr().Is4() {

@@ -503,6 +503,14 @@ func (s *Session) done(piece int) {
 	}
 }
 
+// brokenOff asks the others who are giving a piece for the block that did not come
+// to its end; while it came, they were not asked for it.
+func (s *Session) brokenOff(piece int) {
+	for _, id := range s.schedule.Asked(piece) {
+		s.conns[id].ask(s.assembly.missing(piece))
+	}
+}
+
 // have counts a piece that is in the store.
 func (s *Session) have(piece int) {
 	before := s.schedule.Complete()

@@ -128,7 +128,10 @@ func (s scene) happen(h *hall, servers, nodes []*process, half time.Duration) {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
-	for _, p := range hit {
+	for i, p := range hit {
+		if s.signal == syscall.SIGKILL && !s.ends {
+			h.run("ip link set " + plug(i+1) + " down") // or its kernel would say goodbye for it
+		}
 		syscall.Kill(-p.cmd.Process.Pid, s.signal)
 	}
 }
