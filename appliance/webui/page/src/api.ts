@@ -20,38 +20,34 @@ export type Condition = Machine["condition"];
 
 export const prefix = "/api/v1";
 
-// stranger: the server wants to know who asks.
+// stranger: the server wants to know who asks. session counts the logins here.
 export const stranger = signal(false);
-export const refused = (response: Response) => { stranger.value = response.status === 401; };
+export const session = signal(0);
+export const refused = (response: Response) => { stranger.value ||= response.status === 401; };
 
-// ask gets one answer. An error holds the server's own words.
-export async function ask<T>(path: string): Promise<T> {
-  const response = await fetch(prefix + path);
-  if (!response.ok) {
-    refused(response);
-    const problem = await response.json().catch(() => ({}));
-    throw new Error(problem.detail ?? `the boot server answered ${response.status}`);
-  }
-  return response.json();
-}
-
-// change has the server change something. An error holds the server's own words;
-// whoever has not said who he is gets to the login.
-export async function change<T = void>(method: "POST" | "PUT" | "DELETE", path: string, body?: unknown): Promise<T | undefined> {
-  const response = await fetch(prefix + path, { method, headers: { "Content-Type": "application/json" }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
-  if (response.status === 204) return undefined;
-  const text = await response.text();
-  if (response.ok) return JSON.parse(text);
+// send asks the server for something, or to change it. An error holds the server's
+// own words; whoever has not said who he is gets to the login.
+async function send(path: string, request: RequestInit = {}): Promise<Response> {
+  const response = await fetch(prefix + path, request).catch(() => { throw new Error("The boot server does not answer."); });
+  if (response.ok) return response;
   refused(response);
+  if (response.status === 401) throw new Error("The server had to ask who you are. Once logged in, send it again.");
+  const text = await response.text();
   let problem: { detail?: string; errors?: { message: string }[] } = {};
   try { problem = JSON.parse(text); } catch { /* plain words */ }
   throw new Error([problem.detail ?? text, ...(problem.errors ?? []).map(e => e.message)].join(" "));
 }
 
+export const ask = async <T>(path: string): Promise<T> => (await send(path)).json();
+
+export async function change(method: "POST" | "PUT" | "DELETE", path: string, body?: unknown): Promise<void> {
+  await send(path, { method, headers: { "Content-Type": "application/json" }, body: body === undefined ? null : JSON.stringify(body) });
+}
+
 export interface Asked<T> { answer?: T; error?: string }
 
-// useAnswer asks when path or moment changes, and keeps what it has until the
-// next answer is there.
+// useAnswer asks when path or moment changes, or who asks, and keeps what it has
+// until the next answer is there.
 export function useAnswer<T>(path: string, moment: unknown = 0): Asked<T> {
   const [asked, set] = useState<Asked<T> & { path?: string }>({});
   useEffect(() => {
@@ -61,6 +57,6 @@ export function useAnswer<T>(path: string, moment: unknown = 0): Asked<T> {
       (error: Error) => gone || set(before => ({ ...before, path, error: error.message })),
     );
     return () => { gone = true; };
-  }, [path, moment]);
+  }, [path, moment, session.value]);
   return asked.path === path ? asked : {};
 }

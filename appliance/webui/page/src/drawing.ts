@@ -13,7 +13,7 @@ export function colour(box: HTMLElement, name: string): string {
 export function useDrawing(box: RefObject<HTMLElement | null>, draw: () => void, ...data: unknown[]) {
   const latest = useRef(draw);
   latest.current = draw;
-  const again = () => { if (box.current) latest.current(); }; // it may be gone already
+  const again = () => { if (box.current?.clientWidth) latest.current(); }; // it may be gone already, or hidden
   useEffect(again, data);
   useEffect(() => {
     const width = new ResizeObserver(again);

@@ -1,25 +1,26 @@
 // A form that has the server change something, and says what came of it. Who uses
 // the keyboard is in it when it opens, and where he was when it closes.
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 export type Values = Record<string, string>;
 
-export function Form({ label, button, children, send, then, quit }: {
-  label: string; button: string; children: ComponentChildren;
-  send: (values: Values) => Promise<unknown>; then?: () => void; quit?: () => void;
+export function Form({ label, button, danger = false, children, send, then, quit }: {
+  label: string; button: string; danger?: boolean; children: ComponentChildren;
+  send: (values: Values) => Promise<void>; then?: () => void; quit?: () => void;
 }) {
   const [said, say] = useState("");
   const [busy, setBusy] = useState(false);
   const box = useRef<HTMLFormElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => { // before what had the focus is hidden
     const opener = document.activeElement as HTMLElement | null;
     // Not at its button: whoever holds Enter down would press that too.
     (box.current!.querySelector("input") ?? box.current!).focus();
-    return () => opener?.focus();
+    return () => queueMicrotask(() => opener?.focus()); // when it is seen again
   }, []);
   const submit = (e: SubmitEvent) => {
     e.preventDefault();
+    if (busy) return;
     const form = e.currentTarget as HTMLFormElement;
     const values: Values = {};
     new FormData(form).forEach((value, key) => { if (String(value).trim()) values[key] = String(value).trim(); });
@@ -30,7 +31,7 @@ export function Form({ label, button, children, send, then, quit }: {
   return (
     <form class="change" ref={box} tabIndex={-1} aria-label={label} onSubmit={submit} onKeyDown={e => e.key === "Escape" && quit?.()}>
       {children}
-      <button disabled={busy}>{button}</button>
+      <button aria-disabled={busy} class={danger ? "danger" : ""}>{button}</button>
       {quit && <button type="button" class="quiet" onClick={quit}>Cancel</button>}
       <p role="alert" class="refusal">{said}</p>
     </form>
@@ -38,14 +39,14 @@ export function Form({ label, button, children, send, then, quit }: {
 }
 
 // An Act is a button for a change. It opens a form that says what will happen.
-export function Act({ label, name, button, children, send, then }: {
-  label: string; name?: string; button: string; children: ComponentChildren; send: (values: Values) => Promise<unknown>; then?: () => void;
+export function Act({ label, name, then, ...form }: {
+  label: string; name?: string; button: string; danger?: boolean; children: ComponentChildren; send: (values: Values) => Promise<void>; then?: () => void;
 }) {
   const [open, setOpen] = useState(false);
   return (
     <>
       <button class="small" aria-expanded={open} onClick={() => setOpen(!open)} aria-label={name}>{label}</button>
-      {open && <Form label={name ?? label} button={button} send={send} quit={() => setOpen(false)} then={() => { setOpen(false); then?.(); }}>{children}</Form>}
+      {open && <Form {...form} label={name ?? label} quit={() => setOpen(false)} then={() => { setOpen(false); then?.(); }} />}
     </>
   );
 }

@@ -1,6 +1,7 @@
 // The images on offer: who runs them, and what they have cost the server.
 import { useState } from "preact/hooks";
 import { change, useAnswer, type Image } from "./api";
+import { Fact } from "./facts";
 import { Act, Field } from "./form";
 import { conditions, counts, swarms } from "./live";
 import { Sign } from "./machines";
@@ -28,10 +29,10 @@ function Card({ image, changed }: { image: Image; changed: () => void }) {
       <p class="run">{machines.length ? machines.map(c => <span key={c}><Sign c={c} />{image.machines[c]} {c}</span>) : <span class="faint">no machine boots it</span>}</p>
       {swarm && <Shares swarm={swarm} />}
       <dl class="facts">
-        <div><dt>Root</dt><dd>{size(image.root_bytes)}<small> {image.filesystem}, {image.pieces} pieces</small></dd></div>
-        <div><dt>Kernel, modules</dt><dd>{size(image.boot_bytes)}</dd></div>
-        <div><dt>A boot reads</dt><dd>{image.hot ? <>{size(image.hot * image.piece_bytes)}<small> {percent(image.hot / image.pieces)}</small></> : "not recorded yet"}</dd></div>
-        {swarm && <div><dt>In the swarm</dt><dd>{swarm.peers}</dd></div>}
+        <Fact name="Root">{size(image.root_bytes)}<small> {image.filesystem}, {image.pieces} pieces</small></Fact>
+        <Fact name="Kernel, modules">{size(image.boot_bytes)}</Fact>
+        <Fact name="A boot reads">{image.hot ? <>{size(image.hot * image.piece_bytes)}<small> {percent(image.hot / image.pieces)}</small></> : "not recorded yet"}</Fact>
+        <Fact name="In the swarm">{swarm?.peers}</Fact>
       </dl>
       <Tags image={image} changed={changed} />
       <p class="digest"><code>sha256:{image.digest}</code></p>
@@ -48,7 +49,7 @@ function Tags({ image, changed }: { image: Image; changed: () => void }) {
       {image.tags.map(tag => (
         <span key={tag}>
           <span class="tag">{name}@{tag}</span>
-          <Act label="✕" name={`Untag ${name}@${tag}`} button="Untag" send={() => change("DELETE", path(tag))} then={changed}>
+          <Act label="✕" name={`Untag ${name}@${tag}`} button="Untag" danger send={() => change("DELETE", path(tag))} then={changed}>
             <p>Machines with the image {name}@{tag} find none at their next boot. The image stays.</p>
           </Act>
         </span>

@@ -1,34 +1,44 @@
-// Who comes from elsewhere than the server itself says who he is, once.
-import { useState } from "preact/hooks";
+// Who comes from elsewhere than the server itself, or changes something, says who he
+// is, once.
+import { signal } from "@preact/signals";
+import { session, stranger } from "./api";
+import { Field, Form, type Values } from "./form";
+import { connected } from "./live";
 
-async function send(path: string, form?: FormData): Promise<string> {
-  const body = new URLSearchParams();
-  form?.forEach((value, key) => body.append(key, String(value)));
-  const response = await fetch(path, { method: "POST", body });
-  if (response.ok) {
-    if (path === "/login") localStorage.setItem("in", "1");
-    else localStorage.removeItem("in");
-    location.reload(); // everything anew, as whoever it is now
-    return "";
-  }
-  return response.text();
-}
-
-export function Login() {
-  const [said, say] = useState("");
-  return (
-    <form class="card login" onSubmit={e => { e.preventDefault(); send("/login", new FormData(e.currentTarget)).then(say, (error: Error) => say(error.message)); }}>
-      <h1>Log in</h1>
-      <label for="token">Token</label>
-      <input id="token" name="token" type="password" autocomplete="current-password" required autofocus aria-describedby="said" />
-      <p id="said" role="alert" class="refusal">{said}</p>
-      <button>Log in</button>
-      <p class="faint">On the server, <code>swarmboot token new NAME --scope write</code> makes one that may change things, <code>--scope read</code> one that may not.</p>
-    </form>
-  );
+async function post(path: string, values: Values = {}) {
+  const response = await fetch(path, { method: "POST", body: new URLSearchParams(values) });
+  if (!response.ok) throw new Error(await response.text());
 }
 
 // entered: somebody has said who he is. The cookie itself is out of reach.
-export const entered = () => localStorage.getItem("in") !== null;
+export const entered = signal(localStorage.getItem("in") !== null);
 
-export const Logout = () => <button class="theme" onClick={() => { send("/logout"); }}>Log out</button>;
+async function enter(token: Values) {
+  await post("/login", token);
+  localStorage.setItem("in", "1");
+  entered.value = true;
+  stranger.value = false;
+  session.value++;
+}
+
+export function Login() {
+  const back = () => { stranger.value = false; };
+  return (
+    <section class="card login">
+      <h1>Log in</h1>
+      {connected.value && <p>Everybody here may look. To change something, say who you are; what you have typed stays.</p>}
+      <Form label="Log in" button="Log in" send={enter} quit={connected.value ? back : undefined}>
+        <Field name="token" label="Token" type="password" autocomplete="current-password" required />
+      </Form>
+      <p class="faint">On the server, <code>swarmboot token new NAME --scope write</code> makes one that may change things, <code>--scope read</code> one that may not.</p>
+    </section>
+  );
+}
+
+async function leave() {
+  await post("/logout");
+  localStorage.removeItem("in");
+  location.reload(); // what was seen is not for the next one
+}
+
+export const Logout = () => <button class="theme" onClick={leave}>Log out</button>;

@@ -3,6 +3,7 @@ import { useComputed } from "@preact/signals";
 import { useState } from "preact/hooks";
 import type { Detail, LogLine, Machine, Timeline } from "./api";
 import { useAnswer } from "./api";
+import { Fact } from "./facts";
 import { both, Console, PieceMap, Peers } from "./inside";
 import { NextBoot, Switch } from "./next";
 import { machine, nameOf } from "./live";
@@ -17,7 +18,8 @@ export function MachinePage({ mac }: { mac: string }) {
   const beat = useComputed(() => Math.floor(now.value / (machine(mac)?.value.stage === "seeding" ? 30_000 : 5000)));
   const { answer: d, error } = useAnswer<Detail>(`/machines/${mac}`, `${stamp.value} ${changes} ${beat.value}`);
   const m = machine(mac)?.value ?? d;
-  if (!m) return <><h1>{mac}</h1><p class="empty">{error ?? ""}</p></>;
+  if (!m) return <><h1>{mac}</h1><p class="empty">{error}</p></>;
+  const until = m.condition === "failed" ? Date.parse(m.since ?? "") : m.condition === "booting" || m.condition === "stuck" ? now.value : 0;
   return (
     <>
       <p class="crumb"><a href="/">Racks</a>{m.rack && <> / {m.rack}</>}</p>
@@ -35,21 +37,20 @@ export function MachinePage({ mac }: { mac: string }) {
       {m.why && <section class={`advice line ${m.condition}`} aria-label="What is wrong"><span class="sign" aria-hidden="true">{sign[m.condition]}</span><div><Advice m={m} /></div></section>}
       <section class="card">
         <h2>This boot{d?.boot && <small>began {moment(d.boot.began)}</small>}</h2>
-        {d?.boot ? <Waterfall boot={d.boot} typical={d.typical} sample={d.sample} running={m.condition === "booting" || m.condition === "stuck"} /> : <p class="empty">No boot was seen yet.</p>}
+        {d?.boot ? <Waterfall boot={d.boot} typical={d.typical} sample={d.sample} until={until} /> : <p class="empty">No boot was seen yet.</p>}
       </section>
-      {d?.inside?.console && <Console lines={d.inside.console} />}
       <Arrival m={m} d={d} />
-      {d?.inside?.peers && <Peers peers={d.inside.peers} />}
-      {d && <NextBoot d={d} changed={() => setChanges(n => n + 1)} />}
-      <Switch key={mac} mac={mac} />
+      {d?.inside?.console && <Console lines={d.inside.console} />}
       <Log mac={mac} stamp={stamp.value} />
+      <div class="cards">
+        {d && <NextBoot d={d} changed={() => setChanges(n => n + 1)} />}
+        <Switch mac={mac} />
+      </div>
+      {d?.inside?.peers && <Peers peers={d.inside.peers} />}
       {d && d.past.length > 0 && <Past boots={d.past} />}
     </>
   );
 }
-
-const Fact = ({ name, children }: { name: string; children?: preact.ComponentChildren }) =>
-  children ? <div><dt>{name}</dt><dd>{children}</dd></div> : null;
 
 // Arrival shows which part of the image is here, and who gave it.
 function Arrival({ m, d }: { m: Machine; d: Detail | undefined }) {
@@ -76,10 +77,10 @@ function Arrival({ m, d }: { m: Machine; d: Detail | undefined }) {
         <Fact name="From other racks">{p.from_far > 0 && size(p.from_far)}</Fact>
         <Fact name="From the server">{size(p.from_server)}</Fact>
         <Fact name="Given to others">{size(p.uploaded)}</Fact>
-        <Fact name="Connections">{String(p.peers)}</Fact>
-        <Fact name="Reads that wait">{String(p.waiting)}</Fact>
-        <Fact name="Bad pieces refused">{String(p.rejected)}</Fact>
-        <Fact name="Restarts of the engine">{String(p.restarts)}</Fact>
+        <Fact name="Connections">{p.peers}</Fact>
+        <Fact name="Reads that wait">{p.waiting}</Fact>
+        <Fact name="Bad pieces refused">{p.rejected}</Fact>
+        <Fact name="Restarts of the engine">{p.restarts}</Fact>
       </dl>
     </section>
   );
@@ -108,7 +109,7 @@ function Past({ boots }: { boots: Timeline[] }) {
         <tbody>
           {boots.map(b => (
             <tr key={b.began}>
-              <td title={moment(b.began)}>{clock(b.began)}</td><td>{b.image}</td>
+              <td>{moment(b.began)}</td><td>{b.image}</td>
               <td class="n">{after(b, "ready")}</td><td class="n">{after(b, "complete")}</td>
               <td>{b.failed ? `failed at ${b.failed}: ${b.reason}` : after(b, "ready") ? "up" : "did not reach its login"}</td>
             </tr>

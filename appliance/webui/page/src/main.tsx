@@ -4,9 +4,10 @@ import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import { signal } from "@preact/signals";
 import "./style.css";
-import { begun, connected, listen, strangers, troubled } from "./live";
+import { begun, connected, lastHeard, listen, machine, nameOf, strangers, troubled } from "./live";
 import { stranger } from "./api";
 import { path } from "./route";
+import { clock } from "./words";
 import { entered, Login, Logout } from "./login";
 import { Racks } from "./racks";
 import { Machines } from "./machines";
@@ -38,8 +39,11 @@ function Page() {
   const at = path.value;
   const known = pages.find(p => p.at === at);
   const mac = at.startsWith("/machines/") ? decodeURIComponent(at.slice("/machines/".length)) : "";
+  const m = machine(mac)?.value;
+  const title = known?.name ?? (m ? nameOf(m) : mac);
+  useEffect(() => { document.title = title ? `${title} · Swarmboot` : "Swarmboot"; }, [title]);
   useEffect(() => {
-    document.title = `${known?.name ?? mac} · Swarmboot`;
+    if (connected.peek()) stranger.value = false; // he has gone on to look
     // What reads the page aloud goes on with the new content. On arrival Tab
     // begins at the top as on every page.
     if (arrived) document.querySelector<HTMLElement>("main")?.focus({ preventScroll: true });
@@ -51,7 +55,7 @@ function Page() {
 }
 
 function App() {
-  const ill = troubled.value.length;
+  const ill = troubled.value;
   const here = (p: { at: string }) => (p.at === "/" ? path.value === "/" : path.value.startsWith(p.at));
   return (
     <>
@@ -67,11 +71,15 @@ function App() {
             </a>
           ))}
         </nav>
-        <span class={connected.value ? "live" : "live lost"} role="status">{connected.value ? "live" : begun.value ? "connection lost; trying again" : "connecting"}</span>
-        {entered() && begun.value && <Logout />}
+        <span class={connected.value ? "live" : "live lost"}>{connected.value ? "live" : begun.value ? "not live" : "connecting"}</span>
+        {entered.value && begun.value && <Logout />}
         <button class="theme" onClick={nextTheme} title="Colours: as the system, light, dark">{{ auto: "◑ auto", light: "○ light", dark: "● dark" }[theme.value]}</button>
+        <p class="away" role="status">{begun.value && !connected.value && `Connection lost; trying again. What you see is of ${clock(lastHeard.value)}.`}</p>
       </header>
-      <main id="main" tabIndex={-1}>{stranger.value ? <Login /> : <Page />}</main>
+      <main id="main" tabIndex={-1}>
+        {stranger.value && <Login />}
+        {(begun.value || !stranger.value) && <div class="page" hidden={stranger.value}><Page /></div>}
+      </main>
     </>
   );
 }

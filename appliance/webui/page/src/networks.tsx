@@ -1,6 +1,7 @@
 // The networks: addresses given out, and machines that nobody has listed.
 import { useState } from "preact/hooks";
 import { change, useAnswer, type Lease, type Stranger } from "./api";
+import { Fact } from "./facts";
 import { Field, Form } from "./form";
 import { networks, racks, strangers } from "./live";
 import { Rows } from "./rows";
@@ -16,10 +17,10 @@ export function Networks() {
           <section class="card" key={n.name || n.subnet}>
             <h2>{n.name || n.subnet}<small>{n.name && n.subnet}</small></h2>
             <dl class="facts">
-              <div><dt>This server</dt><dd><code>{n.server}</code>{n.interface && <small> on {n.interface}</small>}</dd></div>
-              <div><dt>DHCP</dt><dd>{n.mode}</dd></div>
-              <div><dt>Unknown machines</dt><dd>{n.unknown}</dd></div>
-              <div><dt>Pool</dt><dd>{n.pool ? <>{n.pool_used} of {n.pool_size}<small> {n.pool}</small></> : "none"}</dd></div>
+              <Fact name="This server"><code>{n.server}</code>{n.interface && <small> on {n.interface}</small>}</Fact>
+              <Fact name="DHCP">{n.mode}</Fact>
+              <Fact name="Unknown machines">{n.unknown}</Fact>
+              <Fact name="Pool">{n.pool ? <>{n.pool_used} of {n.pool_size}<small> {n.pool}</small></> : "none"}</Fact>
             </dl>
             {n.pool_size > 0 && <div class={n.pool_used >= n.pool_size * 0.9 ? "pieces full" : "pieces"} role="img" aria-label={`${n.pool_used} of ${n.pool_size} addresses are given out`}><i class="cold" style={{ flexGrow: n.pool_used }} /><i class="missing" style={{ flexGrow: Math.max(0, n.pool_size - n.pool_used) }} /></div>}
           </section>

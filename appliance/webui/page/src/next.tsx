@@ -47,8 +47,8 @@ export function Switch({ mac }: { mac: string }) {
       <div class="acts">
         <button class="small" onClick={status}>Is it on?</button>
         <Act label="Switch on…" button="Switch on" send={act("on")} then={status}>{network}</Act>
-        <Act label="Switch off and on…" button="Switch off and on" send={act("cycle")} then={status}>{network}</Act>
-        <Act label="Switch off…" button="Switch off" send={act("off")} then={status}><p>At once, as by pulling the plug.</p></Act>
+        <Act label="Switch off and on…" button="Switch off and on" danger send={act("cycle")} then={status}>{network}</Act>
+        <Act label="Switch off…" button="Switch off" danger send={act("off")} then={status}><p>At once, as by pulling the plug.</p></Act>
       </div>
     </section>
   );

@@ -1,7 +1,7 @@
 // The racks as they stand in the room: slot 1 at the bottom.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { signal } from "@preact/signals";
-import { begun, machine, macs, nameOf, racks, troubled } from "./live";
+import { begun, machine, macs, nameOf, racks } from "./live";
 import { Filter, filtering, matches } from "./filter";
 import { arrived, percent, sign } from "./words";
 import { Trouble } from "./trouble";
@@ -15,7 +15,7 @@ export function Racks() {
     <>
       <h1>Racks</h1>
       <Filter />
-      <Trouble macs={troubled.value} />
+      <Trouble />
       {begun.value && list.length === 0 && <p class="empty">No machine is in the config yet. <code>swarmboot serve --help</code> tells how to list them; those that ask for a boot stand under <a href="/networks">Networks</a>.</p>}
       <div class="racks" onKeyDown={move}>
         {list.map(([name, slots]) => <Rack key={name} name={name} slots={slots} />)}
@@ -29,7 +29,7 @@ function Rack({ name, slots }: { name: string; slots: string[] }) {
   const box = useRef<HTMLElement>(null);
   const [near, setNear] = useState(false);
   useEffect(() => {
-    const watcher = new IntersectionObserver(([entry]) => setNear(entry!.isIntersecting), { rootMargin: "400px" });
+    const watcher = new IntersectionObserver(seen => setNear(seen.at(-1)!.isIntersecting), { rootMargin: "400px" });
     watcher.observe(box.current!);
     return () => watcher.disconnect();
   }, []);
@@ -48,7 +48,7 @@ function Slot({ mac, unit }: { mac: string; unit: number }) {
   if (!m) return null;
   const going = m.condition === "booting" || m.condition === "stuck";
   const part = arrived(m);
-  const reachable = cursor.value === mac || (cursor.value === "" && macs.value[0] === mac);
+  const reachable = (cursor.value || macs.value[0]) === mac;
   const dim = filtering.value && !matches(m);
   return (
     <li class={`slot ${m.condition}${dim ? " dim" : ""}`}>

@@ -3,20 +3,14 @@ import { signal } from "@preact/signals";
 
 export const path = signal(location.pathname);
 
-export function go(to: string) {
-  history.pushState(null, "", to);
-  arrive();
-}
+const arrive = () => { path.value = location.pathname; };
 
-function arrive() {
-  path.value = location.pathname;
-  scrollTo(0, 0);
-}
-
-addEventListener("popstate", arrive);
+addEventListener("popstate", arrive); // the browser scrolls to where one was
 addEventListener("click", event => {
   const link = (event.target as Element).closest("a");
   if (!link || link.origin !== location.origin || link.target || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.defaultPrevented) return;
   event.preventDefault();
-  go(link.pathname);
+  history.pushState(null, "", link.pathname);
+  arrive();
+  scrollTo(0, 0);
 });

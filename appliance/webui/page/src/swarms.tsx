@@ -4,9 +4,10 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { useAnswer, type Swarm, type Throughput } from "./api";
 import { colour, useDrawing } from "./drawing";
+import { Fact } from "./facts";
 import { swarms } from "./live";
 import { Shares } from "./images";
-import { now, percent, size } from "./words";
+import { clock, now, percent, size } from "./words";
 
 const powers = Array.from({ length: 40 }, (_, i) => 2 ** i); // sizes are binary
 
@@ -27,9 +28,9 @@ function Card({ swarm }: { swarm: Swarm }) {
       <h2>{swarm.image}<small>{swarm.peers} {swarm.peers === 1 ? "machine" : "machines"} in the swarm</small></h2>
       <Shares swarm={swarm} />
       <dl class="facts">
-        <div><dt>Saved by peers</dt><dd>{size(swarm.peer_bytes)}<small> the server would have sent {(swarm.copies + swarm.peer_bytes / swarm.image_bytes).toFixed(1)} copies</small></dd></div>
-        <div><dt>From rack to rack</dt><dd>{size(swarm.far_bytes)}{swarm.peer_bytes > 0 && <small> {percent(swarm.far_bytes / swarm.peer_bytes)} of what machines gave</small>}</dd></div>
-        {swarm.boot_bytes > 0 && <div><dt>Kernels by peers</dt><dd>{size(swarm.boot_bytes)}</dd></div>}
+        <Fact name="Saved by peers">{size(swarm.peer_bytes)}<small> the server would have sent {(swarm.copies + swarm.peer_bytes / swarm.image_bytes).toFixed(1)} copies</small></Fact>
+        <Fact name="From rack to rack">{size(swarm.far_bytes)}{swarm.peer_bytes > 0 && <small> {percent(swarm.far_bytes / swarm.peer_bytes)} of what machines gave</small>}</Fact>
+        <Fact name="Kernels by peers">{swarm.boot_bytes > 0 && size(swarm.boot_bytes)}</Fact>
       </dl>
       {answer && <Chart data={answer} />}
     </section>
@@ -43,11 +44,11 @@ function Chart({ data }: { data: Throughput }) {
     plot.current?.destroy();
     const ink = (name: string) => colour(box.current!, name);
     const axis = { stroke: ink("--faint"), grid: { stroke: ink("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
-    const series = (label: string, name: string) => ({ label, stroke: ink(name), fill: ink(name + "-soft"), width: 1.5, points: { show: false }, value: (_: uPlot, v: number | null) => (v === null ? "" : size(v) + "/s") });
+    const series = (name: string) => ({ stroke: ink(name), fill: ink(name + "-soft"), width: 1.5, points: { show: false } });
     plot.current = new uPlot({
-      width: box.current!.clientWidth, height: 220, cursor: { drag: { x: false, y: false } },
-      series: [{}, series("machines to machines", "--peers"), series("from rack to rack", "--far"), series("server", "--server")],
-      axes: [axis, { ...axis, size: 80, incrs: powers, values: (_, all) => all.map(v => size(v) + "/s") }],
+      width: box.current!.clientWidth, height: 220, padding: [null, 32, null, null], cursor: { show: false }, legend: { show: false },
+      series: [{}, series("--peers"), series("--far"), series("--server")],
+      axes: [{ ...axis, size: 30, space: 90, values: (_, all) => all.map(s => clock(s * 1000)) }, { ...axis, size: 80, incrs: powers, values: (_, all) => all.map(v => size(v) + "/s") }],
       scales: { y: { range: (_, __, max) => [0, Math.max(max * 1.1, 1024)] } },
     }, columns(data), box.current!);
   };

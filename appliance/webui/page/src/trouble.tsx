@@ -1,38 +1,50 @@
-// What needs somebody: which machine, why, and what to do.
+// What needs somebody: which machines, why, and what to do.
 import { useState } from "preact/hooks";
 import type { Machine } from "./api";
-import { begun, machine, macs as all, nameOf } from "./live";
+import { begun, machine, macs as all, nameOf, troubled, troubles } from "./live";
 import { ago, now, sign } from "./words";
 
-const first = 3; // shown at once; a rack without power is forty
+const first = 3; // troubles shown at once
+const most = 40; // machines named in one
 
-export function Trouble({ macs }: { macs: string[] }) {
+export function Trouble() {
   const [open, setOpen] = useState(false);
   if (!begun.value || all.value.length === 0) return null;
-  if (macs.length === 0) return <p class="calm-note"><span class="sign" aria-hidden="true">✓</span> Nothing needs you.</p>;
-  const shown = open ? macs.slice(0, 200) : macs.slice(0, first);
+  const list = troubles.value, machines = troubled.value;
+  if (machines === 0) return <p class="calm-note"><span class="sign" aria-hidden="true">✓</span> Nothing needs you.</p>;
   return (
     <section class="trouble" aria-label="Machines that need somebody">
-      <h2>{macs.length === 1 ? "One machine needs" : `${macs.length} machines need`} somebody</h2>
-      <ul>{shown.map(mac => <li key={mac}><Line mac={mac} /></li>)}</ul>
-      {macs.length > first && <button class="more" aria-expanded={open} onClick={() => setOpen(!open)}>{open ? "Show fewer" : `Show ${Math.min(macs.length, 200) - first} more`}</button>}
+      <h2>{machines === 1 ? "One machine needs" : `${machines} machines need`} somebody</h2>
+      <ul>{list.slice(0, open ? list.length : first).map(macs => <li key={macs[0]}><Line macs={macs} /></li>)}</ul>
+      {list.length > first && <button class="more" aria-expanded={open} onClick={() => setOpen(!open)}>{open ? "Show fewer" : `Show ${list.length - first} more`}</button>}
     </section>
   );
 }
 
-function Line({ mac }: { mac: string }) {
-  const m = machine(mac)?.value;
+// Line tells of machines with the same trouble, in the words of the first.
+function Line({ macs }: { macs: string[] }) {
+  const m = machine(macs[0]!)?.value;
   if (!m) return null;
+  const alike = macs.flatMap(mac => machine(mac)?.peek() ?? []), racks = [...new Set(alike.map(m => m.rack).filter(Boolean))];
+  const longest = alike.map(m => m.since).filter(Boolean).sort()[0];
   return (
     <div class={`line ${m.condition}`}>
       <span class="sign" aria-hidden="true">{sign[m.condition]}</span>
       <div>
-        <p><a href={`/machines/${mac}`}>{nameOf(m)}</a>{m.rack && <span class="where">rack {m.rack}</span>}<span class="tag">{m.condition}</span><span class="where">for {ago(m.since, now.value)}</span></p>
+        <p>
+          {alike.length === 1 ? <Name m={m} /> : <b>{alike.length} machines</b>}
+          {racks.length > 0 && <span class="where">{racks.length === 1 ? "rack" : "racks"} {racks.slice(0, 4).join(", ")}{racks.length > 4 && `, ${racks.length - 4} more`}</span>}
+          <span class="tag">{m.condition}</span>
+          <span class="where">for {alike.length > 1 && "up to "}{ago(longest, now.value)}</span>
+        </p>
         <Advice m={m} />
+        {alike.length > 1 && <p class="names">{alike.slice(0, most).map(m => <Name key={m.mac} m={m} />)}{alike.length > most && <a href="/machines">{alike.length - most} more</a>}</p>}
       </div>
     </div>
   );
 }
+
+const Name = ({ m }: { m: Machine }) => <a href={`/machines/${m.mac}`}>{nameOf(m)}</a>;
 
 export function Advice({ m }: { m: Machine }) {
   return (

@@ -1,25 +1,25 @@
 // The stages of a boot as bars, one below the other: this boot, and as a thin
 // line under each bar the median of the last boots of the image.
 import type { Timeline } from "./api";
-import { duration, now } from "./words";
+import { duration } from "./words";
 
 const stages = ["dhcp", "loader", "script", "kernel", "init", "network", "swarm", "root", "switch-root", "ready", "complete", "handed-over", "seeding"];
 
-export interface Bar { stage: string; from: number; to: number }
+interface Bar { stage: string; from: number; to: number }
 
 // bars gives each stage the time from when it was reached until the next one
 // was. On a fast network an image is complete before the login: so next is the
-// next in time. The last stage lasts until end.
-export function bars(boot: Timeline, end: number): Bar[] {
+// next in time. The last stage lasts until end, if that is later.
+function bars(boot: Timeline, end: number): Bar[] {
   const reached = stages.filter(s => boot.stages[s] !== undefined)
     .map((stage, i) => ({ stage, i, from: boot.stages[stage]! }))
     .sort((a, b) => a.from - b.from || a.i - b.i);
   return reached.map((b, i) => ({ stage: b.stage, from: b.from, to: reached[i + 1]?.from ?? Math.max(end, b.from) }));
 }
 
-export function Waterfall({ boot, typical, sample, running }: { boot: Timeline; typical?: Timeline; sample: number; running: boolean }) {
-  const latest = Math.max(...Object.values(boot.stages));
-  const own = bars(boot, running || boot.failed ? Math.max(latest, now.value - Date.parse(boot.began)) : latest);
+// Waterfall shows a boot until a moment; 0: until its last stage.
+export function Waterfall({ boot, typical, sample, until }: { boot: Timeline; typical?: Timeline; sample: number; until: number }) {
+  const own = bars(boot, until - Date.parse(boot.began)), running = until > 0;
   const usual = typical ? bars(typical, 0) : [];
   const end = Math.max(1000, ...own.map(b => b.to), ...usual.map(b => b.to)) * 1.02;
   const shown = stages.filter(s => own.some(b => b.stage === s) || usual.some(b => b.stage === s));
@@ -36,14 +36,14 @@ export function Waterfall({ boot, typical, sample, running }: { boot: Timeline; 
         {shown.map(s => {
           const b = own.find(b => b.stage === s), u = usual.find(b => b.stage === s);
           const took = b ? b.to - b.from : 0, median = u ? u.to - u.from : 0;
-          const last = b === own.at(-1);
-          const slow = b && u && !last && took > median * 1.5 && took - median > 1000;
+          const last = b === own.at(-1), ended = u && u !== usual.at(-1); // the last stages have no end
+          const slow = b && !last && ended && took > median * 1.5 && took - median > 1000;
           return (
             <tr key={s} class={boot.failed === s ? "failed" : slow ? "slow" : ""}>
               <th scope="row">{s}</th>
               <td class="n">{b && duration(b.from)}</td>
               <td class="n">{b && (!last || running) && duration(took)}{slow && <span class="sr"> slower than usual</span>}</td>
-              <td class="n faint">{u && u !== usual.at(-1) && duration(median)}</td>
+              <td class="n faint">{ended && duration(median)}</td>
               <td class="chart">
                 {ticks.map(t => <i key={t} class="grid" style={{ left: `${(t / end) * 100}%` }} />)}
                 {b && <i class={`bar ${last ? (running ? "now" : "point") : ""}`} style={place(b)} />}

@@ -34,8 +34,9 @@ export function duration(ms: number): string {
 }
 
 export const ago = (time: string | undefined, at: number) => (time ? duration(Math.max(0, at - Date.parse(time))) : "");
-export const clock = (time: string) => new Date(time).toLocaleTimeString([], { hour12: false });
-export const moment = (time: string) => new Date(time).toLocaleString([], { hour12: false, dateStyle: "short", timeStyle: "medium" });
+// Swedish writes 2026-11-23 01:58:31, as logs do.
+export const clock = (time: string | number) => new Date(time).toLocaleTimeString("sv");
+export const moment = (time: string) => new Date(time).toLocaleString("sv");
 
 // arrived is how much of the image a machine has, 0 to 1.
 export const arrived = (m: Machine) => (m.progress && m.progress.pieces > 0 ? m.progress.have / m.progress.pieces : 0);

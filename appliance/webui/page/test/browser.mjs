@@ -17,10 +17,10 @@ before(async () => {
 });
 after(() => browser.close());
 
-// open opens a page, which notes its errors; that the server wants to know who asks
-// is none. bypassCSP lets axe in.
+// open opens a page, which notes its errors, those of its security policy too; that
+// the server wants to know who asks is none.
 export async function open(path, options = {}) {
-  const page = await browser.newPage({ viewport: { width: 1440, height: 900 }, bypassCSP: true, ...options });
+  const page = await browser.newPage({ viewport: { width: 1440, height: 900 }, ...options });
   page.errors = [];
   page.on("pageerror", error => page.errors.push(error.message));
   page.on("console", message => message.type() === "error" && !message.text().includes("401") && page.errors.push(message.text()));
@@ -33,6 +33,8 @@ export async function login(page, token) {
   await page.getByLabel("Token").fill(token);
   await page.getByRole("button", { name: "Log in" }).click();
 }
+
+export const focused = element => element.evaluate(e => e === document.activeElement);
 
 export const api = async path => (await (await fetch(url + "/api/v1" + path)).json());
 

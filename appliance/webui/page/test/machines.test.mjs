@@ -18,20 +18,18 @@ test("a machine that nobody has listed is adopted, and boots on", async () => {
   const page = await open("/networks");
   await page.getByText("QEMU").waitFor(); // it has told what it is
   await page.getByText("BIOS").waitFor();
-  const adopt = async () => {
-    await page.getByRole("button", { name: `Adopt ${stranger}` }).click();
-    await page.getByLabel("Name").fill("r1-n02");
-    await page.getByLabel("Rack").fill("r1");
-    await page.getByLabel("Image").fill("lab@1");
-    await page.getByRole("button", { name: "Adopt", exact: true }).click();
-  };
   await page.screenshot({ path: `${shots}/qemu-unknown.png` });
-  await adopt();
+  const adopt = page.getByRole("button", { name: "Adopt", exact: true });
+  await page.getByRole("button", { name: `Adopt ${stranger}` }).click();
+  await page.getByLabel("Name").fill("r1-n02");
+  await page.getByLabel("Rack").fill("r1");
+  await page.getByLabel("Image").fill("lab@1");
+  await adopt.click();
   await login(page, "wrong");
   await page.getByText("this token is wrong").waitFor();
   assert.equal((await machine(stranger)).name, undefined);
   await login(page, token);
-  await adopt();
+  await adopt.click();
   await page.getByText("takes it up within seconds").waitFor();
   await until("the machine to boot on", async () => (await machine(stranger)).image === "lab@1");
   assert.deepEqual(page.errors, []);
@@ -41,13 +39,11 @@ test("a machine that nobody has listed is adopted, and boots on", async () => {
 test("a machine is switched on, and shows its pieces, its peers and its console", async () => {
   const page = await open(`/machines/${listed}`);
   const power = page.locator(".card", { has: page.getByRole("heading", { name: "Power" }) });
-  const on = async () => {
-    await power.getByRole("button", { name: "Switch on…" }).click();
-    await power.getByRole("button", { name: "Switch on", exact: true }).click();
-  };
-  await on();
+  const on = power.getByRole("button", { name: "Switch on", exact: true });
+  await power.getByRole("button", { name: "Switch on…" }).click();
+  await on.click();
   await login(page, token);
-  await on();
+  await on.click();
   await power.getByText("It is on.").waitFor();
   await reaches(listed, "switch-root");
   await page.locator(".log", { hasText: "systemd" }).waitFor();
@@ -91,14 +87,12 @@ test("the waterfall has every stage of a boot, beside the other machine's", asyn
 
 test("a tag is moved, and the machine's next boot is another image", async () => {
   const page = await open("/images");
-  const tag = async () => {
-    await page.getByRole("button", { name: "Tag lab@2" }).click();
-    await page.getByPlaceholder("stable").fill("stable");
-    await page.getByRole("button", { name: "Tag", exact: true }).click();
-  };
-  await tag();
+  const tag = page.getByRole("button", { name: "Tag", exact: true });
+  await page.getByRole("button", { name: "Tag lab@2" }).click();
+  await page.getByPlaceholder("stable").fill("stable");
+  await tag.click();
   await login(page, token);
-  await tag();
+  await tag.click();
   await page.locator(".card", { hasText: "lab@2" }).locator(".tag", { hasText: "lab@stable" }).waitFor();
   assert.equal((await machine(listed)).image, "lab@1", "a machine that runs keeps its image");
   await page.goto(page.url().replace("/images", `/machines/${listed}`));

@@ -2,7 +2,7 @@
 // appliance/e2e's TestPages runs this with a boot server and simulated machines.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { api, keepsTheRules, login, open, shots, token, until, url } from "./browser.mjs";
+import { api, focused, keepsTheRules, login, open, shots, token, until, url } from "./browser.mjs";
 
 test("a page weighs less than 300 KB and loads nothing from elsewhere", async () => {
   const page = await open("/");
@@ -60,9 +60,9 @@ test("racks stand as in the room, and the page is quick while all machines boot"
 test("a machine that cannot go on says why, and what to do", async () => {
   const ill = await until("a machine to fail", async () => (await api("/machines")).find(m => m.condition === "failed"));
   const page = await open("/");
-  const line = page.locator(".trouble");
-  await line.waitFor();
-  await page.getByRole("button", { name: /show \d+ more/i }).click().catch(() => {});
+  await page.locator(".trouble").waitFor();
+  const more = page.getByRole("button", { name: /show \d+ more/i });
+  if (await more.isVisible()) await more.click();
   await page.locator(".trouble a", { hasText: ill.name }).click();
   await page.waitForURL(`**/machines/${ill.mac}`);
   await page.locator(".advice .why").waitFor();
@@ -122,10 +122,11 @@ test("the list holds all machines and draws few", async () => {
 // Looking is free here, on loopback; what changes something takes a token that may.
 test("a tag is moved by whoever may, and nobody else", async () => {
   const page = await open("/images");
+  const send = () => page.getByRole("button", { name: "Tag", exact: true }).click();
   const tag = async () => {
     await page.getByRole("button", { name: "Tag lab@2" }).click();
     await page.getByPlaceholder("stable").fill("stable");
-    await page.getByRole("button", { name: "Tag", exact: true }).click();
+    await send();
   };
   await tag();
   await login(page, "wrong");
@@ -134,7 +135,7 @@ test("a tag is moved by whoever may, and nobody else", async () => {
   await page.screenshot({ path: `${shots}/login-refused.png` });
   await login(page, token);
   await page.getByRole("button", { name: "Log out" }).waitFor();
-  await tag();
+  await send(); // what was typed is still there
   await page.locator(".tag", { hasText: "lab@stable" }).waitFor();
   assert.deepEqual((await api("/images")).find(i => i.image === "lab@2").tags, ["stable"]);
   await page.screenshot({ path: `${shots}/tag.png` });
@@ -147,6 +148,8 @@ test("a tag is moved by whoever may, and nobody else", async () => {
   await page.getByRole("button", { name: "Log out" }).waitFor({ state: "detached" });
   await tag();
   await page.getByLabel("Token").waitFor();
+  await page.getByRole("button", { name: "Cancel" }).last().click();
+  await page.getByPlaceholder("stable").waitFor();
   await page.close();
 });
 
@@ -154,14 +157,13 @@ test("a machine is told what to boot next, and switched off and on", async () =>
   const mac = "52:54:00:00:00:05";
   const page = await open(`/machines/${mac}`);
   const next = page.locator(".card", { hasText: "Next boot" }), power = page.locator(".card", { hasText: "Is it on?" });
-  const boot = async () => {
-    await next.getByRole("button", { name: "Boot another image…" }).click();
-    await next.getByLabel(/^Image/).fill("lab@2");
-    await next.getByRole("button", { name: "Boot it next" }).click();
-  };
-  await boot();
+  const send = next.getByRole("button", { name: "Boot it next" });
+  await next.getByRole("button", { name: "Boot another image…" }).click();
+  await next.getByLabel(/^Image/).fill("lab@2");
+  await send.click();
   await login(page, token);
-  await boot();
+  await until("the focus to return", () => focused(send));
+  await send.click();
   await next.getByText("It boots lab@2, once.").waitFor();
   assert.equal((await api(`/machines/${mac}`)).override.image, "lab@2");
   await next.getByRole("button", { name: "Give back…" }).click();
@@ -186,19 +188,15 @@ test("an unknown machine is adopted", async () => {
   const page = await open("/networks");
   await page.getByRole("button", { name: `Adopt ${stranger.mac}` }).click();
   await page.getByLabel("Name").fill("r01-n99");
-  await page.getByLabel("Rack").fill("r01");
+  const send = () => page.getByRole("button", { name: "Adopt", exact: true }).click();
+  await page.getByLabel("Rack").fill("nowhere");
   await page.screenshot({ path: `${shots}/adopt.png` });
-  await page.getByRole("button", { name: "Adopt", exact: true }).click();
+  await send();
   await login(page, token);
-  await page.getByRole("button", { name: `Adopt ${stranger.mac}` }).click();
-  const adopt = async (name, rack) => {
-    await page.getByLabel("Name").fill(name);
-    await page.getByLabel("Rack").fill(rack);
-    await page.getByRole("button", { name: "Adopt", exact: true }).click();
-  };
-  await adopt("r01-n99", "nowhere");
+  await send();
   await page.getByText(/nowhere/).waitFor();
-  await adopt("r01-n99", "r01");
+  await page.getByLabel("Rack").fill("r01");
+  await send();
   await page.getByText("takes it up within seconds").waitFor();
   await until("the machine to be listed", async () => (await api("/machines")).find(m => m.name === "r01-n99" && m.rack === "r01"));
   await page.getByRole("button", { name: `Adopt ${stranger.mac}` }).waitFor({ state: "detached" });
@@ -228,13 +226,50 @@ test("all can be done by keyboard", async () => {
   await page.keyboard.press("Enter");
   await page.waitForURL("**/machines/52:54:00:00:00:2a");
   const off = page.getByRole("button", { name: "Switch off…" });
-  const focused = element => element.evaluate(e => e === document.activeElement);
   await off.focus();
   await page.keyboard.press("Enter");
   await page.getByText("as by pulling the plug").waitFor();
   assert.ok(await focused(page.getByRole("form", { name: "Switch off…" })), "Enter, held down, does not switch it off");
   await page.keyboard.press("Escape");
   await until("the focus to return", () => focused(off));
+  await page.close();
+});
+
+// looks has somebody see the page, or nobody.
+const looks = (page, seen) => page.evaluate(seen => {
+  Object.defineProperty(document, "hidden", { value: !seen, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}, seen);
+
+// A machine's slot has the focus, as after a look at the machine: of all slots that
+// one must not stand still.
+test("what has changed while the server was away is seen when it is back", async () => {
+  const page = await open("/");
+  const slot = page.locator('[data-mac="52:54:00:00:00:07"]');
+  await slot.focus();
+  const machines = await api("/machines");
+  machines.find(m => m.mac === "52:54:00:00:00:07").stage = "handed-over";
+  let away = true;
+  await page.route("**/api/v1/events", route => away ? route.abort() : route.fulfill({ contentType: "text/event-stream", body: `event: machines\ndata: ${JSON.stringify(machines)}\n\n` }));
+  await looks(page, false);
+  await looks(page, true);
+  await page.getByText("Connection lost; trying again.").waitFor();
+  await page.screenshot({ path: `${shots}/lost.png` });
+  away = false;
+  await slot.locator(".stage", { hasText: "handed-over" }).waitFor();
+  await page.unroute("**/api/v1/events");
+  await page.getByText("live", { exact: true }).waitFor();
+  await page.close();
+});
+
+// A browser makes six connections to a server; each page would hold one.
+test("a page that nobody sees holds no connection", async () => {
+  const page = await open("/");
+  await page.waitForSelector(".slot");
+  const events = request => request.url().endsWith("/events");
+  await Promise.all([page.waitForEvent("requestfailed", events), looks(page, false)]);
+  await Promise.all([page.waitForRequest(events), looks(page, true)]);
+  assert.deepEqual(page.errors, []);
   await page.close();
 });
 
@@ -247,13 +282,15 @@ test("the first paint comes within a second", async () => {
   await page.close();
 });
 
-for (const colorScheme of ["light", "dark"]) {
-  test(`every page is accessible, ${colorScheme}`, async () => {
+for (const [look, options] of [["light", {}], ["dark", { colorScheme: "dark" }], ["narrow", { viewport: { width: 390, height: 844 } }]]) {
+  test(`every page is accessible, ${look}`, async () => {
     for (const [name, path] of [["racks", "/"], ["machines", "/machines"], ["machine", "/machines/52:54:00:00:00:00"], ["images", "/images"], ["swarms", "/swarms"], ["networks", "/networks"]]) {
-      const page = await open(path, { colorScheme });
+      const page = await open(path, options);
       await page.waitForSelector(".card, .rack, .rows");
       await page.waitForTimeout(1200);
-      await page.screenshot({ path: `${shots}/${name}-${colorScheme}.png` });
+      await page.screenshot({ path: `${shots}/${name}-${look}.png` });
+      const beyond = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.equal(beyond, 0, `${name} is wider than the window`);
       await keepsTheRules(page, name);
       await page.close();
     }
