@@ -8,12 +8,10 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"swarmboot/appliance/internal/power"
 	"swarmboot/bootserver"
 	"swarmboot/images/origin"
-	"swarmboot/initramfs/stage"
 )
 
 // A Change is one difference between two settings, and the machines that it is
@@ -37,15 +35,17 @@ func Diff(now, next Complete) []Change {
 		}
 	}
 	restart("server", differences(serverOf(now.Config), serverOf(next.Config)))
-	restart("origin", differences(originOf(now.Config), originOf(next.Config)))
+	restart("origin", differences(now.Origin, next.Origin))
 	restart("admin", differences(now.Admin, next.Admin))
-	restart("traces", differences(struct{ URL veiled }{veilURL(now.Traces.URL)}, struct{ URL veiled }{veilURL(next.Traces.URL)}))
+	restart("traces", differences(now.Traces, next.Traces))
 	hooks := map[string]Hook{}
 	for _, h := range now.Hooks {
 		hooks[h.Name] = h
 	}
 	for _, h := range next.Hooks {
-		restart("webhook "+h.Name, differences(hookOf(hooks[h.Name]), hookOf(h)))
+		old := hooks[h.Name]
+		old.Name = h.Name
+		restart("webhook "+h.Name, differences(old, h))
 		delete(hooks, h.Name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(hooks)) {
@@ -82,38 +82,14 @@ func serverOf(c bootserver.Config) bootserver.Config {
 	return c
 }
 
-type shownOrigin struct {
-	URL         veiled
-	Credentials string
-	Poll        time.Duration
-}
-
-func originOf(c bootserver.Config) shownOrigin {
-	return shownOrigin{veilURL(c.Origin.URL), c.Origin.Credentials, c.Origin.Poll}
-}
-
-type shownHook struct {
-	URL    veiled
-	Secret string // file
-	Stages []stage.Stage
-}
-
-func hookOf(h Hook) shownHook { return shownHook{veilURL(h.URL), h.SecretFile, h.Stages} }
-
-type shownPower struct {
-	BMC              netip.Addr
-	Power            string
-	Via              power.Kind
-	User, Password   string // Password is a file
-	Port             uint16
-	Certificate      string
-	Unverified, BIOS bool
-	Command          veiled
-}
-
-func powerOf(m power.Machine) shownPower {
-	w := m.Way
-	return shownPower{m.BMC, w.Name, w.Kind, w.User, w.Password, w.Port, w.Certificate, w.Unverified, w.BIOS, veilCommand(w.Command)}
+// diffPower is what changes about the way to switch a machine.
+func diffPower(now, next power.Machine) []string {
+	type controller struct{ BMC netip.Addr }
+	all := differences(controller{now.BMC}, controller{next.BMC})
+	for _, field := range differences(now.Way, next.Way) {
+		all = append(all, "power "+field)
+	}
+	return all
 }
 
 func diffMachines(now, next Complete) (all []Change) {
@@ -143,7 +119,7 @@ func diffMachines(now, next Complete) (all []Change) {
 			note(m, "added")
 			continue
 		}
-		fields := append(differences(old, m), differences(powerOf(now.Power[mac]), powerOf(next.Power[mac]))...)
+		fields := append(differences(old, m), diffPower(now.Power[mac], next.Power[mac])...)
 		if len(fields) > 0 {
 			note(m, strings.Join(fields, "; "))
 		}
@@ -156,29 +132,6 @@ func diffMachines(now, next Complete) (all []Change) {
 	return all
 }
 
-// A veiled value may hold a secret: a part of it is shown, and whether all of it
-// is the same.
-type veiled struct{ shown, all string }
-
-func (v veiled) String() string { return v.shown }
-
-// veilURL shows whose URL it is. A path may be a secret, as with webhooks of chats.
-func veilURL(text string) veiled {
-	u, err := url.Parse(strings.TrimPrefix(text, "s3:"))
-	if err != nil || text == "" {
-		return veiled{all: text}
-	}
-	return veiled{u.Scheme + "://" + u.Host, text}
-}
-
-// veilCommand shows the program. An argument may be a password.
-func veilCommand(words []string) veiled {
-	if len(words) == 0 {
-		return veiled{}
-	}
-	return veiled{words[0], strings.Join(words, "\x00")}
-}
-
 // differences names the fields in which two structs differ, with both values.
 func differences[T any](a, b T) (all []string) {
 	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
@@ -187,14 +140,32 @@ func differences[T any](a, b T) (all []string) {
 			continue
 		}
 		x, y := va.FieldByIndex(f.Index).Interface(), vb.FieldByIndex(f.Index).Interface()
-		switch {
-		case show(x) != show(y):
-			all = append(all, fmt.Sprintf("%s %s -> %s", words(f.Name), show(x), show(y)))
-		case f.Type == reflect.TypeFor[veiled]() && x != y:
-			all = append(all, fmt.Sprintf("%s changed (%s)", words(f.Name), show(x)))
+		if show(x) == show(y) {
+			continue
+		}
+		if was, is := veil(f.Name, x), veil(f.Name, y); was != is {
+			all = append(all, fmt.Sprintf("%s %s -> %s", words(f.Name), was, is))
+		} else {
+			all = append(all, fmt.Sprintf("%s changed (%s)", words(f.Name), is))
 		}
 	}
 	return all
+}
+
+// veil shows the value of a field but for what may be a secret in it: of a URL only
+// the host, as the paths of chats' webhooks are secrets, of a command the program.
+func veil(field string, v any) string {
+	switch v := v.(type) {
+	case string:
+		if u, err := url.Parse(strings.TrimPrefix(v, "s3:")); field == "URL" && v != "" && err == nil {
+			return u.Scheme + "://" + u.Host
+		}
+	case []string:
+		if field == "Command" && len(v) > 0 {
+			return v[0]
+		}
+	}
+	return show(v)
 }
 
 // show is a value for people.

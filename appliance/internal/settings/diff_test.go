@@ -65,11 +65,11 @@ machines:
 		{What: `admin: listen 127.0.0.1:8470 -> 10.77.0.1:8470; names "" -> "boot"`, Restart: true},
 		{What: "traces: url none -> http://127.0.0.1:4318", Restart: true},
 		{What: "webhook chat: url changed (https://chat.example.org)", Restart: true},
-		{What: "webhook new: url none -> http://127.0.0.1:9; secret none -> /old.secret; stages none -> ready failed", Restart: true},
+		{What: "webhook new: url none -> http://127.0.0.1:9; secret_file none -> /old.secret; stages none -> ready failed", Restart: true},
 		{What: "webhook old: removed", Restart: true},
-		{What: "command changed (pdu)", Machines: []string{"n1", "n2", "n3"}},
-		{What: "user root -> admin", Machines: []string{"n4"}},
-		{What: "bmc none -> 10.78.0.5; power none -> bmc; via none -> ipmi; user none -> admin; password none -> /bmc.secret", Machines: []string{"n5"}},
+		{What: "power command changed (pdu)", Machines: []string{"n1", "n2", "n3"}},
+		{What: "power user root -> admin", Machines: []string{"n4"}},
+		{What: "bmc none -> 10.78.0.5; power name none -> bmc; power kind none -> ipmi; power user none -> admin; power password none -> /bmc.secret", Machines: []string{"n5"}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("Diff =\n%+v; want\n%+v", got, want)
