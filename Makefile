@@ -116,10 +116,10 @@ package: build ## make a Debian package, a container image, the list of what is 
 	scripts/package $(shell go env GOARCH)
 
 # -timeout: as above.
-e2e-package: package loaders ## install the package in a Debian system, run the container image, and boot a machine from each
+e2e-package: package loaders ## install the package in a Debian system, run the container image, boot a machine from each, and the lab
 	scripts/lab-images $(STATE) lab
 	@mkdir -p build/e2e
-	SWARMBOOT_E2E=1 SWARMBOOT_PACKAGE=1 go test -count=1 -timeout 30m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestPackage|TestContainer' ./appliance/e2e
+	SWARMBOOT_E2E=1 SWARMBOOT_PACKAGE=1 go test -count=1 -timeout 30m -v -artifacts -outputdir $(CURDIR)/build/e2e -run 'TestPackage|TestContainer|TestLab' ./appliance/e2e
 
 release: ## make package twice from the last commit, and keep it in build/release if both are the same
 	scripts/release

@@ -8,6 +8,7 @@
 //	settings_test.go  mistakes in the settings file
 //	images_test.go    images from containers, archives, folders and disks
 //	package_test.go   the Debian package, installed; container_test.go the container
+//	lab_test.go       swarmboot lab, where only the package is
 //	power_test.go     a machine switched by its management controller
 //	web_test.go       the admin pages, beside machines and thousands of simulated ones
 //	docs_test.go      the commands of the documentation, typed

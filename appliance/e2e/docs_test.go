@@ -145,12 +145,7 @@ func newReader(t *testing.T, settings string) reader {
 		shell(t, "", swarmbootProgram(t), "image", "tag", tag, "lab@1", "--state", string(folder))
 	}
 	write(t, filepath.Join(dir, "swarmboot.yaml"), settings)
-	start := fmt.Sprintf(`cd %q
-mount -t tmpfs tmpfs /mnt
-for at in etc usr/lib var/lib; do
-	mkdir -p /mnt/$at/upper /mnt/$at/work
-	mount -t overlay overlay -o lowerdir=/$at,upperdir=/mnt/$at/upper,workdir=/mnt/$at/work /$at
-done
+	start := changesUnseen("etc", "usr/lib", "var/lib") + fmt.Sprintf(`cd %q
 mkdir -p /etc/swarmboot /usr/lib/swarmboot /var/lib/swarmboot
 cp swarmboot.yaml /etc/swarmboot/
 cp -r %q /usr/lib/swarmboot/loaders
