@@ -41,7 +41,7 @@ func TestAdminPlane(t *testing.T) {
 	folder := state.Folder(t.TempDir())
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		server := measured{new(apitest.Server)}
+		server := measured{&apitest.Server{Known: make([]fleet.MachineStatus, 2000)}}
 		log := slog.New(slog.DiscardHandler)
 		l, done := make(webuitest.Wires), make(chan error)
 		go func() {
@@ -126,7 +126,7 @@ func TestAdminPlane(t *testing.T) {
 			t.Errorf("a login that has ended: %s; want 401", response.Status)
 		}
 
-		// Guesses, and a request that never ends.
+		// Guesses; a request that never ends; events that nobody takes.
 		for range 6 {
 			response = send(program, "GET", there+"/api/v1/machines", "swarmboot_GUESS", "")
 			response.Body.Close()
@@ -138,6 +138,12 @@ func TestAdminPlane(t *testing.T) {
 		io.WriteString(slow, "GET / HTTP/1.1\r\n")
 		bufio.NewReader(slow).ReadString('\n') // until it is cut
 		slow.Close()
+		deaf, _ := dial(ctx, "", "")
+		io.WriteString(deaf, "GET /api/v1/events HTTP/1.1\r\nHost: boot.example\r\nAuthorization: Bearer "+secrets[access.Read]+"\r\n\r\n")
+		if answer, _ := bufio.NewReader(deaf).ReadString('\n'); answer != "HTTP/1.1 200 OK\r\n" {
+			t.Errorf("events for who has a token: %s", answer)
+		}
+		time.Sleep(time.Minute)
 		synctest.Wait()
 
 		response = send(program, "GET", there+"/metrics", secrets[access.Metrics], "")
@@ -147,9 +153,10 @@ func TestAdminPlane(t *testing.T) {
 		for _, match := range regexp.MustCompile(`(?m)^swarmboot_admin_refused_total{why="(.*)"} (\d+)$`).FindAllStringSubmatch(string(text), -1) {
 			counted[match[1]] = match[2]
 		}
-		if want := map[string]string{"400": "1", "401": "10", "403": "3", "413": "1", "421": "1", "429": "1", "unfinished": "1"}; !maps.Equal(counted, want) {
+		if want := map[string]string{"400": "1", "401": "10", "403": "3", "413": "1", "421": "1", "429": "1", "unfinished": "2"}; !maps.Equal(counted, want) {
 			t.Errorf("counted are %v; want %v", counted, want)
 		}
+		deaf.Close()
 		transport.CloseIdleConnections()
 		cancel()
 		if err := <-done; err != nil {
