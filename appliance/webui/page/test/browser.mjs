@@ -9,7 +9,7 @@ import { chromium } from "playwright-core";
 
 export const url = process.env.SWARMBOOT_URL ?? "http://127.0.0.1:8470";
 export const token = process.env.SWARMBOOT_TOKEN;
-export const shots = process.env.SWARMBOOT_SHOTS ?? ".";
+const shots = process.env.SWARMBOOT_SHOTS ?? ".";
 
 let browser;
 before(async () => {
@@ -27,6 +27,12 @@ export async function open(path, options = {}) {
   page.setDefaultTimeout(60_000); // the computer may be busy
   await page.goto(url + path);
   return page;
+}
+
+// shoot keeps what the page looks like, from its top: in the window, or whole.
+export async function shoot(page, name, fullPage = false) {
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.screenshot({ path: `${shots}/${name}.png`, fullPage });
 }
 
 export async function login(page, token) {

@@ -3,7 +3,7 @@
 // the image lab@stable, and the other is on and in no list.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { api, keepsTheRules, login, open, shots, token, until } from "./browser.mjs";
+import { api, keepsTheRules, login, open, shoot, token, until } from "./browser.mjs";
 
 const listed = "52:54:00:77:0c:01", stranger = "52:54:00:77:0c:02";
 const machine = async mac => (await api("/machines")).find(m => m.mac === mac);
@@ -18,7 +18,7 @@ test("a machine that nobody has listed is adopted, and boots on", async () => {
   const page = await open("/networks");
   await page.getByText("QEMU").waitFor(); // it has told what it is
   await page.getByText("BIOS").waitFor();
-  await page.screenshot({ path: `${shots}/qemu-unknown.png` });
+  await shoot(page, "qemu-unknown");
   const adopt = page.getByRole("button", { name: "Adopt", exact: true });
   await page.getByRole("button", { name: `Adopt ${stranger}` }).click();
   await page.getByLabel("Name").fill("r1-n02");
@@ -51,8 +51,7 @@ test("a machine is switched on, and shows its pieces, its peers and its console"
   await peers.getByText("the boot server").waitFor();
   const colours = await page.locator(".map canvas").evaluate(canvas => new Set(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.filter((_, i) => i % 4 === 0)).size);
   assert.ok(colours >= 2, `the map has ${colours} colours`);
-  await page.evaluate(() => scrollTo(0, 0));
-  await page.screenshot({ path: `${shots}/qemu-booting.png`, fullPage: true });
+  await shoot(page, "qemu-booting", true);
   assert.deepEqual(page.errors, []);
   await page.close();
 });
@@ -68,7 +67,7 @@ test("both stand in their rack, up", async () => {
   }
   await rack.getByRole("link", { name: "2 r1-n02 up seeding" }).waitFor(); // as it is read aloud
   await page.getByText("Nothing needs you.").waitFor();
-  await page.screenshot({ path: `${shots}/qemu-racks.png` });
+  await shoot(page, "qemu-racks");
   await keepsTheRules(page, "racks");
   await page.close();
 });
@@ -80,7 +79,7 @@ test("the waterfall has every stage of a boot, beside the other machine's", asyn
   assert.deepEqual(stages, ["dhcp", "loader", "script", "kernel", "init", "network", "swarm", "root", "switch-root", "ready", "complete", "handed-over", "seeding"]);
   await page.getByRole("img", { name: "100 % of the image is here, 100 % of what a boot reads" }).waitFor();
   await page.locator(".log li", { hasText: "boot begins" }).first().waitFor();
-  await page.screenshot({ path: `${shots}/qemu-machine.png`, fullPage: true });
+  await shoot(page, "qemu-machine", true);
   await keepsTheRules(page, "machine");
   await page.close();
 });
@@ -104,8 +103,7 @@ test("a tag is moved, and the machine's next boot is another image", async () =>
   await page.locator(".facts div", { hasText: "Image" }).filter({ hasText: "lab@2" }).waitFor();
   await page.locator(".waterfall").getByRole("rowheader", { name: "ready" }).waitFor();
   await page.locator(".card", { has: page.getByRole("heading", { name: "Boots before" }) }).getByText("lab@1").waitFor();
-  await page.evaluate(() => scrollTo(0, 0));
-  await page.screenshot({ path: `${shots}/qemu-next-boot.png`, fullPage: true });
+  await shoot(page, "qemu-next-boot", true);
   assert.deepEqual(page.errors, []);
   await page.close();
 });

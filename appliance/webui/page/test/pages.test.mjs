@@ -2,7 +2,7 @@
 // appliance/e2e's TestPages runs this with a boot server and simulated machines.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { api, focused, keepsTheRules, login, open, shots, token, until, url } from "./browser.mjs";
+import { api, focused, keepsTheRules, login, open, shoot, token, until, url } from "./browser.mjs";
 
 test("a page weighs less than 300 KB and loads nothing from elsewhere", async () => {
   const page = await open("/");
@@ -52,7 +52,7 @@ test("racks stand as in the room, and the page is quick while all machines boot"
   const ended = await clocks(), busy = (ended.ThreadTime - begun.ThreadTime) / (ended.Timestamp - begun.Timestamp);
   console.log(`${machines.length} machines: ${Math.round(busy * 100)} % of a processor; frames ${frames.median.toFixed(0)} ms median, ${frames.p99.toFixed(0)} ms 99th percentile`);
   assert.ok(busy < .5, `the page takes ${busy * 100} % of a processor`);
-  await page.screenshot({ path: `${shots}/racks-booting.png` });
+  await shoot(page, "racks-booting");
   assert.deepEqual(page.errors, []);
   await page.close();
 });
@@ -68,7 +68,7 @@ test("a machine that cannot go on says why, and what to do", async () => {
   await page.locator(".advice .why").waitFor();
   assert.match((await page.locator(".advice").textContent()).toLowerCase(), new RegExp(ill.at));
   assert.ok((await page.locator(".advice .remedy").textContent()).length > 20);
-  await page.screenshot({ path: `${shots}/machine-failed.png` });
+  await shoot(page, "machine-failed");
   assert.deepEqual(page.errors, []);
   await page.close();
 });
@@ -83,7 +83,7 @@ test("a machine that boots shows its pieces, its peers and its console", async (
   assert.match(await peers.locator("h2").textContent(), /\d+ connected, .*\/s from them/);
   await peers.getByRole("button", { name: /show \d+ more/i }).click();
   await peers.locator("td", { hasText: "another rack" }).first().waitFor();
-  await page.screenshot({ path: `${shots}/machine-booting.png`, fullPage: true });
+  await shoot(page, "machine-booting", true);
   assert.deepEqual(page.errors, []);
   await page.close();
 });
@@ -99,7 +99,7 @@ test("the waterfall sets a boot beside the median of its image", async () => {
   const medians = await page.locator(".waterfall .bar.usual").count();
   assert.ok(medians >= 9 && medians <= stages.length, `${medians} medians beside ${stages.length} stages`); // to the login at least
   await page.locator(".log li", { hasText: "boot begins" }).first().waitFor();
-  await page.screenshot({ path: `${shots}/machine.png` });
+  await shoot(page, "machine");
   assert.deepEqual(page.errors, []);
   await page.close();
 });
@@ -115,7 +115,7 @@ test("the list holds all machines and draws few", async () => {
   await page.getByRole("link", { name: last, exact: true }).waitFor();
   await page.getByRole("searchbox").fill(last);
   await until("one row", async () => await page.locator(".rows tbody a").count() === 1);
-  await page.screenshot({ path: `${shots}/machines.png` });
+  await shoot(page, "machines");
   await page.close();
 });
 
@@ -132,13 +132,13 @@ test("a tag is moved by whoever may, and nobody else", async () => {
   await login(page, "wrong");
   await page.getByText("this token is wrong").waitFor();
   assert.equal((await api("/images")).find(i => i.image === "lab@2").tags.length, 0);
-  await page.screenshot({ path: `${shots}/login-refused.png` });
+  await shoot(page, "login-refused");
   await login(page, token);
   await page.getByRole("button", { name: "Log out" }).waitFor();
   await send(); // what was typed is still there
   await page.locator(".tag", { hasText: "lab@stable" }).waitFor();
   assert.deepEqual((await api("/images")).find(i => i.image === "lab@2").tags, ["stable"]);
-  await page.screenshot({ path: `${shots}/tag.png` });
+  await shoot(page, "tag");
   await page.getByRole("button", { name: "Untag lab@stable" }).click();
   await page.getByRole("button", { name: "Untag", exact: true }).click();
   await page.locator(".tag", { hasText: "lab@stable" }).waitFor({ state: "detached" });
@@ -173,7 +173,7 @@ test("a machine is told what to boot next, and switched off and on", async () =>
   await power.getByRole("button", { name: "Is it on?" }).click();
   await power.getByText("It is on.").waitFor();
   await power.getByRole("button", { name: "Switch off…" }).click();
-  await page.screenshot({ path: `${shots}/machine-power.png`, fullPage: true });
+  await shoot(page, "machine-power", true);
   await power.getByRole("button", { name: "Switch off", exact: true }).click();
   await power.getByText("It is off.").waitFor();
   await power.getByRole("button", { name: "Switch on…" }).click();
@@ -190,7 +190,7 @@ test("an unknown machine is adopted", async () => {
   await page.getByLabel("Name").fill("r01-n99");
   const send = () => page.getByRole("button", { name: "Adopt", exact: true }).click();
   await page.getByLabel("Rack").fill("nowhere");
-  await page.screenshot({ path: `${shots}/adopt.png` });
+  await shoot(page, "adopt");
   await send();
   await login(page, token);
   await send();
@@ -254,7 +254,7 @@ test("what has changed while the server was away is seen when it is back", async
   await looks(page, false);
   await looks(page, true);
   await page.getByText("Connection lost; trying again.").waitFor();
-  await page.screenshot({ path: `${shots}/lost.png` });
+  await shoot(page, "lost");
   away = false;
   await slot.locator(".stage", { hasText: "handed-over" }).waitFor();
   await page.unroute("**/api/v1/events");
@@ -288,7 +288,7 @@ for (const [look, options] of [["light", {}], ["dark", { colorScheme: "dark" }],
       const page = await open(path, options);
       await page.waitForSelector(".card, .rack, .rows");
       await page.waitForTimeout(1200);
-      await page.screenshot({ path: `${shots}/${name}-${look}.png` });
+      await shoot(page, `${name}-${look}`);
       const beyond = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       assert.equal(beyond, 0, `${name} is wider than the window`);
       await keepsTheRules(page, name);
