@@ -1,6 +1,6 @@
 // What the boot server says, in the words of docs/openapi.json.
 import { signal } from "@preact/signals";
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { components } from "./openapi";
 
 type Schemas = components["schemas"];
@@ -49,14 +49,12 @@ export interface Asked<T> { answer?: T; error?: string }
 // useAnswer asks when path or moment changes, or who asks, and keeps what it has
 // until the next answer is there.
 export function useAnswer<T>(path: string, moment: unknown = 0): Asked<T> {
-  const [asked, set] = useState<Asked<T> & { path?: string }>({});
+  const [asked, set] = useState<Asked<T> & { path: string; turn: number }>({ path: "", turn: 0 });
+  const turns = useRef(0);
   useEffect(() => {
-    let gone = false;
-    ask<T>(path).then(
-      answer => gone || set({ path, answer }),
-      (error: Error) => gone || set(before => ({ ...before, path, error: error.message })),
-    );
-    return () => { gone = true; };
+    const turn = ++turns.current; // a slow answer counts, unless a later one was faster
+    const take = (news: Asked<T>) => set(before => (turn < before.turn ? before : { ...(before.path === path && before), ...news, path, turn }));
+    ask<T>(path).then(answer => take({ answer, error: undefined }), (error: Error) => take({ error: error.message }));
   }, [path, moment, session.value]);
   return asked.path === path ? asked : {};
 }
