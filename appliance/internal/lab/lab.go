@@ -34,7 +34,7 @@ const namespace = "swarmboot-lab"
 
 var network = netip.MustParsePrefix("10.77.0.1/24")
 
-// MaxMachines is how many addresses below the pool there are for.
+// MaxMachines all have addresses below the pool.
 const MaxMachines = 80
 
 // Options say what a lab is made of.
@@ -244,7 +244,7 @@ func (l *Lab) explain(m machine) {
 The lab stays up.
   log in to %[1]s    by ssh, if its image has a server for it:
                        ip netns exec %[2]s ssh -i %[3]s -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@%[4]s
-                       or on its console (Ctrl-] leaves), as whom its image lets in there:
+                       or on its console, if its image lets you in there (Ctrl-] leaves):
                        socat -,raw,echo=0,escape=0x1d UNIX-CONNECT:%[5]s/console.sock
   watch the machines   %[6]s machine list --watch --state %[7]s
   read                 %[8]s (server.log, boot.pcap, lab-NN/console.log)
