@@ -110,3 +110,31 @@ func TestIdentityIsWhatTheRelaySays(t *testing.T) {
 		}
 	}
 }
+
+func FuzzRelayAgent(f *testing.F) {
+	f.Add([]byte("\x01\x02p7\x05\x04\x0a\x63\x00\x00\x0b\x04\x0a\x58\x00\x01\x13\x00"), []byte{10, 77, 0, 0})
+	f.Add([]byte("\x05\xff"), []byte{})
+	f.Fuzz(func(t *testing.T, agent, selection []byte) {
+		req, err := dhcpv4.New()
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.GatewayIPAddr = ip(address(3))
+		req.UpdateOption(dhcpv4.OptGeneric(agentInformation, agent))
+		req.UpdateOption(dhcpv4.OptGeneric(subnetSelection, selection))
+		if n, err := site().of(req, arrival{}); err == nil && n == nil {
+			t.Error("neither network nor error")
+		}
+		if !identity(req, lab).IsValid() {
+			t.Error("a server without a name")
+		}
+		reply, err := answer(req, Client{}, dhcpv4.MessageTypeOffer, lab, address(9), Boot{})
+		if err != nil {
+			return // too long
+		}
+		again, err := dhcpv4.FromBytes(reply.ToBytes())
+		if err != nil || string(again.Options.Get(agentInformation)) != string(agent) {
+			t.Errorf("option 82 comes back as %x, %v; want %x", again.Options.Get(agentInformation), err, agent)
+		}
+	})
+}
