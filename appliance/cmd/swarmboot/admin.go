@@ -28,6 +28,7 @@ func serveAdmin(ctx context.Context, cfg settings.Admin, folder state.Folder, an
 	return answerAdmins(ctx, l, cfg, folder, answers, source, log)
 }
 
+// answerAdmins does so on l, and closes it.
 func answerAdmins(ctx context.Context, l net.Listener, cfg settings.Admin, folder state.Folder, answers http.Handler, source metrics.Source, log *slog.Logger) error {
 	free := cfg.Listen.Addr().IsLoopback()
 	gate := access.NewGate(access.Tokens(folder.Tokens()), log)
