@@ -13,14 +13,14 @@ type transfer struct {
 	repeated bool // guarded by Server.mu; the request has come again, which is being thought about
 }
 
-// open begins the transfer to a port. It does not while another one goes there: a
+// claim begins the transfer to a port. It does not while another one goes there: a
 // machine that was not answered at once asks again, and of two answers to one
 // question the second would only disturb the first.
 //
 // UEFI that has asked for the size aborts, and may ask for the file from the same
 // port before the abort is seen here. So a repeated request waits for as long as
 // the transfer repeats its own packets.
-func (s *Server) open(port netip.AddrPort) (t *transfer, ok bool) {
+func (s *Server) claim(port netip.AddrPort) (t *transfer, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if before := s.ports[port]; before != nil {
@@ -40,8 +40,8 @@ func (s *Server) open(port netip.AddrPort) (t *transfer, ok bool) {
 	return t, true
 }
 
-// close ends what open has begun.
-func (s *Server) close(port netip.AddrPort, t *transfer) {
+// free ends what claim has begun.
+func (s *Server) free(port netip.AddrPort, t *transfer) {
 	s.mu.Lock()
 	delete(s.ports, port)
 	s.mu.Unlock()

@@ -194,12 +194,12 @@ func (s *Server) read(ctx context.Context, name string, to io.ReaderFrom) (err e
 		s.cfg.Log.Debug("no such file", "peer", machine, "file", name)
 		return errNotFound
 	}
-	t, ok := s.open(remote.AddrPort())
+	t, ok := s.claim(remote.AddrPort())
 	if !ok {
 		s.cfg.Log.Debug("repeated request ignored", "peer", machine, "file", name)
 		return nil // and no packet; the runtime closes the library's socket
 	}
-	defer s.close(remote.AddrPort(), t)
+	defer s.free(remote.AddrPort(), t)
 	if !s.admit(machine) {
 		s.cfg.Log.Warn("transfer refused: too many at once", "peer", machine, "file", name)
 		return errBusy
