@@ -300,6 +300,23 @@ func TestWhiteoutInAnArchiveIsAFile(t *testing.T) {
 	}
 }
 
+func TestModeWithoutACL(t *testing.T) {
+	for acl, want := range map[string]uint32{
+		"": 0o2664,
+		"user::rw-\nuser:alice:rw-\ngroup::r--\nmask::rw-\nother::r--\n": 0o2644,
+		"user::rw-,user:alice:rw-:1000,group::---,mask::rw-,other::r--":  0o2604,
+		"user::rw-,group::rwx,mask::rw-,other::r--":                      0o2664, // never more than there was
+		"group::":         0o2604,
+		"group:staff:r--": 0o2664,
+		"\x00,,group":     0o2664,
+	} {
+		h := &tar.Header{Mode: 0o2664, PAXRecords: map[string]string{accessACL: acl}}
+		if got := modeOf(h); got != want {
+			t.Errorf("modeOf with ACL %q = %#o; want %#o", acl, got, want)
+		}
+	}
+}
+
 func TestUntarStaysInside(t *testing.T) {
 	for name, entries := range map[string][]entry{
 		"upwards":                   {{name: "../../out", data: "x"}},
