@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,9 @@ type measured struct {
 
 // payload is what TCP carries of a frame.
 const payload = 1448.0 / 1514
+
+// tolerance is how wrong the simulator may be about a time.
+const tolerance = 0.15
 
 // racked is the scene of bench-storm with racks, whose uplinks have a quarter of
 // what their machines have.
@@ -65,8 +69,12 @@ func compare(t *testing.T, dir string) string {
 		if m.Kind < 0 {
 			what, last, copies = "whole image", r.LastDone, r.AllCopies(r.Pieces)
 		}
-		line := fmt.Sprintf("| %d | %s | %.2f s | %.2f s | %+.0f %% | %.2f | %.2f |", m.Machines, what,
-			m.Last, last.Seconds(), 100*(last.Seconds()/m.Last-1), m.Copies, copies)
+		wrong := last.Seconds()/m.Last - 1
+		percent := fmt.Sprintf("%+.0f %%", 100*wrong)
+		if math.Abs(wrong) > tolerance {
+			percent = "**" + percent + "**"
+		}
+		line := fmt.Sprintf("| %d | %s | %.2f s | %.2f s | %s | %.2f | %.2f |", m.Machines, what, m.Last, last.Seconds(), percent, m.Copies, copies)
 		t.Log(line)
 		fmt.Fprintln(&b, line)
 	}

@@ -9,7 +9,6 @@ import (
 	"math"
 	"math/bits"
 	"math/rand/v2"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -189,8 +188,7 @@ func (l *load) path(name string) string { return filepath.Join(l.dir, name) }
 // announce writes the torrent with our tracker in it, which its file lacks, and
 // the word that clients say by a program of ours.
 func (l *load) announce() error {
-	url := fmt.Sprintf("http://10.99.0.1:%d/announce", trackerPort)
-	torrent := fmt.Sprintf("d8:announce%d:%s%s", len(url), url, l.Torrent[1:])
+	torrent := fmt.Sprintf("d8:announce%d:%s%s", len(trackerURL), trackerURL, l.Torrent[1:])
 	if err := os.WriteFile(l.path("announced.torrent"), []byte(torrent), 0o644); err != nil {
 		return err
 	}
@@ -238,10 +236,13 @@ func (l *load) catalogue() (*catalogue.Catalogue, error) {
 	return catalogue.Open(l.path("catalogue"), trusted)
 }
 
-// announced is what our tracker knows: its seeder, and the swarm.
-func (l *load) announced() (seeder netip.AddrPort, infohash [20]byte, err error) {
-	infohash, err = metainfo.Parse(l.Torrent, l.Pieces)
-	return netip.AddrPortFrom(netip.MustParseAddr("10.99.0.1"), swarmPort), infohash, err
+// published is the image that publish has put there.
+func (l *load) published() (*catalogue.Image, error) {
+	c, err := l.catalogue()
+	if err != nil {
+		return nil, err
+	}
+	return c.Get(images.Ref{Name: "storm", Version: "1"})
 }
 
 // seconds is how long bytes need on a link of rate bits per second.

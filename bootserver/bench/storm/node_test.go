@@ -26,15 +26,25 @@ import (
 	"swarmboot/bootserver/internal/seeder"
 	"swarmboot/bootserver/internal/tracker"
 	"swarmboot/images"
+	"swarmboot/images/metainfo"
 	"swarmboot/peerd/announce"
 	"swarmboot/peerd/swarm"
 )
 
-// Ports of our server.
+// Where our server is: end 0 of the switch.
 const (
-	trackerPort = 80
-	swarmPort   = 6881
+	serverAddress = "10.99.0.1"
+	webPort       = 80
+	swarmPort     = 6881 // of machines, too
+
+	webURL     = "http://" + serverAddress
+	trackerURL = webURL + announce.Path
+	rootURL    = webURL + rootPath
+
+	rootPath = "/root" // the image, for ranges over HTTP
 )
+
+var seederAddress = netip.AddrPortFrom(netip.MustParseAddr(serverAddress), swarmPort)
 
 // roles are what this program does in a namespace, instead of testing: the
 // first argument names it.
@@ -91,7 +101,7 @@ func runServer(args []string) error {
 	if err != nil {
 		return err
 	}
-	own, infohash, err := l.announced()
+	infohash, err := metainfo.Parse(l.Torrent, l.Pieces)
 	if err != nil {
 		return err
 	}
@@ -100,13 +110,13 @@ func runServer(args []string) error {
 		rackOf = func(netip.Addr) string { return "" }
 	}
 	track := tracker.New(rackOf, 1, discard)
-	track.Open(infohash, own)
+	track.Open(infohash, seederAddress)
 	mux := http.NewServeMux()
 	mux.HandleFunc(rootPath, func(w http.ResponseWriter, r *http.Request) { http.ServeFile(w, r, l.path("image")) })
 	if !*noTracker {
 		mux.Handle(announce.Path, track)
 	}
-	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", trackerPort))
+	listener, err := net.Listen("tcp", fmt.Sprintf(":%d", webPort))
 	if err != nil {
 		return err
 	}
@@ -116,11 +126,7 @@ func runServer(args []string) error {
 		<-awaitGo().Done()
 		return nil
 	}
-	c, err := l.catalogue()
-	if err != nil {
-		return err
-	}
-	image, err := c.Get(images.Ref{Name: "storm", Version: "1"})
+	image, err := l.published()
 	if err != nil {
 		return err
 	}
@@ -159,7 +165,6 @@ func runPeer(args []string) error {
 	flags := flag.NewFlagSet("storm-peer", flag.ContinueOnError)
 	loadDir := flags.String("load", "", "folder of the load")
 	dir := flags.String("dir", "", "folder for the image")
-	server := flags.String("server", "", "address of the server")
 	address := flags.String("address", "", "address of this machine")
 	compute := flags.Duration("boot", 0, "boot, which computes for so long, and fetch the rest when it is over; below 0: fetch the whole image at once")
 	blind := flags.Bool("blind", false, "don't know in which rack it stands")
@@ -178,7 +183,7 @@ func runPeer(args []string) error {
 		return err
 	}
 	if *fuse {
-		return bootOverFUSE(awaitGo(), l, *dir, *server, *address, *compute)
+		return bootOverFUSE(awaitGo(), l, *dir, *address, *compute)
 	}
 	store, err := newStore(filepath.Join(*dir, "image"), l.Pieces)
 	if err != nil {
@@ -187,10 +192,7 @@ func runPeer(args []string) error {
 	cfg := swarm.Config{
 		Pieces: l.Pieces, Torrent: l.Torrent, Store: store, Log: discard,
 		Listen:  netip.AddrPortFrom(netip.IPv4Unspecified(), swarmPort),
-		Tracker: fmt.Sprintf("http://%s:%d%s", *server, trackerPort, announce.Path),
-	}
-	if cfg.Seeder, err = netip.ParseAddrPort(fmt.Sprintf("%s:%d", *server, swarmPort)); err != nil {
-		return err
+		Tracker: trackerURL, Seeder: seederAddress,
 	}
 	if !*blind {
 		cfg.Rack = rackName(own)
@@ -352,6 +354,9 @@ func (s *store) wait(ctx context.Context, piece int, demand func([]int)) error {
 	}
 }
 
+// readAhead is how many pieces of the profile runReader reads ahead at once.
+const readAhead = 4
+
 // runReader is a system that boots from a file which another program brings
 // piece by piece, and prefetches by the profile as ours does.
 func runReader(args []string) error {
@@ -360,7 +365,6 @@ func runReader(args []string) error {
 	path := flags.String("file", "", "file to read")
 	mount := flags.String("mount", "", "command line that mounts it, and ends when it is unmounted")
 	compute := flags.Duration("boot", 0, "how long a boot computes")
-	ahead := flags.Int("ahead", 4, "pieces read ahead at once")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -415,7 +419,7 @@ func runReader(args []string) error {
 		next <- piece
 	}
 	close(next)
-	for range *ahead {
+	for range readAhead {
 		go func() {
 			for piece := range next {
 				read(piece)

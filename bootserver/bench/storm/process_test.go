@@ -127,6 +127,14 @@ func (p *process) told(word string, what any) bool {
 	return json.Unmarshal([]byte(p.said[word].what), what) == nil
 }
 
+// hasSaid tells whether a process has said a word.
+func (p *process) hasSaid(word string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, said := p.said[word]
+	return said
+}
+
 // over tells whether a process has ended.
 func (p *process) over() bool {
 	select {

@@ -16,18 +16,16 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"swarmboot/images"
 	"swarmboot/initramfs/bootargs"
 	"swarmboot/initramfs/envelope"
 	"swarmboot/initramfs/stage"
 	"swarmboot/peerd"
-	"swarmboot/peerd/announce"
 )
 
 // bootOverFUSE is a machine with all of peerd: its two processes, FUSE, and a loop
 // device that the boot reads from.
-func bootOverFUSE(ctx context.Context, l *load, dir, server, address string, compute time.Duration) error {
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", "storm-root", l.dir, dir, server, address)
+func bootOverFUSE(ctx context.Context, l *load, dir, address string, compute time.Duration) error {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", "storm-root", l.dir, dir, address)
 	cmd.Stderr = os.Stderr
 	input, err := cmd.StdinPipe()
 	if err != nil {
@@ -64,7 +62,7 @@ func readyFile(dir string) string { return filepath.Join(dir, "ready") }
 // runRoot is the root server. It prints the loop device that the root is on, and
 // ends with its input. A process of its own: if it dies, its reader must not hang.
 func runRoot(args []string) error {
-	folder, dir, server, address := args[0], args[1], args[2], args[3]
+	folder, dir, address := args[0], args[1], args[2]
 	l, err := readLoad(folder)
 	if err != nil {
 		return err
@@ -78,14 +76,14 @@ func runRoot(args []string) error {
 			Machine: fmt.Sprintf("52:54:00:00:00:%02x", own.As4()[3]),
 			Image:   "storm@1",
 			Torrent: l.Torrent,
-			Tracker: fmt.Sprintf("http://%s:%d%s", server, trackerPort, announce.Path),
-			Seeder:  net.JoinHostPort(server, strconv.Itoa(swarmPort)),
-			RootURL: fmt.Sprintf("http://%s:%d%s", server, trackerPort, rootPath),
+			Tracker: trackerURL,
+			Seeder:  seederAddress.String(),
+			RootURL: rootURL,
 			Rack:    rackName(own),
 			Profile: l.Profile,
 		},
 		Dir:          dir,
-		Server:       fmt.Sprintf("http://%s:%d", server, trackerPort),
+		Server:       webURL,
 		Listen:       netip.AddrPortFrom(netip.IPv4Unspecified(), swarmPort),
 		Engine:       []string{"@storm", "storm-engine"},
 		ReadyFile:    readyFile(dir),
@@ -93,11 +91,7 @@ func runRoot(args []string) error {
 		Log:          discard,
 		Progress:     func(stage.Progress) error { return nil },
 	}
-	c, err := l.catalogue()
-	if err != nil {
-		return err
-	}
-	image, err := c.Get(images.Ref{Name: "storm", Version: "1"})
+	image, err := l.published()
 	if err != nil {
 		return err
 	}
@@ -170,6 +164,3 @@ func runEngine([]string) error {
 	}
 	return peerd.RunEngine(context.Background(), conn, os.NewFile(4, "image"), discard)
 }
-
-// rootPath is where our server has the image, for ranges over HTTP.
-const rootPath = "/root"

@@ -72,7 +72,7 @@ var (
 	}
 
 	lab    = shape{size: 63766528, pieceLength: 256 << 10, hot: 95, recorded: "testdata/lab.json"}
-	replay = []scene{{name: "a recorded boot, two machines over FUSE", topic: recorded, load: lab, first: 2, machine: " --fuse"}}
+	replay = []scene{{name: "a recorded boot; two machines over FUSE", topic: recorded, load: lab, first: 2, machine: " --fuse"}}
 
 	lengths = []scene{
 		{name: "pieces of 16 KiB", topic: piecewise, load: inPieces(16 << 10)},
@@ -124,7 +124,7 @@ func (s scene) happen(h *hall, servers, nodes []*process, half time.Duration) {
 	hit := nodes[:s.first]
 	if s.ends {
 		hit = servers
-		for h.count().ends[serverEnd].sent < usual.size*105/100 && !all(nodes, "complete") {
+		for h.count().ends[serverEnd].sent < usual.size*105/100 && !allSaid(nodes, "complete") {
 			time.Sleep(20 * time.Millisecond)
 		}
 	}
@@ -136,11 +136,7 @@ func (s scene) happen(h *hall, servers, nodes []*process, half time.Duration) {
 	}
 }
 
-// all tells whether all processes have said a word.
-func all(processes []*process, word string) bool {
-	return !slices.ContainsFunc(processes, func(p *process) bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.said[word].at.IsZero()
-	})
+// allSaid tells whether all processes have said a word.
+func allSaid(processes []*process, word string) bool {
+	return !slices.ContainsFunc(processes, func(p *process) bool { return !p.hasSaid(word) })
 }

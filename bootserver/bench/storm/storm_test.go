@@ -50,7 +50,7 @@ var rackBlind = system{
 
 const (
 	ourServer  = "{self} storm-server --load {load}"
-	ourMachine = "{self} storm-peer --load {load} --dir {dir} --server {server} --address {address} --boot {boot}"
+	ourMachine = "{self} storm-peer --load {load} --dir {dir} --address {address} --boot {boot}"
 )
 
 // A run is one system bringing the image to some machines at once.
@@ -232,7 +232,7 @@ func (l *load) wrong(nodes []*process) string {
 		return err.Error()
 	}
 	for i, p := range nodes {
-		if !all([]*process{p}, "complete") {
+		if !p.hasSaid("complete") {
 			continue
 		}
 		got, err := os.ReadFile(filepath.Join(p.cmd.Dir, "image"))
