@@ -69,7 +69,8 @@ func lookAtPages(t *testing.T, lan *vm.LAN, folder, file string) {
 	if status != 0 {
 		t.Fatalf("token new: %s", token)
 	}
-	cmd := lan.Command(t.Context(), "node", "--test", "--test-timeout=400000", "--test-reporter=spec", test)
+	// Each wait in the tests has a limit of its own; this one is for a hang.
+	cmd := lan.Command(t.Context(), "node", "--test", "--test-timeout=900000", "--test-reporter=spec", test)
 	cmd.Env = append(os.Environ(), "SWARMBOOT_URL="+adminURL, "SWARMBOOT_TOKEN="+strings.TrimSpace(token), "SWARMBOOT_SHOTS="+t.ArtifactDir())
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	if err := cmd.Run(); err != nil {
