@@ -54,7 +54,7 @@ func (f floor) lay(t testing.TB) *hall {
 		ns, plug := h.namespace(end), plug(end)
 		h.run("ip netns add " + ns)
 		t.Cleanup(func() { h.run("ip netns del " + ns) })
-		h.run("ip link add " + plug + " type veth peer name eth0 netns " + ns)
+		h.run("ip link add " + plug + " type veth peer name eth0 address " + h.mac(end) + " netns " + ns)
 		t.Cleanup(func() { h.run("ip link del " + plug) }) // the namespace would end it only later
 		h.run("ip link set " + plug + " master " + h.switchOf(end) + " up")
 		h.run("ip -n " + ns + " link set lo up")
@@ -69,7 +69,28 @@ func (f floor) lay(t testing.TB) *hall {
 			h.shape("-n "+ns, "eth0", h.rate, max(2<<20, queue(h.rate)))
 		}
 	}
+	for end := range h.machines + 1 {
+		h.introduce(end)
+	}
 	return h
+}
+
+// introduce tells an end all others' MAC addresses. All namespaces of a computer
+// share one table of those that were asked for, with room for 1024, and 32
+// machines and a server have 1056: some could not reach others.
+func (h *hall) introduce(end int) {
+	h.t.Helper()
+	var neighbours strings.Builder
+	for other := range h.machines + 1 {
+		if other != end {
+			fmt.Fprintf(&neighbours, "neigh add %s lladdr %s dev eth0\n", h.address(other), h.mac(other))
+		}
+	}
+	ip := exec.Command("ip", "-n", h.namespace(end), "-batch", "-")
+	ip.Stdin = strings.NewReader(neighbours.String())
+	if out, err := ip.CombinedOutput(); err != nil {
+		h.t.Fatalf("tell end %d its neighbours: %v: %s", end, err, out)
+	}
 }
 
 func (h *hall) addSwitch(name string) {
@@ -115,6 +136,9 @@ func plug(end int) string { return "plug" + strconv.Itoa(end) }
 
 // address tells by its third number in which rack an end stands.
 func (h *hall) address(end int) string { return fmt.Sprintf("10.99.%d.%d", h.rackOf(end)+1, end+1) }
+
+// mac is the address of an end's network card.
+func (h *hall) mac(end int) string { return fmt.Sprintf("52:54:00:99:00:%02x", end) }
 
 // rackName is the rack that an address tells of.
 func rackName(a netip.Addr) string {
