@@ -40,7 +40,7 @@ echo; swarmboot lab up || true
 	for _, step := range []struct{ what, want string }{
 		{"without an image it names the command that makes one", "swarmboot image build lab@1"},
 		{"without loaders it names the command that brings them", "swarmboot loaders fetch"},
-		{"the one image is booted", "1 machines boot lab@1"},
+		{"the one image is booted", "machines that boot lab@1: 1,"},
 		{"a machine lets root in by the lab's key, under its own name", "\nlab-01\n"},
 		{"one more machine boots", "\nlab-02\n"},
 		{"a second lab is refused", "it is up already; stop it first: /usr/bin/swarmboot lab down"},

@@ -74,7 +74,7 @@ func judge(m MachineStatus, now time.Time) Health {
 	h := judgeBoot(m, now)
 	if h.Why == "" && len(m.BannedBy) > 0 {
 		h.Why = "it sends pieces that are not what was signed, say " + names(m.BannedBy)
-		h.Remedy = "Test its memory, and its disk if it has a cache: one of them damages what it keeps. The others get their pieces elsewhere, and this server serves it last."
+		h.Remedy = "Test its memory, and its disk if it has a cache: one of them damages what it keeps. The others get their pieces elsewhere."
 	}
 	return h
 }

@@ -3,7 +3,8 @@
 // folder, which only the server's own user can open, or from another computer by
 // URL and token.
 //
-// cmd/swarmboot serves it (Listen, Serve) and asks it (Client); packages lab and training ask too.
+// cmd/swarmboot serves it (Listen, Serve) and asks it (Client); packages lab and
+// training ask too.
 package control
 
 import (

@@ -153,8 +153,8 @@ func (l *Lab) Up(ctx context.Context, o Options) (err error) {
 	if o.Link != "" {
 		cables = o.Link
 	}
-	fmt.Fprintf(l.out, "boot server at %v; %d machines boot %v, run by QEMU with %s, cables %s\n\n",
-		network.Addr(), len(machines), o.Image.Manifest.Ref(), vm.Accel(), cables)
+	fmt.Fprintf(l.out, "boot server at %v; machines that boot %v: %d, run by QEMU with %s, cables %s\n\n",
+		network.Addr(), o.Image.Manifest.Ref(), len(machines), vm.Accel(), cables)
 	for _, m := range machines {
 		if err := l.powerOn(lan, m, o.Image, o.Link); err != nil {
 			return err
