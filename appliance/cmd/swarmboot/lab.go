@@ -58,6 +58,9 @@ A boot takes seconds where KVM works, else a minute or more.`,
 	}
 	folder := stateFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if err := o.Validate(); err != nil {
+			return usage(err)
+		}
 		if o.Image, err = labImage(folder, image); err != nil {
 			return err
 		}
@@ -91,6 +94,9 @@ as it runs, switch the machine on and follow it until it has all of its image.`,
 		Example: "  swarmboot lab add",
 		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := lab.CheckLink(link); err != nil {
+				return usage(err)
+			}
 			l, err := lab.New(os.Stdout)
 			if err != nil {
 				return err

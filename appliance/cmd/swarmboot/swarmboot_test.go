@@ -260,6 +260,7 @@ func TestExitStatus(t *testing.T) {
 		{"check /nonexistent", exitFailed}, {"image show lab@1 --state " + folder, exitFailed},
 		{"frob", exitUsage}, {"machine frob", exitUsage}, {"machine list --frob", exitUsage}, {"check", exitUsage}, {"serve", exitUsage},
 		{"image list -o xml --state " + folder, exitUsage}, {"machine adopt x", exitUsage}, {"completion", exitUsage}, {"completion tcsh", exitUsage}, {"completion zsh", 0},
+		{"lab up --machines x", exitUsage}, {"lab up --machines 0", exitUsage}, {"lab up --link fast", exitUsage}, {"lab add --link fast", exitUsage},
 		{"machine list --state " + folder, exitUnreachable}, {"status --server http://127.0.0.1:1", exitUnreachable},
 		{"machine list --server " + far.URL, exitRefused},
 	} {

@@ -53,19 +53,22 @@ var rate = regexp.MustCompile(`^[1-9][0-9]*[kmg]bit$`)
 // CheckLink looks at the rate of a cable.
 func CheckLink(link string) error {
 	if link != "" && !rate.MatchString(link) {
-		return fmt.Errorf("link %q: want a rate such as 100mbit or 1gbit", link)
+		return fmt.Errorf("--link %q: want a rate such as 100mbit or 1gbit", link)
 	}
 	return nil
 }
 
-// Validate tells what of the options cannot be, and what is not there.
+// Validate tells what was asked for that no lab can be.
 func (o Options) Validate() error {
+	var machines error
 	if o.Machines < 1 || o.Machines > MaxMachines {
-		return fmt.Errorf("%d machines: want a number from 1 to %d", o.Machines, MaxMachines)
+		machines = fmt.Errorf("--machines %d: want a number from 1 to %d", o.Machines, MaxMachines)
 	}
-	if err := CheckLink(o.Link); err != nil {
-		return err
-	}
+	return errors.Join(machines, CheckLink(o.Link))
+}
+
+// missing tells what is not there, and what brings it.
+func (o Options) missing() error {
 	if arch := o.Image.Manifest.Arch; arch != "amd64" {
 		return fmt.Errorf("image %v is for %s; the lab's machines are amd64", o.Image.Manifest.Ref(), arch)
 	}
@@ -120,10 +123,10 @@ func (m machine) Firmware() vm.Firmware {
 }
 
 // Up starts the boot server and the machines, and follows them until each has all
-// of its image or is lost, which is an error. Then they go on running, unless o
-// wants them once; those that are interrupted do not.
+// of its image or is lost, which is an error. Then they go on running, unless o,
+// which is valid, wants them once; those that are interrupted do not.
 func (l *Lab) Up(ctx context.Context, o Options) (err error) {
-	if err := errors.Join(vm.Missing(), o.Validate()); err != nil {
+	if err := errors.Join(vm.Missing(), o.missing()); err != nil {
 		return err
 	}
 	if vm.Exists(namespace) {
@@ -171,12 +174,9 @@ func (l *Lab) Up(ctx context.Context, o Options) (err error) {
 	return errors.Join(followed, learn(o.State, l.state(), o.Image))
 }
 
-// Add lists one more machine in the running server's settings, switches it on and
-// follows it.
+// Add lists one more machine in the running server's settings, switches it on, with
+// a cable of a rate that CheckLink has seen, and follows it.
 func (l *Lab) Add(ctx context.Context, link string) error {
-	if err := CheckLink(link); err != nil {
-		return err
-	}
 	if !vm.Exists(namespace) {
 		return fmt.Errorf("the lab is not up; start it first: %s lab up", l.program)
 	}

@@ -15,22 +15,26 @@ import (
 	"swarmboot/initramfs/stage"
 )
 
-func TestValidate(t *testing.T) {
+func TestOptions(t *testing.T) {
 	image := &catalogue.Image{Manifest: images.Manifest{Name: "lab", Version: "1", Arch: "amd64"}}
 	foreign := &catalogue.Image{Manifest: images.Manifest{Name: "lab", Version: "1", Arch: "arm64"}}
 	for _, test := range []struct {
-		o    Options
-		want string
+		check func(Options) error
+		o     Options
+		want  string
 	}{
-		{Options{Image: image, Machines: 0}, "0 machines: want a number from 1 to 80"},
-		{Options{Image: image, Machines: 81}, "81 machines"},
-		{Options{Image: image, Machines: 3, Link: "fast"}, `link "fast": want a rate such as 100mbit`},
-		{Options{Image: foreign, Machines: 3}, "lab@1 is for arm64"},
-		{Options{Image: image, Machines: 3, Link: "1gbit", Loaders: "/nonexistent"}, "swarmboot loaders fetch --dir /nonexistent"},
+		{Options.Validate, Options{Machines: 0}, "--machines 0: want a number from 1 to 80"},
+		{Options.Validate, Options{Machines: 81}, "--machines 81"},
+		{Options.Validate, Options{Machines: 3, Link: "fast"}, `--link "fast": want a rate such as 100mbit`},
+		{Options.missing, Options{Image: foreign}, "lab@1 is for arm64"},
+		{Options.missing, Options{Image: image, Loaders: "/nonexistent"}, "swarmboot loaders fetch --dir /nonexistent"},
 	} {
-		if err := test.o.Validate(); err == nil || !strings.Contains(err.Error(), test.want) {
+		if err := test.check(test.o); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%+v: %v; want %q", test.o, err, test.want)
 		}
+	}
+	if err := (Options{Machines: MaxMachines, Link: "1gbit"}).Validate(); err != nil {
+		t.Errorf("a full rack: %v; want no error", err)
 	}
 }
 
