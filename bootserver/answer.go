@@ -295,6 +295,12 @@ func (s webSide) Inventory(i inventory.Inventory) (inventory.Order, error) { ret
 
 func (s webSide) Report(r stage.Report) { s.report(r) }
 
+func (s webSide) Refused(what string, status int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused[Refusal{what, status}]++
+}
+
 func (s webSide) RootSent(digest string, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

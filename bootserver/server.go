@@ -80,6 +80,7 @@ type Server struct {
 	mu        sync.Mutex
 	offers    map[string]*offer  // guarded by mu; by the image's digest
 	running   map[string]running // guarded by mu; what each machine's last script was for
+	refused   map[Refusal]int64  // guarded by mu
 	seeder    *seeder.Seeder     // guarded by mu; set by Run before anything serves
 }
 
@@ -91,7 +92,7 @@ func New(cfg Config, offered *catalogue.Catalogue, key envelope.Signer, log *slo
 	}
 	s := &Server{
 		foreign:   map[string]bool{},
-		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, verify: make(chan struct{}, 1), serving: make(chan struct{}),
+		catalogue: offered, key: key, log: log, offers: map[string]*offer{}, running: map[string]running{}, refused: map[Refusal]int64{}, verify: make(chan struct{}, 1), serving: make(chan struct{}),
 		fleet: fleet.New(), strangers: newStrangers(), meter: newMeter(),
 	}
 	s.tracker = tracker.New(s.rackOf, rand.Uint64(), log)

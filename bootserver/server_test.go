@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -330,6 +331,9 @@ func TestABootOverTheWire(t *testing.T) {
 
 	if code := m.report(stage.Report{Machine: "52:54:00:77:00:03", Stage: stage.Init}); code != http.StatusForbidden {
 		t.Errorf("report about another machine = %d; want 403", code)
+	}
+	if got, want := s.Refusals(), map[Refusal]int64{{"identity", 410}: 1, {"report", 403}: 1}; !maps.Equal(got, want) {
+		t.Errorf("refused were %v; want %v", got, want)
 	}
 	m.report(stage.Report{Machine: "52:54:00:77:00:02", Image: "lab@1", Stage: stage.Ready, Progress: &stage.Progress{Pieces: 11, Have: 5}, Touched: []stage.Touch{{Piece: 0}, {Piece: 7, Millis: 3}}})
 	at(stage.Ready)

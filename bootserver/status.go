@@ -3,6 +3,7 @@ package bootserver
 import (
 	"cmp"
 	"encoding/binary"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -212,6 +213,20 @@ type DHCPStats = dhcp.Stats
 
 // DHCPStats counts the packets of all networks since the server was started.
 func (s *Server) DHCPStats() DHCPStats { return s.dhcp.Stats() }
+
+// A Refusal is a kind of requests by HTTP that were refused, of machines or of who
+// poses as one.
+type Refusal struct {
+	What   string // that was asked for or told
+	Status int    // of the answer
+}
+
+// Refusals counts them since the server was started.
+func (s *Server) Refusals() map[Refusal]int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.refused)
+}
 
 // Leases are the addresses that were given out, in their order.
 func (s *Server) Leases() []Lease {

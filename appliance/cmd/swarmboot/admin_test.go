@@ -31,8 +31,9 @@ import (
 // measured is a boot server with metrics of its own, all 0.
 type measured struct{ *apitest.Server }
 
-func (measured) Stays() []fleet.Stays            { return nil }
-func (measured) DHCPStats() bootserver.DHCPStats { return bootserver.DHCPStats{} }
+func (measured) Stays() []fleet.Stays                   { return nil }
+func (measured) DHCPStats() bootserver.DHCPStats        { return bootserver.DHCPStats{} }
+func (measured) Refusals() map[bootserver.Refusal]int64 { return nil }
 
 // TestAdminPlane comes from elsewhere, over TLS, as nobody should. All of it is
 // refused and counted; and since it is a bubble, which ends only when all that was

@@ -7,6 +7,7 @@ package metrics
 
 import (
 	"net/http"
+	"strconv"
 
 	"swarmboot/bootserver"
 	"swarmboot/bootserver/fleet"
@@ -28,6 +29,7 @@ type Source interface {
 	Networks() []bootserver.NetworkStatus
 	Strangers() []bootserver.Stranger
 	DHCPStats() bootserver.DHCPStats
+	Refusals() map[bootserver.Refusal]int64
 }
 
 // Handler answers scrapes from source and from refused, which counts the requests
@@ -43,25 +45,26 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	machines  = describe("machines", "Machines by how they fare: unseen, booting, stuck, failed, up, silent.", "condition")
-	atStage   = describe("machines_at_stage", "Machines by the stage they are at.", "stage")
-	boots     = describe("boots_total", "Boots that have begun.")
-	stays     = describe("stage_seconds", "How long machines were at a stage before they went on.", "stage")
-	failures  = describe("failures_total", "Machines that failed, by the stage at which they did.", "stage")
-	sent      = describe("image_sent_bytes_total", "Bytes of an image's root that the server has sent.", "image", "by")
-	given     = describe("image_given_bytes_total", "Bytes of an image's root that machines had from each other.", "image")
-	givenFar  = describe("image_given_far_bytes_total", "Bytes of an image's root that machines had from machines of other racks; among those of image_given_bytes_total.", "image")
-	bootGiven = describe("boot_given_bytes_total", "Bytes of an image's kernel and initramfs that machines had from each other.", "image")
-	size      = describe("image_bytes", "Size of an image's root.", "image")
-	peers     = describe("swarm_peers", "Machines in the swarm of an image.", "image")
-	poolSize  = describe("pool_addresses", "Addresses in a network's pool.", "network")
-	poolUsed  = describe("pool_used", "Addresses of a network's pool that are given out.", "network")
-	strangers = describe("unknown_machines", "Machines that asked for a boot and are not in the settings.")
-	received  = describe("dhcp_received_total", "DHCP packets received.")
-	dropped   = describe("dhcp_dropped_total", "DHCP packets that got no answer: of no use (ignored), too many at once (overload), or an error (failed).", "reason")
-	answered  = describe("dhcp_answers_total", "DHCP answers sent.", "kind")
-	refusals  = describe("admin_refused_total", "Requests on the admin's listener that were refused, by the status of the answer, or cut as unfinished.", "why")
-	inUse     = describe("dhcp_conflicts_total", "Addresses that another computer was found to use.")
+	machines        = describe("machines", "Machines by how they fare: unseen, booting, stuck, failed, up, silent.", "condition")
+	atStage         = describe("machines_at_stage", "Machines by the stage they are at.", "stage")
+	boots           = describe("boots_total", "Boots that have begun.")
+	stays           = describe("stage_seconds", "How long machines were at a stage before they went on.", "stage")
+	failures        = describe("failures_total", "Machines that failed, by the stage at which they did.", "stage")
+	sent            = describe("image_sent_bytes_total", "Bytes of an image's root that the server has sent.", "image", "by")
+	given           = describe("image_given_bytes_total", "Bytes of an image's root that machines had from each other.", "image")
+	givenFar        = describe("image_given_far_bytes_total", "Bytes of an image's root that machines had from machines of other racks; among those of image_given_bytes_total.", "image")
+	bootGiven       = describe("boot_given_bytes_total", "Bytes of an image's kernel and initramfs that machines had from each other.", "image")
+	size            = describe("image_bytes", "Size of an image's root.", "image")
+	peers           = describe("swarm_peers", "Machines in the swarm of an image.", "image")
+	poolSize        = describe("pool_addresses", "Addresses in a network's pool.", "network")
+	poolUsed        = describe("pool_used", "Addresses of a network's pool that are given out.", "network")
+	strangers       = describe("unknown_machines", "Machines that asked for a boot and are not in the settings.")
+	received        = describe("dhcp_received_total", "DHCP packets received.")
+	dropped         = describe("dhcp_dropped_total", "DHCP packets that got no answer: of no use (ignored), too many at once (overload), or an error (failed).", "reason")
+	answered        = describe("dhcp_answers_total", "DHCP answers sent.", "kind")
+	machineRefusals = describe("machine_refused_total", "Requests of machines by HTTP that were refused, by what they were for (report, failure, inventory, identity, cloud-init) and the status of the answer.", "what", "why")
+	adminRefusals   = describe("admin_refused_total", "Requests on the admin's listener that were refused, by the status of the answer, or cut as unfinished.", "why")
+	inUse           = describe("dhcp_conflicts_total", "Addresses that another computer was found to use.")
 )
 
 type collector struct {
@@ -71,7 +74,7 @@ type collector struct {
 
 // Describe is required; what there is to say follows from Collect.
 func (c collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{machines, atStage, boots, stays, failures, sent, given, givenFar, bootGiven, size, peers, poolSize, poolUsed, strangers, received, dropped, answered, inUse, refusals} {
+	for _, d := range []*prometheus.Desc{machines, atStage, boots, stays, failures, sent, given, givenFar, bootGiven, size, peers, poolSize, poolUsed, strangers, received, dropped, answered, inUse, machineRefusals, adminRefusals} {
 		ch <- d
 	}
 }
@@ -127,7 +130,10 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	count(answered, d.Acks, "ack")
 	count(answered, d.Naks, "nak")
 	count(inUse, d.InUse)
+	for r, n := range c.Refusals() {
+		count(machineRefusals, n, r.What, strconv.Itoa(r.Status))
+	}
 	for why, n := range c.refused() {
-		count(refusals, n, why)
+		count(adminRefusals, n, why)
 	}
 }

@@ -37,6 +37,9 @@ func (source) Strangers() []bootserver.Stranger { return make([]bootserver.Stran
 func (source) DHCPStats() bootserver.DHCPStats {
 	return bootserver.DHCPStats{Received: 12, Dropped: 2, Acks: 5}
 }
+func (source) Refusals() map[bootserver.Refusal]int64 {
+	return map[bootserver.Refusal]int64{{What: "report", Status: 403}: 6}
+}
 
 func scrape(t *testing.T) string {
 	t.Helper()
@@ -59,6 +62,7 @@ func TestScrape(t *testing.T) {
 		`swarmboot_boots_total 3`, `swarmboot_stage_seconds_bucket{stage="kernel",le="500"} 2`, `swarmboot_stage_seconds_bucket{stage="kernel",le="+Inf"} 3`,
 		`swarmboot_failures_total{stage="kernel"} 1`, `swarmboot_image_sent_bytes_total{by="http",image="lab@1"} 30`, `swarmboot_image_given_bytes_total{image="lab@1"} 900`,
 		`swarmboot_pool_used{network="hall"} 7`, `swarmboot_unknown_machines 4`, `swarmboot_dhcp_dropped_total{reason="overload"} 2`, `swarmboot_dhcp_answers_total{kind="ack"} 5`, `swarmboot_admin_refused_total{why="401"} 3`,
+		`swarmboot_machine_refused_total{what="report",why="403"} 6`,
 	} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("a scrape lacks %s", want)

@@ -108,6 +108,9 @@ type Server interface {
 	// Inventory takes what a machine that waits to be adopted tells about itself,
 	// and says whether it is to wait on.
 	Inventory(inventory.Inventory) (inventory.Order, error)
+	// Refused counts what a machine, or who poses as one, asked for or told in vain:
+	// for what, and the status of the answer.
+	Refused(what string, status int)
 	// RootSent counts bytes of an image's root that went over HTTP.
 	RootSent(digest string, n int64)
 }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -45,6 +47,7 @@ type machines struct {
 	claim       []string
 	absent      bool // the machine is not at 127.0.0.1
 	mate        string
+	refused     map[string]int // by what, and the status of the answer
 }
 
 func (m *machines) Plan(mac net.HardwareAddr) (Plan, error) {
@@ -99,11 +102,20 @@ func (m *machines) Identity(mac net.HardwareAddr, token string) ([]byte, error) 
 }
 
 func (m *machines) Seed(word, file string) (string, net.HardwareAddr, bool) {
-	return "data", known, word == "seed" && file == "user-data"
+	if word != "seed" {
+		return "", nil, false
+	}
+	return "data", known, file == "user-data"
 }
 
-func (m *machines) Heard(net.HardwareAddr)     { m.heard++ }
-func (m *machines) Report(r stage.Report)      { m.reports = append(m.reports, r) }
+func (m *machines) Heard(net.HardwareAddr) { m.heard++ }
+func (m *machines) Report(r stage.Report)  { m.reports = append(m.reports, r) }
+func (m *machines) Refused(what string, status int) {
+	if m.refused == nil {
+		m.refused = map[string]int{}
+	}
+	m.refused[fmt.Sprint(what, " ", status)]++
+}
 func (m *machines) RootSent(_ string, n int64) { m.rootSent += n }
 
 // addImage puts an image of random-looking bytes into a catalogue.
@@ -416,10 +428,13 @@ func TestReports(t *testing.T) {
 		t.Errorf("report from another address = %d; want 403", got)
 	}
 	m.absent = false
-	for _, body := range []string{"", "{", `{"machine":"52:54:00:77:00:01","stage":"up"}`, `{"machine":"` + strings.Repeat("x", stage.MaxReport) + `"}`} {
-		if resp, _ := do(t, "POST", url+stage.Path, body); resp.StatusCode != http.StatusBadRequest {
-			t.Errorf("report %.40q = %s; want 400", body, resp.Status)
+	for body, want := range map[string]int{"": 400, "{": 400, `{"machine":"52:54:00:77:00:01","stage":"up"}`: 400, `{"machine":"` + strings.Repeat("x", stage.MaxReport) + `"}`: 413} {
+		if resp, _ := do(t, "POST", url+stage.Path, body); resp.StatusCode != want {
+			t.Errorf("report %.40q = %s; want %d", body, resp.Status, want)
 		}
+	}
+	if want := map[string]int{"report 403": 2, "report 400": 3, "report 413": 1}; !maps.Equal(m.refused, want) {
+		t.Errorf("counted as refused are %v; want %v", m.refused, want)
 	}
 	if len(m.reports) != 1 || m.heard == 0 {
 		t.Errorf("reports = %+v, heard %d times; want one report", m.reports, m.heard)

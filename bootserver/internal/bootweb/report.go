@@ -17,12 +17,12 @@ func (s *web) failed(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	mac, err := net.ParseMAC(q.Get("mac"))
 	if err != nil || !s.is(mac, r) {
-		http.Error(w, "no machine with this address", http.StatusForbidden)
+		s.refuse(w, r, "failure", http.StatusForbidden, notItsOwn(q.Get("mac")))
 		return
 	}
 	at := stage.Stage(q.Get("stage"))
 	if at.Index() < 0 {
-		http.Error(w, "unknown stage", http.StatusBadRequest)
+		s.refuse(w, r, "failure", http.StatusBadRequest, fmt.Errorf("there is no stage %.40q", at))
 		return
 	}
 	reason := fmt.Sprintf("the loader could not fetch or start: %.40q", q.Get("part"))
@@ -68,23 +68,43 @@ func (s *web) inventory(w http.ResponseWriter, r *http.Request) {
 // told reads what a machine tells about itself: what is not from its own address is
 // refused, and the answer given.
 func told[T any](s *web, w http.ResponseWriter, r *http.Request, what string, limit int64, decode func([]byte) (T, error), machine func(T) string) (said T, ok bool) {
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if err != nil {
-		s.refuse(w, r, what, http.StatusBadRequest, err)
+	data, ok := s.body(w, r, what, limit)
+	if !ok {
 		return said, false
 	}
+	var err error
 	if said, err = decode(data); err != nil {
 		s.refuse(w, r, what, http.StatusBadRequest, err)
 		return said, false
 	}
 	if mac, err := net.ParseMAC(machine(said)); err != nil || !s.is(mac, r) {
-		s.refuse(w, r, what, http.StatusForbidden, fmt.Errorf("it is about %s, and comes from an address that is not its own", machine(said)))
+		s.refuse(w, r, what, http.StatusForbidden, notItsOwn(machine(said)))
 		return said, false
 	}
 	return said, true
 }
 
-func (s *web) refuse(w http.ResponseWriter, r *http.Request, what string, code int, err error) {
-	s.Log.Warn(what+" refused", "peer", r.RemoteAddr, "err", err)
-	http.Error(w, what+": "+err.Error(), code)
+// body reads what comes with a request, for what; if that fails, it has answered.
+func (s *web) body(w http.ResponseWriter, r *http.Request, what string, limit int64) (data []byte, ok bool) {
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		s.refuse(w, r, what, http.StatusRequestEntityTooLarge, fmt.Errorf("it is larger than %d bytes", limit))
+	case err != nil:
+		s.refuse(w, r, what, http.StatusBadRequest, err)
+	}
+	return data, err == nil
+}
+
+// refuse logs, counts and answers a request for what; facts are more attributes of
+// the line in the log.
+func (s *web) refuse(w http.ResponseWriter, r *http.Request, what string, status int, err error, facts ...any) {
+	s.Log.Warn(what+" refused", append(facts, "peer", r.RemoteAddr, "err", err)...)
+	s.server.Refused(what, status)
+	http.Error(w, what+": "+err.Error(), status)
+}
+
+func notItsOwn(machine string) error {
+	return fmt.Errorf("it is about %.40s, and comes from an address that is not its own", machine)
 }

@@ -2,7 +2,6 @@ package bootweb
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -47,16 +46,13 @@ func (s *web) identity(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	log := s.Log.With("machine", mac.String())
 	const maxToken = 256
-	token, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxToken))
-	if err != nil {
-		http.Error(w, "token: "+err.Error(), http.StatusBadRequest)
+	token, ok := s.body(w, r, "identity", maxToken)
+	if !ok {
 		return
 	}
 	if !s.is(mac, r) {
-		log.Warn("identity refused: the request comes from an address that is not the machine's", "peer", r.RemoteAddr)
-		http.Error(w, "the request comes from an address that is not the machine's", http.StatusForbidden)
+		s.refuse(w, r, "identity", http.StatusForbidden, notItsOwn(mac.String()), "machine", mac.String())
 		return
 	}
 	sealed, err := s.server.Identity(mac, string(token))
@@ -65,11 +61,12 @@ func (s *web) identity(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case err == nil:
-		log.Info("identity given")
+		s.Log.Info("identity given", "machine", mac.String())
 	case errors.Is(err, ErrToken):
-		log.Warn("identity refused", "peer", r.RemoteAddr, "err", err)
+		s.refuse(w, r, "identity", http.StatusGone, err, "machine", mac.String())
+		return
 	case !errors.Is(err, ErrUnknown):
-		log.Error("machine has no identity", "err", err)
+		s.Log.Error("machine has no identity", "machine", mac.String(), "err", err)
 	}
 	sendSealed(w, sealed, err)
 }
@@ -82,8 +79,6 @@ func sendSealed(w http.ResponseWriter, sealed []byte, err error) {
 		sendMade(w, "application/json", sealed)
 	case errors.Is(err, ErrUnknown):
 		http.Error(w, err.Error(), http.StatusNotFound)
-	case errors.Is(err, ErrToken):
-		http.Error(w, err.Error(), http.StatusGone)
 	default:
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 	}
@@ -92,7 +87,11 @@ func sendSealed(w http.ResponseWriter, sealed []byte, err error) {
 // seed gives a file of cloud-init's data to the machine that it is for.
 func (s *web) seed(w http.ResponseWriter, r *http.Request) {
 	data, mac, ok := s.server.Seed(r.PathValue("word"), r.PathValue("file"))
-	if !ok || !s.is(mac, r) {
+	if !s.is(mac, r) {
+		s.refuse(w, r, "cloud-init", http.StatusNotFound, errors.New("there is nothing for who asks"))
+		return
+	}
+	if !ok { // cloud-init asks for files that not everybody has
 		http.NotFound(w, r)
 		return
 	}

@@ -2,6 +2,7 @@ package bootweb
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -41,10 +42,12 @@ func TestSecretsAreTheMachinesOwn(t *testing.T) {
 		{"another token", "POST", identity, "guess", false, 410, "new boot", "sealed"},
 		{"another address", "POST", identity, "word", true, 403, "", "sealed"},
 		{"another machine", "POST", "/identity/" + stranger.String(), "word", false, 403, "", "sealed"},
+		{"no token", "POST", identity, strings.Repeat("guess", 100), false, 413, "larger than 256 bytes", "sealed"},
 		{"no MAC", "POST", "/identity/x", "word", false, 400, "", "sealed"},
 		{"its script", "GET", script, "", false, 200, "swarmboot.token=word", ""},
 		{"its script, to another address", "GET", script, "", true, 200, "kernel", "token"},
 		{"its data for cloud-init", "GET", "/nocloud/seed/user-data", "", false, 200, "data", ""},
+		{"what there is not", "GET", "/nocloud/seed/network-config", "", false, 404, "", "data"},
 		{"the same, to another address", "GET", "/nocloud/seed/user-data", "", true, 404, "", "data"},
 		{"the same, by a guess", "GET", "/nocloud/guess/user-data", "", false, 404, "", "data"},
 	} {
@@ -53,6 +56,9 @@ func TestSecretsAreTheMachinesOwn(t *testing.T) {
 		if status != c.status || !strings.Contains(body, c.want) || c.not != "" && strings.Contains(body, c.not) {
 			t.Errorf("%s: %d %q; want %d with %q, without %q", c.about, status, body, c.status, c.want, c.not)
 		}
+	}
+	if want := map[string]int{"identity 403": 2, "identity 410": 1, "identity 413": 1, "cloud-init 404": 2}; !maps.Equal(machines.refused, want) {
+		t.Errorf("counted as refused are %v; want %v", machines.refused, want)
 	}
 }
 
