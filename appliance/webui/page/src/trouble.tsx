@@ -21,7 +21,8 @@ export function Trouble() {
   );
 }
 
-// Line tells of machines with the same trouble, in the words of the first.
+// Line tells of machines with the same trouble. Where their words differ, as in
+// when each was last heard, it has those of the first, and says so.
 function Line({ macs }: { macs: string[] }) {
   const m = machine(macs[0]!)?.value;
   if (!m) return null;
@@ -37,8 +38,8 @@ function Line({ macs }: { macs: string[] }) {
           <span class="tag">{m.condition}</span>
           <span class="where">for {alike.length > 1 && "up to "}{ago(longest, now.value)}</span>
         </p>
-        <Advice m={m} />
-        {alike.length > 1 && <p class="names">{alike.slice(0, most).map(m => <Name key={m.mac} m={m} />)}{alike.length > most && <a href="/machines">{alike.length - most} more</a>}</p>}
+        <Advice m={m} of={alike.some(other => other.why !== m.why) ? nameOf(m) : ""} />
+        {alike.length > 1 && <p class="names">{alike.slice(0, most).map(m => <span key={m.mac}><Name m={m} />{accusers(m)}</span>)}{alike.length > most && <a href="/machines">{alike.length - most} more</a>}</p>}
       </div>
     </div>
   );
@@ -46,10 +47,14 @@ function Line({ macs }: { macs: string[] }) {
 
 const Name = ({ m }: { m: Machine }) => <a href={`/machines/${m.mac}`}>{nameOf(m)}</a>;
 
-export function Advice({ m }: { m: Machine }) {
+// accusers are who has banned a machine: two that lie together can name any.
+const accusers = ({ banned_by: by = [] }: Machine) => (by.length > 0 ? ` (banned by ${few(by)})` : "");
+const few = (all: string[]) => all.slice(0, 3).join(", ") + (all.length > 3 ? ` and ${all.length - 3} more` : "");
+
+export function Advice({ m, of = "" }: { m: Machine; of?: string }) {
   return (
     <>
-      <p class="why">{sentence(m.why)}</p>
+      <p class="why">{of && <b>{of}: </b>}{sentence(m.why)}</p>
       <p class="remedy">{m.remedy}</p>
     </>
   );

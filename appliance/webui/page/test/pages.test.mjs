@@ -235,6 +235,27 @@ test("all can be done by keyboard", async () => {
   await page.close();
 });
 
+// Machines that are banned need the same, but not by the word of the same others.
+test("of each banned machine is told who has banned it", async () => {
+  const page = await open("/");
+  await page.waitForSelector(".slot");
+  const machines = await api("/machines");
+  const banned = (n, by) => Object.assign(machines[n], { condition: "up", banned_by: by, why: `it sends pieces that are not what was signed, say ${by}`, remedy: "Test its memory." });
+  banned(1, ["a", "b"]);
+  banned(2, ["c", "d", "e", "f", "g"]);
+  await page.route("**/api/v1/events", route => route.fulfill({ contentType: "text/event-stream", body: `event: machines\ndata: ${JSON.stringify(machines)}\n\n` }));
+  await looks(page, false);
+  await looks(page, true);
+  const more = page.getByRole("button", { name: /show \d+ more/i });
+  const line = page.locator(".line", { hasText: "Test its memory." });
+  await until("the trouble to be shown", async () => await line.isVisible() || await more.isVisible());
+  if (!await line.isVisible()) await more.click();
+  await line.getByText(`${machines[1].name}: It sends pieces that are not what was signed, say a,b.`).waitFor();
+  for (const said of [`${machines[1].name} (banned by a, b)`, `${machines[2].name} (banned by c, d, e and 2 more)`]) await line.locator(".names span", { hasText: said }).waitFor();
+  await shoot(page, "banned");
+  await page.close();
+});
+
 // looks has somebody see the page, or nobody.
 const looks = (page, seen) => page.evaluate(seen => {
   Object.defineProperty(document, "hidden", { value: !seen, configurable: true });
