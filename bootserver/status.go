@@ -20,19 +20,19 @@ import (
 
 // Machines tells how far each machine has come.
 func (s *Server) Machines() []fleet.MachineStatus {
-	all, _ := s.MachinesSince(0)
+	all, _, _ := s.MachinesSince(0)
 	return all
 }
 
 // MachinesSince tells of the machines that have changed after the change
-// numbered last, and gives the number of the last change. Change 0 was before
-// all machines.
-func (s *Server) MachinesSince(last uint64) ([]fleet.MachineStatus, uint64) {
-	all, last := s.fleet.Since(last)
-	for i := range all {
-		s.place(&all[i])
+// numbered last, names the MACs of those that are known no more, and gives the
+// number of the last change. Change 0 was before all machines.
+func (s *Server) MachinesSince(last uint64) (changed []fleet.MachineStatus, removed []string, now uint64) {
+	changed, removed, now = s.fleet.Since(last)
+	for i := range changed {
+		s.place(&changed[i])
 	}
-	return all, last
+	return changed, removed, now
 }
 
 // Machine tells all about one machine; ok is false if none has this MAC.

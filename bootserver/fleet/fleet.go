@@ -52,6 +52,7 @@ type MachineStatus struct {
 type Fleet struct {
 	mu            sync.Mutex
 	machines      map[string]*record     // guarded by mu; by MAC
+	removed       map[string]uint64      // guarded by mu; by MAC, what changes was when a machine was removed
 	changes       uint64                 // guarded by mu; counts the changes of all machines
 	fromPeers     map[string]int64       // guarded by mu; bytes that machines had from each other, by image
 	fromFar       map[string]int64       // guarded by mu; of these, from rack to rack
@@ -72,7 +73,7 @@ type record struct {
 
 // New is a fleet of which nothing is known.
 func New() *Fleet {
-	return &Fleet{machines: map[string]*record{}, fromPeers: map[string]int64{}, fromFar: map[string]int64{}, bootFromPeers: map[string]int64{}, stays: map[stage.Stage]*Stays{}}
+	return &Fleet{machines: map[string]*record{}, removed: map[string]uint64{}, fromPeers: map[string]int64{}, fromFar: map[string]int64{}, bootFromPeers: map[string]int64{}, stays: map[stage.Stage]*Stays{}}
 }
 
 // touch notes that m has changed. The caller holds mu.
@@ -121,8 +122,14 @@ func (f *Fleet) Expect(listed []Machine) {
 		f.touch(m, time.Now())
 	}
 	for mac, m := range f.machines {
-		if !macs[mac] && m.Stage == "" {
+		switch {
+		case macs[mac]:
+		case m.Stage == "":
 			delete(f.machines, mac)
+			f.changes++
+			f.removed[mac] = f.changes
+		default:
+			f.touch(m, time.Now()) // it stands in no rack now
 		}
 	}
 }
@@ -134,6 +141,7 @@ func (f *Fleet) record(one Machine) *record {
 		m = &record{reached: -1}
 		m.MAC, m.Name, m.Image = one.MAC, one.Name, one.Image
 		f.machines[one.MAC] = m
+		delete(f.removed, one.MAC)
 		f.touch(m, time.Time{})
 	}
 	return m
@@ -309,29 +317,36 @@ func (f *Fleet) Refused(said stage.Report) int {
 
 // List copies all, in the order of their names and then of their MACs.
 func (f *Fleet) List() []MachineStatus {
-	all, _ := f.Since(0)
+	all, _, _ := f.Since(0)
 	return all
 }
 
 // Since copies the machines that have changed after the change numbered last,
-// in the order of their names and then of their MACs, and gives the number of
-// the last change. Change 0 was before all machines.
-func (f *Fleet) Since(last uint64) ([]MachineStatus, uint64) {
+// in the order of their names and then of their MACs, names the MACs of those that
+// were removed, and gives the number of the last change. Change 0 was before all
+// machines.
+func (f *Fleet) Since(last uint64) (changed []MachineStatus, removed []string, now uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	all := []MachineStatus{}
+	changed = []MachineStatus{}
 	for _, m := range f.machines {
 		if m.changed > last {
-			all = append(all, m.copy())
+			changed = append(changed, m.copy())
 		}
 	}
-	slices.SortFunc(all, func(a, b MachineStatus) int {
+	for mac, at := range f.removed {
+		if last > 0 && at > last {
+			removed = append(removed, mac)
+		}
+	}
+	slices.Sort(removed)
+	slices.SortFunc(changed, func(a, b MachineStatus) int {
 		if byName := strings.Compare(a.Name, b.Name); byName != 0 {
 			return byName
 		}
 		return strings.Compare(a.MAC, b.MAC)
 	})
-	return all, f.changes
+	return changed, removed, f.changes
 }
 
 // copy is what may leave the registry. Progress is replaced as a whole, never

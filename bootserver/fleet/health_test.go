@@ -86,14 +86,14 @@ func TestJudge(t *testing.T) {
 func TestTimeMakesAMachineStuck(t *testing.T) {
 	s := newStory()
 	s.discover(false)
-	_, last := s.Since(0)
+	_, _, last := s.Since(0)
 	if news := s.Look(s.now.Add(time.Second)); len(news) != 0 {
 		t.Errorf("look after a second = %+v; want nothing new", news)
 	}
 	if news := s.Look(s.now.Add(time.Hour)); len(news) != 1 || news[0].Condition != Stuck {
 		t.Errorf("look after an hour = %+v; want one that is stuck", news)
 	}
-	if changed, _ := s.Since(last); len(changed) != 1 || changed[0].Condition != Stuck {
+	if changed, _, _ := s.Since(last); len(changed) != 1 || changed[0].Condition != Stuck {
 		t.Errorf("since = %+v; want the stuck machine", changed)
 	}
 	s.reach(stage.Loader)
@@ -105,15 +105,40 @@ func TestTimeMakesAMachineStuck(t *testing.T) {
 func TestSinceTellsWhatHasChanged(t *testing.T) {
 	s := newStory()
 	s.Add(Machine{"52:54:00:77:00:02", "m2", "lab@1"})
-	all, last := s.Since(0)
+	all, _, last := s.Since(0)
 	if len(all) != 2 {
 		t.Fatalf("since(0) = %+v; want both", all)
 	}
-	if none, again := s.Since(last); len(none) != 0 || again != last {
+	if none, _, again := s.Since(last); len(none) != 0 || again != last {
 		t.Errorf("since(%d) = %+v, %d; want nothing", last, none, again)
 	}
 	s.reach(stage.Init)
-	if one, next := s.Since(last); len(one) != 1 || one[0].MAC != m1 || next <= last {
+	if one, _, next := s.Since(last); len(one) != 1 || one[0].MAC != m1 || next <= last {
 		t.Errorf("since(%d) = %+v, %d; want m1 alone", last, one, next)
+	}
+}
+
+// Who follows hears of a machine that is taken out of the settings, though it was
+// never heard of, and no more of it when it is back.
+func TestSinceTellsWhatWasRemoved(t *testing.T) {
+	s := newStory()
+	s.reach(stage.Ready)
+	listed := Machine{"52:54:00:77:00:02", "m2", "lab@1"}
+	s.Expect([]Machine{listed})
+	_, _, last := s.Since(0)
+	s.Expect(nil)
+	changed, removed, next := s.Since(last)
+	if len(removed) != 1 || removed[0] != listed.MAC || len(changed) != 1 || changed[0].MAC != m1 || next <= last {
+		t.Errorf("since(%d) = %+v, %v, %d; want m2 removed, and m1, which runs, changed", last, changed, removed, next)
+	}
+	if _, removed, _ := s.Since(next); len(removed) != 0 {
+		t.Errorf("since(%d): %v removed; want it told once", next, removed)
+	}
+	if _, removed, _ := s.Since(0); len(removed) != 0 {
+		t.Errorf("since(0): %v removed; want nothing told to who has heard of nothing", removed)
+	}
+	s.Expect([]Machine{listed})
+	if changed, removed, _ := s.Since(last); len(removed) != 0 || len(changed) != 2 {
+		t.Errorf("when it is back: %+v, %v removed; want it changed", changed, removed)
 	}
 }

@@ -155,6 +155,7 @@ func (d *daemon) takeUp(why string) {
 	d.log.Info("settings loaded", "audit", true, "file", d.config, "why", why)
 	d.inForce.Config, d.inForce.Power = s.Config, s.Power
 	for _, change := range settings.Diff(d.inForce, s.Complete) {
+		d.status.Restart = append(d.status.Restart, change.What)
 		d.log.Warn("setting takes a restart of the server", "file", d.config, "setting", change.What)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -42,8 +43,15 @@ func TestTakeUpWhatNeedsNoRestart(t *testing.T) {
 	if got := d.InForce(); !reflect.DeepEqual(got, want) {
 		t.Errorf("in force are %+v; want %+v", got, want)
 	}
+	if got, want := d.Settings().Restart, []string{"admin: listen 127.0.0.1:8470 -> 127.0.0.1:8471"}; !slices.Equal(got, want) {
+		t.Errorf("the status says of a restart %q; want %q", got, want)
+	}
 	if want := `msg="setting takes a restart of the server" file=f.yaml setting="admin: listen 127.0.0.1:8470 -> 127.0.0.1:8471"`; strings.Count(log.String(), "restart") != 1 || !strings.Contains(log.String(), want) {
 		t.Errorf("the log has\n%swant once\n%s", log.String(), want)
+	}
+	next = began
+	if d.takeUp("test"); d.Settings().Restart != nil {
+		t.Errorf("with the old setting in the file again, a restart is still asked for: %q", d.Settings().Restart)
 	}
 }
 

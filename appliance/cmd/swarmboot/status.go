@@ -21,9 +21,9 @@ func statusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Tell what the running boot server does, and whether its settings are the file's",
 		Long: `Tell what the running boot server does: which settings are in force and since
-when, and why a later version of the file is not; its networks; how many machines
-stand at which stage; which images it fetches from its origin; and what each image
-has cost it.
+when, why a later version of the file is not, and what of it takes effect after a
+restart; its networks; how many machines stand at which stage; which images it
+fetches from its origin; and what each image has cost it.
 
 With -o json it is one object with the keys config, networks, machines (by stage),
 origin and swarms.
@@ -91,6 +91,9 @@ func (s serverStatus) print(w io.Writer, now time.Time) error {
 	if s.Config.Problem != "" {
 		fmt.Fprintf(w, "          refused %s, the last good ones are in force:\n", ago(s.Config.Refused))
 		fmt.Fprintf(w, "          %s\n", strings.ReplaceAll(s.Config.Problem, "\n", "\n          "))
+	}
+	for _, change := range s.Config.Restart {
+		fmt.Fprintf(w, "          takes effect after a restart of the server: %s\n", change)
 	}
 	fmt.Fprintln(w)
 	if err := table.Networks(w, s.Networks); err != nil {

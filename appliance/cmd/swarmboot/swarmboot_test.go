@@ -151,7 +151,7 @@ func TestImageListOfANewState(t *testing.T) {
 func serveOne(t *testing.T, folder string) (server *apitest.Server, stop func()) {
 	t.Helper()
 	server = &apitest.Server{
-		Config: api.Settings{File: "lab.yaml", Loaded: time.Now(), Refused: time.Now(), Problem: "lab.yaml:1:1: one\nlab.yaml:2:1: two"},
+		Config: api.Settings{File: "lab.yaml", Loaded: time.Now(), Refused: time.Now(), Problem: "lab.yaml:1:1: one\nlab.yaml:2:1: two", Restart: []string{"traces: url changed"}},
 		Known: []fleet.MachineStatus{{MAC: "52:54:00:77:00:01", Name: "r1-n01", Image: "lab@1", Stage: stage.Ready,
 			Progress: &stage.Progress{Pieces: 4, Have: 3}}},
 		Nets:     []bootserver.NetworkStatus{{Name: "hall", Server: netip.MustParseAddr("10.77.0.1"), Subnet: "10.77.0.0/24", Mode: bootserver.Full, PoolSize: 100, PoolUsed: 7}},
@@ -205,7 +205,7 @@ func TestMachineListAndStatus(t *testing.T) {
 		}
 	}
 	out, failure = swarmboot(t, "status", "--state", folder)
-	for _, want := range []string{"lab.yaml, loaded 0s ago", "last good ones are in force:\n          lab.yaml:1:1: one\n          lab.yaml:2:1: two\n", "hall", "7 of 100", "ready", "1.50"} {
+	for _, want := range []string{"lab.yaml, loaded 0s ago", "last good ones are in force:\n          lab.yaml:1:1: one\n          lab.yaml:2:1: two\n          takes effect after a restart of the server: traces: url changed\n", "hall", "7 of 100", "ready", "1.50"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("status printed %q, %q; want %q in it", out, failure, want)
 		}

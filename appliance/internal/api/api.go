@@ -34,7 +34,7 @@ type Source interface {
 	Settings() Settings
 	Log(mac string, after uint64) []journal.Line
 	Machines() []fleet.MachineStatus
-	MachinesSince(last uint64) ([]fleet.MachineStatus, uint64)
+	MachinesSince(last uint64) (changed []fleet.MachineStatus, removed []string, now uint64)
 	Machine(mac string) (fleet.MachineDetail, bool)
 	Images() ([]bootserver.ImageStatus, error)
 	Origin() mirror.OriginStatus
@@ -51,6 +51,7 @@ type Settings struct {
 	Loaded  time.Time `json:"loaded"`            // when those in force were read
 	Refused time.Time `json:"refused,omitzero"`  // when a later version of the file was not put in force
 	Problem string    `json:"problem,omitempty"` // and why, a line for each mistake
+	Restart []string  `json:"restart,omitempty"` // what of the file takes effect after a restart of the server
 }
 
 // Handler answers from source, makes changes by doer and tells log of them.

@@ -18,6 +18,10 @@ import (
 // thousand machines may change in each second.
 type MachinesEvent []fleet.MachineStatus
 
+// RemovedEvent holds the MAC addresses of machines that are known no more, as they
+// were taken out of the settings before they were ever heard of.
+type RemovedEvent []string
+
 // SwarmsEvent holds all swarms.
 type SwarmsEvent []bootserver.SwarmStatus
 
@@ -39,9 +43,9 @@ const (
 // begins with everything, so one that was lost needs no memory of where it was.
 func events(api huma.API, source Source) {
 	sse.Register(api, huma.Operation{
-		OperationID: "get-events", Method: http.MethodGet, Path: Prefix + "/events", Tags: []string{"machines", "swarms", "networks"}, Errors: []int{http.StatusUnauthorized},
+		OperationID: "get-events", Method: http.MethodGet, Path: Prefix + "/events", Tags: []string{"machines", "swarms", "networks", "server"}, Errors: []int{http.StatusUnauthorized},
 		Summary: "Changes as they happen; the first event of each kind holds everything",
-	}, map[string]any{"machines": MachinesEvent{}, "swarms": SwarmsEvent{}, "network": NetworkEvent{}},
+	}, map[string]any{"machines": MachinesEvent{}, "removed": RemovedEvent{}, "swarms": SwarmsEvent{}, "network": NetworkEvent{}, "settings": Settings{}},
 		func(ctx context.Context, _ *struct{}, send sse.Sender) {
 			s := stream{source: source, send: send}
 			tick := time.NewTicker(machinesEvery)
@@ -63,12 +67,13 @@ type stream struct {
 	send   sse.Sender
 	err    error // the asker has left
 
-	last    uint64 // change of machines
-	begun   bool
-	swarms  SwarmsEvent
-	network NetworkEvent
-	looked  time.Time // for news of swarms and network
-	spoke   time.Time
+	last     uint64 // change of machines
+	begun    bool
+	swarms   SwarmsEvent
+	network  NetworkEvent
+	settings Settings
+	looked   time.Time // for news of the last three
+	spoke    time.Time
 }
 
 func (s *stream) tell(now time.Time, event any) {
@@ -79,12 +84,15 @@ func (s *stream) tell(now time.Time, event any) {
 }
 
 func (s *stream) step(now time.Time) {
-	changed, last := s.source.MachinesSince(s.last)
+	changed, removed, last := s.source.MachinesSince(s.last)
 	if len(changed) > 0 || !s.begun {
 		for i := range changed {
 			changed[i].Times, changed[i].AtReady = nil, nil
 		}
 		s.tell(now, MachinesEvent(changed))
+	}
+	if len(removed) > 0 {
+		s.tell(now, RemovedEvent(removed))
 	}
 	s.last = last
 	if !s.begun || now.Sub(s.looked) >= othersEvery {
@@ -96,6 +104,10 @@ func (s *stream) step(now time.Time) {
 		if network := (NetworkEvent{s.source.Networks(), s.source.Strangers()}); !s.begun || !reflect.DeepEqual(network, s.network) {
 			s.network = network
 			s.tell(now, network)
+		}
+		if settings := s.source.Settings(); !s.begun || !reflect.DeepEqual(settings, s.settings) {
+			s.settings = settings
+			s.tell(now, settings)
 		}
 	}
 	s.begun = true

@@ -75,7 +75,7 @@ func TestAskAndAnswer(t *testing.T) {
 		t.Errorf("Machines() = %+v, %v; want %+v", machines, err, server.Known)
 	}
 	status, err := client.Settings(t.Context())
-	if err != nil || status != server.Config {
+	if err != nil || !reflect.DeepEqual(status, server.Config) {
 		t.Errorf("Settings() = %+v, %v; want %+v", status, err, server.Config)
 	}
 	inForce, err := client.InForce(t.Context())
@@ -107,7 +107,7 @@ func TestOneMachine(t *testing.T) {
 	}
 	var heard []fleet.MachineStatus
 	ctx, cancel := context.WithCancel(t.Context())
-	err := client.Events(ctx, func(e api.MachinesEvent) { heard = append(heard, e...) }, func(api.SwarmsEvent) { cancel() })
+	err := client.Events(ctx, func(e api.MachinesEvent) { heard = append(heard, e...) }, func(api.RemovedEvent) {}, func(api.SwarmsEvent) { cancel() })
 	if err != nil || len(heard) != 1 {
 		t.Errorf("Events told of %+v and ended with %v; want one machine", heard, err)
 	}

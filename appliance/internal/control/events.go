@@ -11,10 +11,10 @@ import (
 	"swarmboot/appliance/internal/api"
 )
 
-// Events calls machines and swarms with what the server tells of its own accord,
-// until ctx is done or the connection is lost. The first call of each has
-// everything.
-func (c *Client) Events(ctx context.Context, machines func(api.MachinesEvent), swarms func(api.SwarmsEvent)) error {
+// Events calls machines, removed and swarms with what the server tells of its own
+// accord, until ctx is done or the connection is lost. The first call of machines
+// and of swarms has everything.
+func (c *Client) Events(ctx context.Context, machines func(api.MachinesEvent), removed func(api.RemovedEvent), swarms func(api.SwarmsEvent)) error {
 	resp, err := c.send(ctx, http.MethodGet, api.Prefix+"/events", nil)
 	if err != nil {
 		return err
@@ -31,6 +31,8 @@ func (c *Client) Events(ctx context.Context, machines func(api.MachinesEvent), s
 			kind = string(value)
 		case string(field) == "data" && kind == "machines":
 			err = decode(value, machines)
+		case string(field) == "data" && kind == "removed":
+			err = decode(value, removed)
 		case string(field) == "data" && kind == "swarms":
 			err = decode(value, swarms)
 		}

@@ -11,7 +11,7 @@ import (
 
 // A Source tells of machines that have changed; bootserver.Server is one.
 type Source interface {
-	MachinesSince(last uint64) ([]fleet.MachineStatus, uint64)
+	MachinesSince(last uint64) (changed []fleet.MachineStatus, removed []string, now uint64)
 }
 
 // Machines calls look with all machines, and then, so often, with those that have
@@ -21,7 +21,7 @@ func Machines(ctx context.Context, source Source, every time.Duration, look func
 	defer tick.Stop()
 	for last := uint64(0); ; {
 		var changed []fleet.MachineStatus
-		changed, last = source.MachinesSince(last)
+		changed, _, last = source.MachinesSince(last)
 		look(changed)
 		select {
 		case <-ctx.Done():

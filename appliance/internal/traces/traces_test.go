@@ -89,16 +89,16 @@ func (s *source) becomes(m fleet.MachineStatus) {
 	s.changes++
 }
 
-func (s *source) MachinesSince(last uint64) ([]fleet.MachineStatus, uint64) {
+func (s *source) MachinesSince(last uint64) (changed []fleet.MachineStatus, removed []string, now uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if last == 0 {
 		close(s.asked)
 	}
 	if last >= s.changes {
-		return nil, s.changes
+		return nil, nil, s.changes
 	}
-	return []fleet.MachineStatus{s.machine}, s.changes
+	return []fleet.MachineStatus{s.machine}, nil, s.changes
 }
 
 // TestCollector sends a boot to a collector, as OTLP over HTTP.

@@ -53,6 +53,11 @@ func (s screen) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			s.machines[m.MAC] = m
 		}
 		s.arrange()
+	case api.RemovedEvent:
+		for _, mac := range msg {
+			delete(s.machines, mac)
+		}
+		s.arrange()
 	case api.SwarmsEvent:
 		s.swarms = msg
 	case lost:

@@ -20,7 +20,7 @@ import (
 
 // A Source tells of machines; control.Client is one.
 type Source interface {
-	Events(ctx context.Context, machines func(api.MachinesEvent), swarms func(api.SwarmsEvent)) error
+	Events(ctx context.Context, machines func(api.MachinesEvent), removed func(api.RemovedEvent), swarms func(api.SwarmsEvent)) error
 	Machine(ctx context.Context, mac string) (fleet.MachineDetail, error)
 	Log(ctx context.Context, mac string, last uint64) ([]journal.Line, error)
 }
@@ -55,7 +55,7 @@ func listen(ctx context.Context, source Source, send func(tea.Msg)) {
 		err := source.Events(ctx, func(e api.MachinesEvent) {
 			send(heard{e, first})
 			first = false
-		}, func(e api.SwarmsEvent) { send(e) })
+		}, func(e api.RemovedEvent) { send(e) }, func(e api.SwarmsEvent) { send(e) })
 		if err != nil {
 			send(lost{err})
 		}

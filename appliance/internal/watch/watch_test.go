@@ -21,7 +21,7 @@ import (
 // hall is a Source of made-up machines.
 type hall struct{ connections int }
 
-func (h *hall) Events(ctx context.Context, machines func(api.MachinesEvent), swarms func(api.SwarmsEvent)) error {
+func (h *hall) Events(ctx context.Context, machines func(api.MachinesEvent), _ func(api.RemovedEvent), swarms func(api.SwarmsEvent)) error {
 	h.connections++
 	machines(rack(h.connections))
 	return errors.New("gone")
@@ -100,6 +100,9 @@ func TestWhoNeedsSomebodyComesFirst(t *testing.T) {
 	}
 	if s, _ = show(s, heard{rack(3), true}); len(s.shown) != 3 {
 		t.Errorf("%d machines after a new beginning; want 3", len(s.shown))
+	}
+	if s, _ = show(s, api.RemovedEvent{"52:54:00:00:00:01"}); len(s.shown) != 2 {
+		t.Errorf("%d machines after one was removed; want 2", len(s.shown))
 	}
 }
 

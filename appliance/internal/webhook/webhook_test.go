@@ -79,13 +79,13 @@ func (h *hall) reach(s stage.Stage) {
 	h.changes++
 }
 
-func (h *hall) MachinesSince(last uint64) ([]fleet.MachineStatus, uint64) {
+func (h *hall) MachinesSince(last uint64) (changed []fleet.MachineStatus, removed []string, now uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if last >= h.changes {
-		return nil, h.changes
+		return nil, nil, h.changes
 	}
-	return []fleet.MachineStatus{h.machine}, h.changes
+	return []fleet.MachineStatus{h.machine}, nil, h.changes
 }
 
 // receiver is a program elsewhere, which takes nothing while it is away.

@@ -63,11 +63,11 @@ func (s *Server) Throughput(image string) bootserver.Throughput {
 }
 
 // MachinesSince knows one change, the first.
-func (s *Server) MachinesSince(last uint64) ([]fleet.MachineStatus, uint64) {
+func (s *Server) MachinesSince(last uint64) (changed []fleet.MachineStatus, removed []string, now uint64) {
 	if last > 0 {
-		return nil, 1
+		return nil, nil, 1
 	}
-	return s.Machines(), 1
+	return s.Machines(), nil, 1
 }
 
 func (s *Server) Machine(mac string) (fleet.MachineDetail, bool) {

@@ -15,6 +15,7 @@ export type Network = Schemas["NetworkStatus"];
 export type Lease = Schemas["Lease"];
 export type Stranger = Schemas["Stranger"];
 export type Power = Schemas["Power"];
+export type Settings = Schemas["Settings"];
 export type LogLine = Schemas["Line"];
 export type Condition = Machine["condition"];
 
@@ -25,10 +26,12 @@ export const stranger = signal(false);
 export const session = signal(0);
 export const refused = (response: Response) => { stranger.value ||= response.status === 401; };
 
+const patience = 60_000; // ms, as long as the server gives itself
+
 // send asks the server for something, or to change it. An error holds the server's
 // own words; whoever has not said who he is gets to the login.
 async function send(path: string, request: RequestInit = {}): Promise<Response> {
-  const response = await fetch(prefix + path, request).catch(() => { throw new Error("The boot server does not answer."); });
+  const response = await fetch(prefix + path, { signal: AbortSignal.timeout(patience), ...request }).catch(() => { throw new Error("The boot server does not answer."); });
   if (response.ok) return response;
   refused(response);
   if (response.status === 401) throw new Error("The server had to ask who you are. Once logged in, send it again.");

@@ -4,7 +4,7 @@
 // slot alone is drawn anew. Counts and the machines that need somebody are kept
 // while events are read, so no page ever walks through all machines.
 import { batch, computed, effect, signal, type Signal } from "@preact/signals";
-import { prefix, refused, session, stranger, type Condition, type Machine, type Network, type Stranger, type Swarm } from "./api";
+import { prefix, refused, session, stranger, type Condition, type Machine, type Network, type Settings, type Stranger, type Swarm } from "./api";
 
 export const conditions: Condition[] = ["failed", "stuck", "silent", "booting", "up", "unseen"];
 
@@ -21,6 +21,7 @@ export const troubled = computed(() => troubles.value.flat().length);
 export const swarms = signal<Swarm[]>([]);
 export const networks = signal<Network[]>([]);
 export const strangers = signal<Stranger[]>([]);
+export const settings = signal<Settings | undefined>(undefined);
 
 // machine finds a machine. Who asks while it draws is drawn anew when machines come
 // or go: the signal of one is another then.
@@ -53,6 +54,12 @@ function take(list: Machine[], all: boolean) {
   }
   if (placed) place();
   if (moved) count();
+}
+
+function remove(list: string[]) {
+  for (const mac of list) machines.delete(mac);
+  place();
+  count();
 }
 
 function place() {
@@ -98,12 +105,14 @@ const silence = 45_000; // ms; the server says something every 15 seconds
 // none: a browser makes few to one server, and would run out of them.
 export function listen() {
   let source: EventSource | undefined;
+  let asking: AbortController | undefined; // a silent server would keep the connection
   let timer = 0; // until the server is thought lost, or asked again
   let failures = 0;
   let last = 0;
   const close = () => {
     clearTimeout(timer);
     source?.close();
+    asking?.abort();
   };
   const expect = () => {
     clearTimeout(timer);
@@ -114,7 +123,8 @@ export function listen() {
     connected.value = false;
     lastHeard.value = last;
     timer = setTimeout(open, Math.min(30_000, 1000 * 2 ** failures++) * (.5 + Math.random()));
-    fetch(prefix + "/networks").then(refused, () => {}); // a source does not say why it was refused
+    asking = new AbortController();
+    fetch(prefix + "/networks", { signal: asking.signal }).then(refused, () => {}); // a source does not say why it was refused
   };
   const open = () => {
     close();
@@ -128,6 +138,8 @@ export function listen() {
         batch(() => take(JSON.parse(e.data)));
       });
     on<Machine[]>("machines", list => { take(list, first); first = false; begun.value = true; });
+    on<string[]>("removed", remove);
+    on<Settings>("settings", s => { settings.value = s; });
     on<Swarm[]>("swarms", list => { swarms.value = list; });
     on<{ networks: Network[]; strangers: Stranger[] }>("network", n => { networks.value = n.networks; strangers.value = n.strangers; });
     source.onopen = () => {

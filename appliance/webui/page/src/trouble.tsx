@@ -1,17 +1,51 @@
-// What needs somebody: which machines, why, and what to do.
+// What needs somebody: the settings file, and which machines, why, and what to do.
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import type { Machine } from "./api";
-import { begun, machine, macs as all, nameOf, troubled, troubles } from "./live";
-import { ago, now, sign } from "./words";
+import type { Condition, Machine, Settings } from "./api";
+import { begun, machine, macs as all, nameOf, settings, troubled, troubles } from "./live";
+import { ago, moment, now, sign } from "./words";
 
 const first = 3; // troubles shown at once
 const most = 40; // machines named in one
 
 export function Trouble() {
+  const s = settings.value, ill = s?.problem || s?.restart;
+  return (
+    <>
+      {ill && <SettingsTrouble s={s} />}
+      <MachinesTrouble calm={!ill} />
+    </>
+  );
+}
+
+// SettingsTrouble tells what of the settings file is not in force.
+function SettingsTrouble({ s }: { s: Settings }) {
+  return (
+    <section class="trouble" aria-label="The settings file needs somebody">
+      <h2>The settings file needs somebody</h2>
+      {s.problem && <NotInForce condition="failed" what={s.problem.split("\n")}>{s.file} was refused {ago(s.refused, now.value)} ago. The settings of {moment(s.loaded)} stay in force.</NotInForce>}
+      {s.restart && <NotInForce condition="stuck" what={s.restart}>Of {s.file} this takes effect after a restart of the server. Running machines do not notice one.</NotInForce>}
+    </section>
+  );
+}
+
+function NotInForce({ condition, what, children }: { condition: Condition; what: string[]; children: ComponentChildren }) {
+  return (
+    <div class={`line ${condition}`}>
+      <span class="sign" aria-hidden="true">{sign[condition]}</span>
+      <div>
+        <p>{children}</p>
+        {what.map(line => <p key={line}><code>{line}</code></p>)}
+      </div>
+    </div>
+  );
+}
+
+function MachinesTrouble({ calm }: { calm: boolean }) {
   const [open, setOpen] = useState(false);
   if (!begun.value || all.value.length === 0) return null;
   const list = troubles.value, machines = troubled.value;
-  if (machines === 0) return <p class="calm-note"><span class="sign" aria-hidden="true">✓</span> Nothing needs you.</p>;
+  if (machines === 0) return calm && <p class="calm-note"><span class="sign" aria-hidden="true">✓</span> Nothing needs you.</p>;
   return (
     <section class="trouble" aria-label="Machines that need somebody">
       <h2>{machines === 1 ? "One machine needs" : `${machines} machines need`} somebody</h2>

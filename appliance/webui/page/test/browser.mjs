@@ -18,14 +18,15 @@ before(async () => {
 after(() => browser.close());
 
 // open opens a page, which notes its errors, those of its security policy too; that
-// the server wants to know who asks is none.
-export async function open(path, options = {}) {
+// the server wants to know who asks is none. With clock its time is the test's.
+export async function open(path, { clock = false, ...options } = {}) {
   const page = await browser.newPage({ viewport: { width: 1440, height: 900 }, ...options });
+  if (clock) await page.clock.install();
   page.errors = [];
   page.on("pageerror", error => page.errors.push(error.message));
   page.on("console", message => message.type() === "error" && !message.text().includes("401") && page.errors.push(message.text()));
   page.setDefaultTimeout(60_000); // the computer may be busy
-  await page.goto(url + path);
+  await page.goto(new URL(path, url).href);
   return page;
 }
 

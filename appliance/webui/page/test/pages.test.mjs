@@ -1,6 +1,8 @@
 // What the admin pages promise, looked at while a hall of machines boots.
 // appliance/e2e's TestPages runs this with a boot server and simulated machines.
 import assert from "node:assert/strict";
+import { readFile, writeFile } from "node:fs/promises";
+import { connect, createServer } from "node:net";
 import { test } from "node:test";
 import { api, focused, keepsTheRules, login, open, shoot, token, until, url } from "./browser.mjs";
 
@@ -280,6 +282,69 @@ test("what has changed while the server was away is seen when it is back", async
   await slot.locator(".stage", { hasText: "handed-over" }).waitFor();
   await page.unroute("**/api/v1/events");
   await page.getByText("live", { exact: true }).waitFor();
+  await page.close();
+});
+
+// A server that has lost its power says nothing more, not even that it has gone.
+test("a server that falls silent is missed, and found again", async t => {
+  const { hostname, port } = new URL(url);
+  const conns = [];
+  let silent = false;
+  const proxy = createServer(near => {
+    const far = connect(port, hostname), dead = silent;
+    conns.push(near, far);
+    for (const [from, to] of [[near, far], [far, near]]) {
+      from.on("error", () => to.destroy());
+      from.on("close", () => to.destroy());
+      from.on("data", data => { if (!silent && !dead) to.write(data); });
+    }
+  });
+  await new Promise(listening => proxy.listen(0, "127.0.0.1", listening));
+  t.after(() => {
+    for (const conn of conns) conn.destroy();
+    proxy.close();
+  });
+  const page = await open(`http://127.0.0.1:${proxy.address().port}/`, { clock: true });
+  const live = page.getByText("live", { exact: true }), lost = page.getByText("Connection lost; trying again. What you see is of");
+  await live.waitFor();
+  silent = true;
+  await page.clock.fastForward(46_000);
+  await lost.waitFor();
+  for (let i = 0; i < 8; i++) { // more often than a browser has connections
+    const again = page.waitForRequest(request => request.url().endsWith("/events"));
+    await page.clock.fastForward(90_000);
+    await again;
+    await page.clock.fastForward(46_000);
+  }
+  silent = false;
+  await page.clock.fastForward(90_000);
+  await live.waitFor();
+  await lost.waitFor({ state: "detached" });
+  await page.close();
+});
+
+test("what of the settings file is not in force is told, and who is taken out of it goes", async t => {
+  const { file } = await api("/settings"), was = await readFile(file, "utf8");
+  t.after(() => writeFile(file, was));
+  const page = await open("/");
+  const trouble = page.getByRole("region", { name: "The settings file needs somebody" });
+  await page.waitForSelector(".slot");
+  await writeFile(file, was + "traces: {url: 'http://127.0.0.1:9'}\n");
+  await trouble.getByText("this takes effect after a restart of the server").waitFor();
+  await trouble.getByText("traces: url none -> http://127.0.0.1:9").waitFor();
+  await writeFile(file, was + "nonsense: 1\n");
+  await trouble.getByText("was refused").waitFor();
+  await trouble.getByText(/nonsense/).waitFor();
+  await shoot(page, "settings");
+  await keepsTheRules(page, "settings");
+
+  const slot = page.locator('[data-mac="52:54:00:77:77:77"]');
+  await writeFile(file, was.replace("machines:\n", "machines:\n  - {name: r01-n00, rack: r01, mac: '52:54:00:77:77:77'}\n"));
+  await slot.waitFor();
+  await trouble.waitFor({ state: "detached" });
+  await writeFile(file, was);
+  await slot.waitFor({ state: "detached" });
+  assert.deepEqual(page.errors, []);
   await page.close();
 });
 
