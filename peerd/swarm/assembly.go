@@ -6,8 +6,7 @@ import (
 	"sync"
 )
 
-// assembly gathers the blocks of unfinished pieces in memory. Connections write
-// into it straight from their sockets.
+// assembly gathers the blocks of unfinished pieces in memory.
 type assembly struct {
 	length func(piece int) int
 
@@ -21,18 +20,10 @@ type assembly struct {
 type unfinished struct {
 	piece  int
 	data   []byte
-	blocks []blockState
+	there  []bool       // by block
 	left   int          // blocks that aren't there
 	givers []netip.Addr // whose blocks it has
 }
-
-type blockState byte
-
-const (
-	absent blockState = iota
-	arriving
-	present
-)
 
 func newAssembly(length func(piece int) int) *assembly {
 	return &assembly{length: length, pieces: make(map[int]*unfinished)}
@@ -45,11 +36,9 @@ func blockCount(size int) int { return (size + blockLength - 1) / blockLength }
 func (a *assembly) begin(d Draft) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	u := &unfinished{piece: d.Piece, data: d.Data, blocks: make([]blockState, len(d.Known)), givers: []netip.Addr{{}}}
-	for i, known := range d.Known {
-		if known {
-			u.blocks[i] = present
-		} else {
+	u := &unfinished{piece: d.Piece, data: d.Data, there: d.Known, givers: []netip.Addr{{}}}
+	for _, known := range d.Known {
+		if !known {
 			u.left++
 		}
 	}
@@ -58,19 +47,19 @@ func (a *assembly) begin(d Draft) {
 	}
 }
 
-// missing lists the blocks of a piece that are neither there nor arriving.
+// missing lists the blocks of a piece that aren't there.
 func (a *assembly) missing(piece int) (blocks []block) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	u := a.pieces[piece]
 	if u == nil {
 		size := a.length(piece)
-		u = &unfinished{piece: piece, data: a.buffer(size), blocks: make([]blockState, blockCount(size))}
-		u.left = len(u.blocks)
+		u = &unfinished{piece: piece, data: a.buffer(size), there: make([]bool, blockCount(size))}
+		u.left = len(u.there)
 		a.pieces[piece] = u
 	}
-	for i, state := range u.blocks {
-		if state == absent {
+	for i, there := range u.there {
+		if !there {
 			begin := i * blockLength
 			blocks = append(blocks, block{piece, begin, min(blockLength, len(u.data)-begin)})
 		}
@@ -88,38 +77,28 @@ func (a *assembly) buffer(size int) []byte {
 	return make([]byte, size)
 }
 
-// arrive is where the bytes of a block go that comes now; nil if it isn't
-// wanted any more.
-func (a *assembly) arrive(k block) (u *unfinished, room []byte) {
+// add puts a block that has come to where it belongs, and tells whether it was
+// wanted. whole is its piece if no block of that is missing any more.
+func (a *assembly) add(k block, data []byte, giver netip.Addr) (whole *unfinished, wanted bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	u = a.pieces[k.piece]
-	if u == nil || u.blocks[k.begin/blockLength] != absent {
-		return nil, nil
+	u := a.pieces[k.piece]
+	if u == nil || u.there[k.begin/blockLength] {
+		return nil, false
 	}
-	u.blocks[k.begin/blockLength] = arriving
-	return u, u.data[k.begin : k.begin+k.length]
-}
-
-// arrived notes whether the bytes of a block came, and tells whether that was
-// the last of the piece.
-func (a *assembly) arrived(u *unfinished, k block, giver netip.Addr, whole bool) (last bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !whole {
-		u.blocks[k.begin/blockLength] = absent
-		return false
-	}
-	u.blocks[k.begin/blockLength] = present
+	copy(u.data[k.begin:], data)
+	u.there[k.begin/blockLength] = true
 	if !slices.Contains(u.givers, giver) {
 		u.givers = append(u.givers, giver)
 	}
 	u.left--
-	return u.left == 0 && a.pieces[u.piece] == u
+	if u.left > 0 {
+		return nil, true
+	}
+	return u, true
 }
 
-// drop forgets a piece that has come by another way. Its memory may still be
-// written to.
+// drop forgets a piece that has come by another way.
 func (a *assembly) drop(piece int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

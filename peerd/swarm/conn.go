@@ -48,14 +48,14 @@ type conn struct {
 	wake        chan struct{}      // holds a token when out or uploads isn't empty
 	owed        map[block]struct{} // that we have asked for
 	outstanding int                // bytes of owed
-	arriving    bool               // a block has begun to come
-	heard       time.Time          // when a block last began or ended, or was asked for
+	heard       time.Time          // when the peer last sent anything, or began to owe us something
 	numbers     numbers            // of our messages, at the peer
 
 	// Only the session's goroutine uses these.
 	id       schedule.Peer
 	unchoked bool
 	banned   bool             // nothing is fetched from it
+	lost     bool             // it owes us an answer for so long that others are asked
 	has      []bool           // pieces that the peer has
 	turns    int              // that the peer has given us
 	wish     schedule.Urgency // that the peer knows of
@@ -65,14 +65,26 @@ type conn struct {
 func newConn(c net.Conn, s *Session, peerID [20]byte, dialled bool) *conn {
 	from := address(c.RemoteAddr().String())
 	seeder := s.cfg.Seeder.IsValid() && from == s.cfg.Seeder.Addr().Unmap()
-	return &conn{
+	k := &conn{
 		Conn: c, session: s, address: from, peerID: peerID, dialled: dialled,
 		seeder: seeder, far: s.cfg.Seeder.IsValid() && !seeder && !inRack(s.peerID, peerID),
-		in:   bufio.NewReaderSize(c, 64<<10),
 		wake: make(chan struct{}, 1),
 		owed: make(map[block]struct{}),
 		has:  make([]bool, s.cfg.Pieces.Count()),
 	}
+	k.in = bufio.NewReaderSize(k, 64<<10)
+	return k
+}
+
+// Read notes that the peer lives.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.mu.Lock()
+		c.heard = time.Now()
+		c.mu.Unlock()
+	}
+	return n, err
 }
 
 // run exchanges messages until the connection ends.
@@ -177,7 +189,9 @@ func (c *conn) readExtended(body []byte) error {
 		piece := int(binary.BigEndian.Uint32(body[1:]))
 		c.session.post(func() { c.session.coming(c, piece) })
 	case len(body) == 2 && body[0] == wishNumber:
-		c.session.port.uplink.wish(c, schedule.Urgency(body[1]))
+		if !c.session.port.uplink.wish(c, schedule.Urgency(body[1])) {
+			c.send(appendKeepAlive(nil)) // it only asks whether we live
+		}
 	case len(body) == 1 && body[0] == passNumber:
 		c.session.port.uplink.pass(c)
 	case len(body) == 1 && body[0] == turnNumber:
@@ -270,31 +284,28 @@ func (c *conn) readBlock(length int) error {
 	if k.length <= 0 || k.length > blockLength {
 		return fmt.Errorf("a block of %d bytes came", k.length)
 	}
-	defer c.came()
-	var piece *unfinished
-	var room []byte
-	if c.paid(k) {
-		piece, room = c.session.assembly.arrive(k)
-	}
-	if room == nil { // it came from another peer before we could say so
-		c.session.duplicates.Add(int64(k.length))
-		_, err := c.in.Discard(k.length)
-		return err
-	}
-	_, err := io.ReadFull(c.in, room)
-	last := c.session.assembly.arrived(piece, k, c.address, err == nil)
+	data, err := c.in.Peek(k.length)
 	if err != nil {
-		c.session.post(func() { c.session.brokenOff(k.piece) })
 		return err
 	}
-	c.session.count(c, k.length)
-	if last {
-		c.session.judge(piece)
+	var whole *unfinished
+	wanted := c.paid(k)
+	if wanted {
+		whole, wanted = c.session.assembly.add(k, data, c.address)
 	}
-	return nil
+	if wanted {
+		c.session.count(c, k.length)
+	} else { // it came from another peer before we could say so
+		c.session.duplicates.Add(int64(k.length))
+	}
+	if whole != nil {
+		c.session.judge(whole)
+	}
+	_, err = c.in.Discard(k.length)
+	return err
 }
 
-// paid notes that a block comes that was asked for, and calls the session when
+// paid notes that a block has come that was asked for, and calls the session when
 // the queue has room again.
 func (c *conn) paid(k block) bool {
 	c.mu.Lock()
@@ -304,7 +315,6 @@ func (c *conn) paid(k block) bool {
 		delete(c.owed, k)
 		c.outstanding -= k.length
 	}
-	c.arriving, c.heard = true, time.Now()
 	room := c.outstanding < foreignQueue
 	c.mu.Unlock()
 	if room && !hadRoom {
@@ -313,20 +323,11 @@ func (c *conn) paid(k block) bool {
 	return owed
 }
 
-// came notes that the last block has come to its end.
-func (c *conn) came() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.arriving, c.heard = false, time.Now()
-}
-
 // ask asks the peer for blocks.
 func (c *conn) ask(blocks []block) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.outstanding == 0 {
-		c.heard = time.Now()
-	}
+	c.owes()
 	for _, k := range blocks {
 		if _, twice := c.owed[k]; !twice {
 			c.owed[k] = struct{}{}
@@ -337,7 +338,7 @@ func (c *conn) ask(blocks []block) {
 	c.stir()
 }
 
-// forget tells the peer that a piece needn't come any more.
+// forget tells the peer that a piece needn't come any more, if it was to come.
 func (c *conn) forget(piece int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -389,23 +390,39 @@ func (c *conn) want(u schedule.Urgency) {
 }
 
 func (c *conn) setWish(u schedule.Urgency) {
+	c.mu.Lock()
+	c.owes()
+	c.mu.Unlock()
 	c.wish, c.wished = u, time.Now()
 	c.sendOwn(wishNumber, byte(u))
 }
 
-// remind repeats a wish: a peer gives no more turns to those who have let one
-// lapse, until it hears of them.
-func (c *conn) remind(now time.Time) {
-	if c.wish > schedule.Nothing && now.Sub(c.wished) > reminder {
+// remind repeats a wish that has had no answer for so long: a peer gives no more
+// turns to those who have let one lapse, until it hears of them, and one that has
+// no turn to give answers that it lives.
+func (c *conn) remind(now time.Time, after time.Duration) {
+	if c.wish > schedule.Nothing && now.Sub(c.wished) > after {
 		c.setWish(c.wish)
 	}
 }
 
-// silent is for how long the peer has sent nothing of what it owes.
-func (c *conn) silent(now time.Time) time.Duration {
+// owing tells whether the peer has yet to answer us. c.mu is held.
+func (c *conn) owing() bool {
+	return c.outstanding > 0 || c.wish > schedule.Nothing && c.numbers[wishNumber] != 0
+}
+
+// owes notes that the peer gets something to answer. c.mu is held.
+func (c *conn) owes() {
+	if !c.owing() {
+		c.heard = time.Now()
+	}
+}
+
+// quiet is for how long the peer has sent nothing, though it owes us an answer.
+func (c *conn) quiet(now time.Time) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.outstanding == 0 && !c.arriving {
+	if !c.owing() {
 		return 0
 	}
 	return now.Sub(c.heard)

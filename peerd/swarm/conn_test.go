@@ -109,7 +109,7 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// Two conns may bring the blocks of one piece, and one may leave it half done.
+// Two conns may bring the blocks of one piece.
 func TestAssemblyOfTwo(t *testing.T) {
 	a := newAssembly(func(int) int { return 2*blockLength + 5 })
 	alice, bob := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
@@ -117,67 +117,92 @@ func TestAssemblyOfTwo(t *testing.T) {
 	if len(first) != 3 || first[2].length != 5 {
 		t.Fatalf("missing = %v; want three blocks, the last of 5 bytes", first)
 	}
-	for i, giver := range []netip.Addr{alice, bob} {
-		u, _ := a.arrive(first[i])
-		if a.arrived(u, first[i], giver, i == 0) {
-			t.Errorf("block %d was the last", i)
-		}
+	if u, wanted := a.add(first[0], make([]byte, blockLength), alice); !wanted || u != nil {
+		t.Errorf("the first block: %v, %v", u, wanted)
 	}
 	if got := a.missing(7); !slices.Equal(got, first[1:]) {
 		t.Errorf("missing = %v; want %v", got, first[1:])
 	}
 	for i, k := range first[1:] {
-		u, _ := a.arrive(k)
-		if again, _ := a.arrive(k); again != nil {
-			t.Error("a block arrives twice")
+		u, wanted := a.add(k, make([]byte, k.length), bob)
+		if !wanted || (u != nil) != (i == 1) {
+			t.Errorf("add(%v) = %v, %v", k, u, wanted)
 		}
-		if last := a.arrived(u, k, bob, true); last != (i == 1) {
-			t.Errorf("arrived(%v) = %v", k, last)
+		if _, again := a.add(k, make([]byte, k.length), alice); again {
+			t.Error("a block is wanted twice")
 		}
-		if i == 1 && !slices.Equal(u.givers, []netip.Addr{alice, bob}) {
+		if u != nil && !slices.Equal(u.givers, []netip.Addr{alice, bob}) {
 			t.Errorf("the piece is of %v; want both", u.givers)
 		}
 	}
 }
 
-// A machine that loses its power in the middle of the last block that it owes is
-// silent, and another gives that block in its place.
+// A machine that loses its power in the middle of a block is asked for nothing
+// more, and another gives that piece in its place. If it had only held its breath,
+// it is asked again.
 func TestABlockThatBreaksOff(t *testing.T) {
 	c, peer := meet(t)
 	s := c.session
 	second := newConn(peer, s, [20]byte{2}, false)
 	second.id = c.id + 1
 	s.conns[second.id] = second
-	s.schedule.Demand([]int{3}, time.Now().Add(-time.Minute))
-	for _, id := range []schedule.Peer{c.id, second.id} {
-		s.schedule.Join(id, false)
-		s.schedule.Offers(id, 3)
+	for _, one := range []*conn{c, second} {
+		s.welcomed(one)
+		s.offered(one, []int{3})
 	}
-	c.ask(s.assembly.missing(3))
-	ended := make(chan error)
-	go func() { ended <- c.read() }()
-	last, other := block{3, 0, blockLength}, block{3, blockLength, blockLength}
-	peer.Write(append(appendPieceHeader(nil, other), make([]byte, other.length)...))
-	peer.Write(append(appendPieceHeader(nil, last), 1, 2, 3))
-	for begun := time.Now(); len(s.assembly.missing(3)) > 0; time.Sleep(time.Millisecond) {
-		if time.Since(begun) > 20*time.Second {
-			t.Fatal("the last block doesn't begin")
+	now := time.Now()
+	s.schedule.Demand([]int{3}, now)
+	asked := func() []schedule.Peer { s.fetch(); return s.schedule.Asked(3) }
+	first := asked()
+	if len(first) != 1 {
+		t.Fatalf("%v are asked; want one of the two", first)
+	}
+	giver, other := c, second
+	if first[0] == second.id {
+		giver, other = second, c
+	}
+	later := func(after time.Duration) {
+		for at := time.Duration(0); at <= after; at += tick {
+			s.watch(now.Add(at))
 		}
+		now = now.Add(after)
 	}
-	if d := c.silent(time.Now().Add(2 * silence)); d < silence {
-		t.Errorf("in the middle of a block it is silent for %v; want %v", d, 2*silence)
+	later(s.schedule.Patience() - tick)
+	if got := asked(); !slices.Equal(got, first) {
+		t.Errorf("%v are asked while the first may still answer; want %v", got, first)
 	}
-	s.fetch() // asks both for the piece
-	if len(s.schedule.Asked(3)) != 2 || second.outstanding > 0 {
-		t.Errorf("%v are asked, the second for %d bytes; want both, and none while they come", s.schedule.Asked(3), second.outstanding)
+	later(2 * tick)
+	if got := asked(); !slices.Equal(got, []schedule.Peer{other.id}) || other.outstanding != 2*blockLength {
+		t.Errorf("%v are asked for %d bytes; want only the other, for all", got, other.outstanding)
 	}
-	peer.Close()
-	if err := <-ended; err == nil {
-		t.Error("read = nil; want an error")
+	if giver.outstanding != 2*blockLength {
+		t.Error("what the silent one owes is not awaited any more")
 	}
-	s.work()
-	if _, asked := second.owed[last]; !asked || len(second.owed) != 1 {
-		t.Errorf("the second owes %v; want %v", second.owed, last)
+	giver.heard, other.heard = now, now
+	later(tick)
+	if giver.lost || !giver.unchoked {
+		t.Error("a peer that says something again is not back")
+	}
+	s.done(3)
+	if giver.outstanding > 0 || other.outstanding > 0 {
+		t.Errorf("%d and %d bytes are owed of a piece that is there", giver.outstanding, other.outstanding)
+	}
+	now = now.Add(time.Hour)
+	giver.ask(s.assembly.missing(4))
+	s.watch(now)
+	if giver.lost {
+		t.Error("a peer is lost for the time in which we were stopped")
+	}
+}
+
+// Who wishes what he is known to wish asks whether we live.
+func TestSignOfLife(t *testing.T) {
+	c, peer := meet(t)
+	wish := appendExtended(nil, wishNumber, []byte{byte(schedule.Profile)})
+	go func() { peer.Write(wish); peer.Write(wish); peer.Close() }()
+	c.read()
+	if want := appendKeepAlive(nil); !bytes.Equal(c.out, want) {
+		t.Errorf("two wishes are answered by %x; want %x", c.out, want)
 	}
 }
 

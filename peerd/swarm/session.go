@@ -23,8 +23,8 @@ const (
 	// tick is how often deadlines are looked at; all else is driven by events.
 	tick = 50 * time.Millisecond
 
-	// silence is how long a peer may send nothing of what it was asked for. It
-	// has at most a few blocks to send; at 1 Mbit/s one takes 0.13 s.
+	// silence is how long a peer that owes us an answer may send nothing, until its
+	// connection ends.
 	silence = 5 * time.Second
 
 	// judges is how many pieces are checked at the same time.
@@ -73,6 +73,7 @@ type Session struct {
 	candidates map[netip.AddrPort]*candidate
 	begun      time.Time
 	moved      time.Time // when a piece last came
+	watched    time.Time // when watch last looked
 	answered   bool      // by the tracker
 	handed     bool      // the seeder is ours to dial
 	err        error     // why the session ends by itself
@@ -346,16 +347,38 @@ func (s *Session) tell(piece int) {
 // watch looks after what no event tells: peers that have fallen silent, and
 // those to be dialled again.
 func (s *Session) watch(now time.Time) {
-	for _, c := range s.conns {
-		if c.silent(now) > silence {
-			s.log.Info("peer is silent", "peer", c.RemoteAddr())
-			c.Close()
+	if patience := s.schedule.Patience(); now.Sub(s.watched) < patience/2 {
+		for _, c := range s.conns {
+			s.doubt(c, now, patience)
 		}
-		c.remind(now)
-	}
+	} // else it was we who were silent
+	s.watched = now
 	s.port.uplink.expire(now)
 	s.needSeeder(now)
 	s.dialSome(now)
+}
+
+// doubt looks whether a peer lives. One that owes us an answer for longer than our
+// patience is out of the schedule until it says something, so that others are asked
+// for what it was giving, and for what it alone has; its connection stays.
+func (s *Session) doubt(c *conn, now time.Time, patience time.Duration) {
+	quiet := c.quiet(now)
+	switch {
+	case quiet >= silence:
+		s.log.Info("peer is silent", "peer", c.RemoteAddr())
+		c.Close()
+	case c.lost && quiet < patience:
+		c.lost = false
+		s.enlist(c)
+	case c.unchoked && !c.lost && quiet >= patience:
+		c.lost = true
+		s.schedule.Leave(c.id)
+	}
+	if quiet < patience/2 {
+		c.remind(now, reminder)
+	} else {
+		c.remind(now, patience/2)
+	}
 }
 
 // joined takes a new connection. Two machines often dial each other at once;
@@ -392,13 +415,8 @@ func (s *Session) joined(c *conn) {
 // coming takes a peer's word that it is fetching a piece from afar, or the
 // seeder's that another machine is.
 func (s *Session) coming(c *conn, piece int) {
-	if c.banned {
-		return // it cannot pass it on
-	}
-	if c.far || c.seeder {
-		s.schedule.Coming(piece, time.Now())
-	} else {
-		s.schedule.Inbound(piece, time.Now())
+	if !c.banned { // else it cannot pass it on
+		s.schedule.Coming(c.id, piece, time.Now())
 	}
 }
 
@@ -418,6 +436,11 @@ func (s *Session) welcomed(c *conn) {
 		return
 	}
 	c.unchoked = true
+	s.enlist(c)
+}
+
+// enlist tells the schedule what a peer can give.
+func (s *Session) enlist(c *conn) {
 	s.schedule.Join(c.id, c.seeder)
 	if c.far {
 		s.schedule.Far(c.id)
@@ -436,7 +459,7 @@ func (s *Session) offered(c *conn, pieces []int) {
 	}
 	for _, piece := range pieces {
 		c.has[piece] = true
-		if c.unchoked {
+		if c.unchoked && !c.lost {
 			s.schedule.Offers(c.id, piece)
 		}
 	}
@@ -492,22 +515,12 @@ func (s *Session) judged(u *unfinished, err error) {
 // to the seeder, which learns from it what has spread.
 func (s *Session) done(piece int) {
 	s.moved = time.Now()
-	for _, id := range s.schedule.Asked(piece) {
-		s.conns[id].forget(piece)
-	}
 	s.have(piece)
 	for _, c := range s.conns {
+		c.forget(piece)
 		if c.seeder || !c.has[piece] {
 			c.send(appendMessage(nil, msgHave, piece))
 		}
-	}
-}
-
-// brokenOff asks the others who are giving a piece for the block that did not come
-// to its end; while it came, they were not asked for it.
-func (s *Session) brokenOff(piece int) {
-	for _, id := range s.schedule.Asked(piece) {
-		s.conns[id].ask(s.assembly.missing(piece))
 	}
 }
 
@@ -536,8 +549,8 @@ func (s *Session) left() (n int64) {
 // nothing about any of them; it is fetched anew.
 func (s *Session) failed(piece int, givers []netip.Addr) {
 	s.log.Warn("piece came damaged", "piece", piece, "peer", givers)
-	for _, id := range s.schedule.Asked(piece) {
-		s.conns[id].forget(piece)
+	for _, c := range s.conns {
+		c.forget(piece)
 	}
 	s.schedule.Failed(piece, time.Now())
 	if len(givers) != 1 {

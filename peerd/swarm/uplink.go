@@ -79,13 +79,18 @@ func (u *uplink) note(happened func()) {
 	}
 }
 
-func (u *uplink) leave(c *conn)                      { u.note(func() { u.turns.Leave(c) }) }
-func (u *uplink) wish(c *conn, how schedule.Urgency) { u.note(func() { u.turns.Wish(c, how) }) }
-func (u *uplink) pass(c *conn)                       { u.note(func() { u.turns.Pass(c) }) }
-func (u *uplink) sent(c *conn, bytes int)            { u.note(func() { u.turns.Sent(c, bytes) }) }
-func (u *uplink) asked(c *conn, k block)             { u.note(func() { u.turns.Asked(c, k.piece, k.length) }) }
-func (u *uplink) refused(c *conn, k block)           { u.note(func() { u.turns.Refused(c, k.piece) }) }
-func (u *uplink) expire(now time.Time)               { u.note(func() { u.turns.Expire(now) }) }
+func (u *uplink) leave(c *conn)            { u.note(func() { u.turns.Leave(c) }) }
+func (u *uplink) pass(c *conn)             { u.note(func() { u.turns.Pass(c) }) }
+func (u *uplink) sent(c *conn, bytes int)  { u.note(func() { u.turns.Sent(c, bytes) }) }
+func (u *uplink) asked(c *conn, k block)   { u.note(func() { u.turns.Asked(c, k.piece, k.length) }) }
+func (u *uplink) refused(c *conn, k block) { u.note(func() { u.turns.Refused(c, k.piece) }) }
+func (u *uplink) expire(now time.Time)     { u.note(func() { u.turns.Expire(now) }) }
+
+// wish tells whether the wish is news.
+func (u *uplink) wish(c *conn, how schedule.Urgency) (news bool) {
+	u.note(func() { news = u.turns.Wish(c, how) })
+	return news
+}
 
 // slot waits until blocks may go to c, or until ended. done says that they have.
 func (u *uplink) slot(c *conn, ended <-chan struct{}) (done func()) {

@@ -86,6 +86,9 @@ func appendMessage(b []byte, id byte, numbers ...int) []byte {
 	return b
 }
 
+// appendKeepAlive appends the message that says nothing.
+func appendKeepAlive(b []byte) []byte { return append(b, 0, 0, 0, 0) }
+
 // appendPieceHeader appends what comes before the bytes of a block.
 func appendPieceHeader(b []byte, k block) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(9+k.length))
@@ -173,7 +176,7 @@ type extensions struct {
 // that boot in step ask the seeder for the same pieces at the same moment.
 //
 // wish, with a byte, a schedule.Urgency: the sender would like to ask for a piece.
-// turn: it may. pass: it has no use for its turn, and no wish.
+// If that is known already, a keep-alive (BEP 3) answers it. turn: it may. pass: it has no use for its turn, and no wish.
 const (
 	fetchingNumber = 1 + iota // of our choice, for what comes to us
 	wishNumber

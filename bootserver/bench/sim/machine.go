@@ -275,11 +275,7 @@ func (h *hall) warn(n *node, piece int32) {
 			continue
 		}
 		h.speak(n, c)
-		if other := h.nodes[c.to]; n.id != server && (other.rack == n.rack || h.Blind) {
-			other.Inbound(int(piece), h.time())
-		} else {
-			other.Coming(int(piece), h.time())
-		}
+		h.nodes[c.to].Coming(schedule.Peer(c.back), int(piece), h.time())
 	}
 }
 

@@ -41,6 +41,17 @@ type peer struct {
 func (p *peer) word() int   { return p.slot / 64 }
 func (p *peer) bit() uint64 { return 1 << (p.slot % 64) }
 
+// reach is how far away the peer is.
+func (p *peer) reach() reach {
+	switch {
+	case p.seeder:
+		return anywhere
+	case p.far:
+		return machines
+	}
+	return inRack
+}
+
 func newPeers(pieces int) peers { return peers{pieces: pieces, byID: make(map[Peer]*peer)} }
 
 // add gives a peer the first free slot.
@@ -141,11 +152,6 @@ func (s *peers) all(of set) bool {
 		n += bits.OnesCount64(word)
 	}
 	return n == len(s.byID)
-}
-
-// within tells whether a peer that has a piece is within reach.
-func (s *peers) within(p *peer, r reach) bool {
-	return !(p.far && r == inRack || p.seeder && r != anywhere)
 }
 
 // word is who has a piece, within reach, of a block of slots.

@@ -54,10 +54,8 @@ func (a *anything) happen() {
 			a.Offers(id, piece)
 			a.has[id][piece] = true
 		}
-	case 3:
-		a.Coming(piece, a.now)
-	case 4:
-		a.Inbound(piece, a.now)
+	case 3, 4:
+		a.Coming(id, piece, a.now)
 	case 5:
 		a.demand = a.demand[:0]
 		for range a.random.IntN(3) {

@@ -74,6 +74,13 @@ const (
 	firstBelieved = 100 * time.Millisecond
 	lastBelieved  = 5 * time.Second
 
+	// A peer that owes us an answer may say nothing for so many times as long as a
+	// piece usually takes; then others are asked for what it was giving. Of eight
+	// machines that boot over full links none is silent for more than 150 ms, and TCP
+	// needs 200 until it sends what was lost anew.
+	patienceTakes = 3
+	leastPatience = 300 * time.Millisecond
+
 	// lookEvery is how often Wishes looks for what time alone has changed.
 	lookEvery = 50 * time.Millisecond
 
@@ -99,8 +106,7 @@ type Schedule struct {
 	missing   int               // how many don't
 	sources   [][]Peer          // who has been asked for each piece
 	damaged   map[int]time.Time // when a piece last came damaged
-	coming    []time.Time       // when a machine last said that it's fetching the piece
-	inbound   []time.Time       // when one of our rack did
+	coming    []promise         // who is fetching the piece
 	elsewhere []int             // pieces that come by another way
 
 	profile []int  // pieces that the boot will read
@@ -131,6 +137,13 @@ type Schedule struct {
 type offer struct {
 	peer  Peer
 	piece int
+}
+
+// A promise is a peer's word that a machine, most often itself, is fetching a piece
+// from the seeder or from another rack.
+type promise struct {
+	by Peer
+	at time.Time
 }
 
 type waiting struct {
@@ -168,8 +181,7 @@ func New(pieces int, profile []int, seed uint64) *Schedule {
 		asked:   make([]time.Time, pieces),
 		takes:   demandDeadline / believedTakes, // until it is known
 		damaged: make(map[int]time.Time),
-		coming:  make([]time.Time, pieces),
-		inbound: make([]time.Time, pieces),
+		coming:  make([]promise, pieces),
 		profile: slices.Clone(profile),
 		booting: booting,
 		peers:   newPeers(pieces),
@@ -191,13 +203,16 @@ func (s *Schedule) Far(id Peer) {
 	s.stale = true
 }
 
-// Leave forgets a peer. What it was asked for may be asked of others.
+// Leave forgets a peer and its promises. What it was asked for may be asked of others.
 func (s *Schedule) Leave(id Peer) {
 	if !s.peers.remove(id) {
 		return
 	}
 	s.stale = true
 	for piece, sources := range s.sources {
+		if s.coming[piece].by == id {
+			s.coming[piece] = promise{}
+		}
 		if i := slices.Index(sources, id); i >= 0 {
 			s.sources[piece] = slices.Delete(sources, i, i+1)
 			if len(s.sources[piece]) == 0 {
@@ -218,19 +233,25 @@ func (s *Schedule) Offers(id Peer, piece int) {
 	}
 }
 
-// Coming tells that a machine is fetching a piece from the seeder.
-func (s *Schedule) Coming(piece int, now time.Time) {
-	if s.valid(piece) {
-		s.coming[piece] = now
+// Coming tells that a machine is fetching a piece from the seeder or from another
+// rack, or that the seeder gives it to one that we may not know. Of two promises the
+// nearer counts: from a machine of our rack we'll have the piece first.
+func (s *Schedule) Coming(by Peer, piece int, now time.Time) {
+	p := s.peers.byID[by]
+	if p == nil || !s.valid(piece) {
+		return
+	}
+	if old := s.promises(piece, now); old == nil || p.reach() <= old.reach() {
+		s.coming[piece] = promise{by, now}
 	}
 }
 
-// Inbound tells that a machine of our rack is fetching a piece from the seeder
-// or from another rack.
-func (s *Schedule) Inbound(piece int, now time.Time) {
-	if s.valid(piece) {
-		s.coming[piece], s.inbound[piece] = now, now
+// promises tells whose promise of a piece is believed; nil: nobody's.
+func (s *Schedule) promises(piece int, now time.Time) *peer {
+	if p := s.coming[piece]; now.Sub(p.at) < s.believed() {
+		return s.peers.byID[p.by]
 	}
+	return nil
 }
 
 // Elsewhere replaces the set of pieces that come by another way than from peers.
@@ -243,7 +264,7 @@ func (s *Schedule) Elsewhere(pieces []int) {
 // Refused tells that the seeder doesn't give a piece that it was asked for, as a
 // machine is getting it.
 func (s *Schedule) Refused(id Peer, piece int, now time.Time) {
-	s.coming[piece] = now
+	s.Coming(id, piece, now)
 	if i := slices.Index(s.sources[piece], id); i >= 0 {
 		s.sources[piece] = slices.Delete(s.sources[piece], i, i+1)
 		s.peers.byID[id].asked--
@@ -421,7 +442,7 @@ func (s *Schedule) useful(told set, pieces func(func(int) bool), now time.Time, 
 func (s *Schedule) urgency(o offer, now time.Time) Urgency {
 	p := s.peers.byID[o.peer]
 	switch {
-	case p == nil || s.have[o.piece] || len(s.sources[o.piece]) > 0 || !s.may(o.piece, now) || !s.peers.within(p, s.reach(o.piece, now)):
+	case p == nil || s.have[o.piece] || len(s.sources[o.piece]) > 0 || !s.may(o.piece, now) || p.reach() > s.reach(o.piece, now):
 		return Nothing
 	case s.busy:
 		return Nothing
@@ -550,12 +571,13 @@ func (s *Schedule) giver(piece int, free set, now time.Time) *peer {
 // machine has it or is about to.
 func (s *Schedule) reach(piece int, now time.Time) reach {
 	near, far := s.peers.holders(piece)
+	soon := s.promises(piece, now)
 	switch {
 	case s.rules.Plain || s.starved(now):
 		return anywhere
-	case near > 0 || now.Sub(s.inbound[piece]) < s.believed():
+	case near > 0 || soon != nil && soon.reach() == inRack:
 		return inRack
-	case far > 0 || now.Sub(s.coming[piece]) < s.believed():
+	case far > 0 || soon != nil:
 		return machines
 	}
 	return anywhere
@@ -566,6 +588,10 @@ func (s *Schedule) reach(piece int, now time.Time) reach {
 func (s *Schedule) starved(now time.Time) bool {
 	return !s.hungry.IsZero() && now.Sub(s.hungry) >= max(lastBelieved, believedTakes*s.takes)
 }
+
+// Patience is for how long a peer that owes us an answer may say nothing, until it
+// shall leave. It may join again.
+func (s *Schedule) Patience() time.Duration { return max(leastPatience, patienceTakes*s.takes) }
 
 // believed is how long a machine is believed to be about to have a piece.
 func (s *Schedule) believed() time.Duration {

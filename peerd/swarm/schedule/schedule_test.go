@@ -87,16 +87,27 @@ func TestNext(t *testing.T) {
 		"demand that a machine is fetching is left to it": {
 			state: func() *Schedule {
 				s := known()
-				s.Coming(5, begin)
+				s.Coming(bob, 5, begin)
 				s.Demand([]int{5}, begin)
 				return s
 			},
 			none: true,
 		},
+		"until that machine is gone": {
+			state: func() *Schedule {
+				s := known()
+				s.Coming(bob, 5, begin)
+				s.Coming(seeder, 5, begin) // tells the same
+				s.Leave(bob)
+				s.Demand([]int{5}, begin)
+				return s
+			},
+			want: Fetch{5, seeder, Waiting},
+		},
 		"until it is overdue": {
 			state: func() *Schedule {
 				s := known()
-				s.Coming(5, begin)
+				s.Coming(bob, 5, begin)
 				s.Demand([]int{5}, begin)
 				return s
 			},
@@ -376,7 +387,7 @@ func TestForeignPiecesAreIgnored(t *testing.T) {
 	s.SetFull(true)
 	for _, piece := range []int{-1, 10, 1 << 30} {
 		s.Offers(alice, piece)
-		s.Coming(piece, begin)
+		s.Coming(bob, piece, begin)
 		s.Demand([]int{piece}, begin)
 		s.Have(piece)
 	}
@@ -397,8 +408,8 @@ func TestFar(t *testing.T) {
 		"what it lacks comes from far, not the seeder":    {func() *Schedule { return far(1) }, Fetch{1, alice, Profile}, false},
 		"what no machine has comes from the seeder":       {func() *Schedule { return far(5) }, Fetch{5, seeder, Profile}, false},
 		"what the rack lacks comes before what it has":    {func() *Schedule { return far(2, 1) }, Fetch{1, alice, Profile}, false},
-		"what a machine of the rack is fetching is left":  {func() *Schedule { s := far(1); s.Inbound(1, begin); return s }, Fetch{}, true},
-		"what a machine far away is fetching is left too": {func() *Schedule { s := far(5); s.Coming(5, begin); return s }, Fetch{}, true},
+		"what a machine of the rack is fetching is left":  {func() *Schedule { s := far(1); s.Coming(bob, 1, begin); return s }, Fetch{}, true},
+		"what a machine far away is fetching is left too": {func() *Schedule { s := far(5); s.Coming(alice, 5, begin); return s }, Fetch{}, true},
 		"a read takes it from the rack": {func() *Schedule { s := far(); s.Demand([]int{2}, begin); return s },
 			Fetch{2, bob, Waiting}, false},
 		"or from far": {func() *Schedule { s := far(); s.Demand([]int{1}, begin); return s }, Fetch{1, alice, Waiting}, false},

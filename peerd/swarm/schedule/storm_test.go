@@ -119,7 +119,7 @@ func (s *storm) decide(m *machine) {
 		if f.Peer == 0 {
 			s.sent++
 			for _, other := range s.nodes[1:] {
-				s.after(wordTime, func() { other.Coming(f.Piece, s.now) })
+				s.after(wordTime, func() { other.Coming(0, f.Piece, s.now) })
 			}
 		}
 		s.after(source.busy.Sub(s.now)+wordTime, func() { s.arrive(m, f) })

@@ -101,18 +101,17 @@ func (t *Turns[K]) Leave(who K) {
 }
 
 // Wish tells that a peer wants to ask for a piece, and how much, or that it
-// doesn't any more. A wish holds until it is changed; but when a read waits, it
-// waits for one piece.
-func (t *Turns[K]) Wish(who K, u Urgency) {
+// doesn't any more, and returns whether that is news. A wish holds until it is
+// changed; but when a read waits, it waits for one piece.
+func (t *Turns[K]) Wish(who K, u Urgency) (news bool) {
 	a := t.askers[who]
-	if a == nil || u > Waiting {
-		return
+	if a == nil || u > Waiting || a.wish == u && !a.late {
+		return false
 	}
-	if a.wish != u || a.late {
-		a.late = false
-		a.wish = u
-		t.queue(who, a)
-	}
+	a.late = false
+	a.wish = u
+	t.queue(who, a)
+	return true
 }
 
 // Pass tells that a peer has no use for its turn, nor for others.
