@@ -234,7 +234,7 @@ func (c *conn) give(piece int) bool {
 		return true // and a gift that nobody fetches from it is none
 	}
 	g.Lock()
-	give, begins := g.given.Give(piece, c.address, time.Now())
+	give, begins := g.given.Give(piece, c.address, time.Now(), c.session.heard)
 	g.Unlock()
 	if begins {
 		c.session.post(func() { c.session.tell(piece) })

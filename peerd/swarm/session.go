@@ -524,6 +524,22 @@ func (s *Session) done(piece int) {
 	}
 }
 
+// heard tells when a machine last sent anything.
+func (s *Session) heard(machine netip.Addr) (last time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.open {
+		if c.address == machine {
+			c.mu.Lock()
+			if c.heard.After(last) {
+				last = c.heard
+			}
+			c.mu.Unlock()
+		}
+	}
+	return last
+}
+
 // have counts a piece that is in the store.
 func (s *Session) have(piece int) {
 	before := s.schedule.Complete()

@@ -193,7 +193,7 @@ func (h *hall) ask(n *node, i, piece int32) {
 		return
 	}
 	if n.id == server {
-		give, begins := h.gifts.Give(int(piece), c.to, h.time())
+		give, begins := h.gifts.Give(int(piece), c.to, h.time(), h.heard)
 		if !give {
 			n.asking.Asked(i, int(piece), int(h.length))
 			n.asking.Sent(i, int(h.length))
@@ -250,6 +250,14 @@ func (h *hall) have(n *node, piece int32) {
 		h.in(h.think, event{kind: reads, who: n.id})
 		n.reading++
 	}
+}
+
+// heard tells when a machine last said anything: as long as it lives, just now.
+func (h *hall) heard(machine int32) (last time.Time) {
+	if h.nodes[machine].alive {
+		last = h.time()
+	}
+	return last
 }
 
 // tell lets a machine's peers know that it has a piece.
