@@ -19,7 +19,8 @@ func checkCommand() *cobra.Command {
 		Use:   "check FILE",
 		Short: "Tell every mistake in the settings file",
 		Long: `Read the settings file FILE as serve does, compare it with the images in its
-state folder and at its origin, and tell every mistake at once, each with line and column.
+state folder and at its origin, and tell every mistake at once, each with line and
+column.
 
 Nothing is changed and no running server takes notice. Without mistakes the
 exit status is 0, else 1.`,

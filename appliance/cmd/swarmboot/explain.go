@@ -23,9 +23,9 @@ func explainCommand() *cobra.Command {
 		Use:   "explain NAME|MAC --config FILE",
 		Short: "Tell what a machine would get at each step of its boot, and why",
 		Long: `Tell what a machine would get at each step of its boot under the settings in FILE,
-by its name there or its MAC address, and why: the values that it inherits and the lines they stand in, the DHCP
-answers to its firmware and to iPXE, where the network has IPv6 those of DHCPv6 too, the
-scripts, and the kernel's arguments.
+by its name there or its MAC address, and why: the values that it inherits and the
+lines they stand in, the DHCP answers to its firmware and to iPXE, where the network
+has IPv6 those of DHCPv6 too, the scripts, and the kernel's arguments.
 
 The functions that answer machines make all of that; no server need run, and
 nothing is changed. Of a server that runs it tells too what 'machine reboot-into'

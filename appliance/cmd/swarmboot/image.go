@@ -43,7 +43,7 @@ func imageListCommand(folder *state.Folder) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List the images",
-		Long:    "List the images in the state folder, with what their parts weigh. With -o json, each image's manifest, without the hashes of its pieces.",
+		Long:    "List the images in the state folder, with what their parts weigh. With -o json,\neach image's manifest, without the hashes of its pieces.",
 		Example: "  swarmboot image list\n  swarmboot image list -o json | jq -r '.[].name'",
 		Args:    none,
 	}
@@ -66,7 +66,7 @@ func imageShowCommand(folder *state.Folder) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "show NAME@VERSION",
 		Short:   "Show what an image consists of",
-		Long:    "Show what the image, which may be named by a tag, consists of, and which tags stand for it. With -o json, its manifest.",
+		Long:    "Show what the image, which may be named by a tag, consists of, and which tags\nstand for it. With -o json, its manifest.",
 		Example: "  swarmboot image show lab@1\n  swarmboot image show lab@stable -o json | jq -r .digest",
 		Args:    namedOperands,
 	}
@@ -155,7 +155,7 @@ func imageUntagCommand(folder *state.Folder) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "untag NAME@TAG",
 		Short:   "Take a tag away",
-		Long:    "Take a tag away. The image that it stood for stays. Settings that name the tag are wrong then; 'swarmboot check' tells.",
+		Long:    "Take a tag away. The image that it stood for stays. Settings that name the tag\nare wrong then; 'swarmboot check' tells.",
 		Example: "  swarmboot image untag lab@canary",
 		Args:    namedOperands,
 	}
@@ -251,7 +251,7 @@ func imageImportCommand(folder *state.Folder) *cobra.Command {
 	return &cobra.Command{
 		Use:     "import FILE",
 		Short:   "Add an image that another boot server has exported",
-		Long:    "Add the image in FILE, which 'image export' wrote; - is standard input. It keeps its name and its signature, which a trusted key must have made.",
+		Long:    "Add the image in FILE, which 'image export' wrote; - is standard input. It keeps\nits name and its signature, which a trusted key must have made.",
 		Example: "  swarmboot image import lab-1.tar",
 		Args:    namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -62,7 +62,7 @@ image takes on disk is freed by 'image gc', unless other images need it.`,
 
 func imageGCCommand(folder *state.Folder) *cobra.Command {
 	var offline bool
-	keep := -1
+	var keep uint
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Free the disk from what no image needs, and from old images",
@@ -76,12 +76,12 @@ added last.`,
 			if err != nil {
 				return err
 			}
-			if keep >= 0 {
+			if cmd.Flags().Changed("keep") {
 				used, err := inUse(cmd.Context(), folder, offline)
 				if err != nil {
 					return err
 				}
-				old, err := removable(c, keep, used)
+				old, err := removable(c, int(keep), used)
 				if err != nil {
 					return err
 				}
@@ -101,7 +101,7 @@ added last.`,
 			return err
 		},
 	}
-	cmd.Flags().IntVar(&keep, "keep", -1, "remove images too, but keep the newest `N` of each name")
+	cmd.Flags().UintVar(&keep, "keep", 0, "remove images too, but keep the newest `N` of each name")
 	offlineFlag(cmd, &offline)
 	return cmd
 }

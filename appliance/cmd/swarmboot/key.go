@@ -54,7 +54,7 @@ func keyListCommand(folder *state.Folder) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List the keys whose signatures count",
-		Long:    "List the keys whose signatures count: their IDs, whether they sign here or are only trusted, and the files of their public halves.",
+		Long:    "List the keys whose signatures count: their IDs, whether they sign here or are only\ntrusted, and the files of their public halves.",
 		Example: "  swarmboot key list\n  swarmboot key list -o json | jq -r '.[] | select(.signs) | .id'",
 		Args:    none,
 	}
@@ -107,7 +107,7 @@ func keyDistrustCommand(folder *state.Folder) *cobra.Command {
 	return &cobra.Command{
 		Use:     "distrust ID",
 		Short:   "Believe a key no more",
-		Long:    "Believe the key with that ID no more. Images that only it has signed are not offered any more and cannot be booted.",
+		Long:    "Believe the key with that ID no more. Images that only it has signed are not\noffered any more and cannot be booted.",
 		Example: "  swarmboot key distrust 1f0c4f2f3c9f7f2e",
 		Args:    namedOperands,
 		RunE: func(_ *cobra.Command, args []string) error {

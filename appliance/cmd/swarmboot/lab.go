@@ -112,7 +112,7 @@ func labDownCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "down",
 		Short:   "Stop the machines and their boot server",
-		Long:    "Stop the machines and their boot server, and remove their network. The lab's files stay until the next lab.",
+		Long:    "Stop the machines and their boot server, and remove their network. The lab's files\nstay until the next lab.",
 		Example: "  swarmboot lab down",
 		Args:    none,
 		RunE: func(*cobra.Command, []string) error {

@@ -50,7 +50,7 @@ func loadersListCommand(dir *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List the loaders",
-		Long:    "List the loaders, what each is for, and whether the folder has it: ok, missing, or other (not the pinned one).",
+		Long:    "List the loaders, what each is for, and whether the folder has it: ok, missing, or\nother (not the pinned one).",
 		Example: "  swarmboot loaders list\n  swarmboot loaders list -o json | jq -r '.[] | select(.state != \"ok\") | .name'",
 		Args:    none,
 	}
@@ -78,7 +78,7 @@ func loadersVerifyCommand(dir *string) *cobra.Command {
 	return &cobra.Command{
 		Use:     "verify",
 		Short:   "Compare the loaders with the pinned ones",
-		Long:    "Compare the files in the folder with the pinned SHA-256. Names each that is missing or differs, and ends with status 1 if there is one.",
+		Long:    "Compare the files in the folder with the pinned SHA-256. Each that is missing or\ndiffers is named; the exit status is then 1.",
 		Example: "  swarmboot loaders verify --dir /srv/loaders",
 		Args:    none,
 		RunE: func(cmd *cobra.Command, _ []string) error {

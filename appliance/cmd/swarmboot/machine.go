@@ -32,8 +32,9 @@ func machineListCommand(reach func() (*control.Client, error)) *cobra.Command {
 		Long: `List the machines that the settings file names, or that asked for a boot; or of
 these the ones that are named, by ranges such as r1-n[01-40] too.
 
-  STAGE        how far it is: dhcp, loader, script, kernel, init, network, discovered,
-               swarm, root, switch-root, ready, complete, handed-over, seeding; or failed
+  STAGE        how far it is: dhcp, loader, script, kernel, init, network,
+               discovered, swarm, root, switch-root, ready, complete, handed-over,
+               seeding; or failed
   HOT          how much of what a boot reads is here; - where no boot of the
                image was recorded yet
   TOTAL        how much of the image is here
@@ -41,7 +42,7 @@ these the ones that are named, by ranges such as r1-n[01-40] too.
   FROM PEERS   bytes that other machines gave
   FROM SERVER  bytes that the boot server gave
   SINCE        how long it has been at this stage
-  REASON       why it failed
+  REASON       why it failed, is stuck or silent, or what others say of it
 
 Below it stands for each image how many copies of it the server has sent.`,
 		Example: `  swarmboot machine list

@@ -46,12 +46,12 @@ func machinesOfRacks(ctx context.Context, client *control.Client, racks []string
 
 func powerCommand(reach func() (*control.Client, error), what, operands, example string, find choose, complete cobra.CompletionFunc) *cobra.Command {
 	cmd := group("power", "Switch machines on and off, by IPMI, Redfish or a command",
-		"Switch machines on and off, in the way that 'power' in the settings names: through their\nmanagement controllers by IPMI or Redfish, or by a program on the boot server.",
+		"Switch machines on and off, as 'power' in the settings says: through their\nmanagement controllers by IPMI or Redfish, or by a program on the boot server.",
 		fmt.Sprintf("  swarmboot %s power status %s\n  swarmboot %s power on %s --network --stagger 2s", what, example, what, example))
 	add := func(use, short string, flags func(*cobra.Command, *pace, *bool), do func(ctx context.Context, client *control.Client, mac string, network bool) (string, error)) {
 		p, network := pace{atOnce: 16}, false
 		sub := &cobra.Command{
-			Use: use + " " + operands, Short: short, Long: short + ", in the way that 'power' in the settings names.", Args: namedOperands, ValidArgsFunction: complete,
+			Use: use + " " + operands, Short: short, Long: short + ".\nHow that is done is what 'power' in the settings says.", Args: namedOperands, ValidArgsFunction: complete,
 			Example: fmt.Sprintf("  swarmboot %s power %s %s", what, use, example),
 			RunE: func(cmd *cobra.Command, words []string) error {
 				if p.stagger < 0 {
@@ -86,7 +86,7 @@ func powerCommand(reach func() (*control.Client, error), what, operands, example
 	}
 	add("on", "Switch machines on", starting, switching(power.On))
 	add("off", "Switch machines off at once, as by pulling the plug", nil, switching(power.Off))
-	add("cycle", "Switch machines off and on again; on, those that are off", starting, switching(power.Cycle))
+	add("cycle", "Switch machines off and on again; those that are off, on", starting, switching(power.Cycle))
 	add("status", "Tell which machines are on", nil, func(ctx context.Context, client *control.Client, mac string, _ bool) (string, error) {
 		p, err := client.Power(ctx, mac)
 		return string(p.Power), err

@@ -39,7 +39,8 @@ func serveCommand() *cobra.Command {
 		Use:   "serve --config FILE",
 		Short: "Run the boot server",
 		Long: `Run the boot server that the settings file FILE describes: DHCP, TFTP, HTTP,
-tracker and seeder, on one network card or more. It needs root, for the ports below 1024.
+tracker and seeder, on one network card or more. It needs root, for the ports below
+1024.
 
 The log goes to standard error; every line about a machine has machine=MAC. The
 server runs until SIGINT or SIGTERM and then ends within 5 seconds. Machines that

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"swarmboot/appliance/internal/access"
 	"swarmboot/appliance/internal/api"
@@ -52,6 +53,11 @@ func TestEveryCommandHasAManual(t *testing.T) {
 	visit = func(cmd *cobra.Command) {
 		if cmd.Short == "" || cmd.Long == "" || cmd.Example == "" {
 			t.Errorf("%s: its help lacks a summary, a text or an example", cmd.CommandPath())
+		}
+		for line := range strings.Lines(cmd.Long) {
+			if n := utf8.RuneCountInString(line); n > 88 {
+				t.Errorf("%s: a line of its help has %d characters; want 88 at most: %s", cmd.CommandPath(), n, line)
+			}
 		}
 		for _, sub := range cmd.Commands() {
 			visit(sub)

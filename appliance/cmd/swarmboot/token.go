@@ -15,9 +15,8 @@ func tokenCommand() *cobra.Command {
 	cmd := group("token", "Let admins and programs to the pages and the API",
 		`Make, list and revoke the tokens that open the admin pages, the API and /metrics.
 They are asked for where admin.listen is not on loopback, and everywhere for what
-changes something. Only a hash of each is
-kept, in the state folder. What is changed here counts at once, also for a server
-that runs.`,
+changes something. Only a hash of each is kept, in the state folder. What is changed
+here counts at once, also for a server that runs.`,
 		`  swarmboot token new anna --expires 2160h
   swarmboot token new prometheus --scope metrics
   curl -H "Authorization: Bearer $TOKEN" https://boot.example.org:8470/api/v1/machines`)

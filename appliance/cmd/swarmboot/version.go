@@ -11,7 +11,7 @@ func versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Tell which version this is",
-		Long:    "Tell which version of swarmboot this is: module version, commit and compiler, as the Go tool recorded them.",
+		Long:    "Tell which version of swarmboot this is: module version, commit and compiler, as\nthe Go tool recorded them.",
 		Example: "  swarmboot version\n  swarmboot version -o json | jq -r .commit",
 		Args:    none,
 	}

@@ -46,10 +46,7 @@ func machineRow(m fleet.MachineStatus, now time.Time) []string {
 	if !m.Since.IsZero() {
 		since = now.Sub(m.Since).Truncate(time.Second).String()
 	}
-	reason := m.Reason
-	if m.At != "" {
-		reason = fmt.Sprintf("at %s: %s", m.At, reason)
-	}
+	reason := m.Why
 	if m.Install != nil && m.Install.Problem != "" && reason == "" {
 		reason = m.Install.Problem
 	}

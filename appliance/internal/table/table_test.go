@@ -18,14 +18,16 @@ func TestMachines(t *testing.T) {
 		{MAC: "52:54:00:77:00:01", Name: "r1-n01", Image: "lab@1", Stage: stage.Ready, Since: ago(75*time.Second + 300*time.Millisecond),
 			AtReady:  &stage.Progress{Pieces: 389, Have: 100},
 			Progress: &stage.Progress{Pieces: 389, Have: 388, Hot: 69, HotHave: 69, FromPeers: 70 << 20, FromServer: 1536}},
-		{MAC: "52:54:00:77:00:02", Image: "lab@1", Stage: stage.Failed, At: stage.Root, Reason: "mount /dev/loop0:\nno such device", Since: ago(2 * time.Hour)},
+		{MAC: "52:54:00:77:00:02", Image: "lab@1", Stage: stage.Failed, Since: ago(2 * time.Hour), Health: fleet.Health{Condition: fleet.Failed, Why: "at root: mount /dev/loop0:\nno such device"}},
 		{MAC: "52:54:00:77:00:03"},
+		{MAC: "52:54:00:77:00:04", Image: "lab@1", Stage: stage.Loader, Since: ago(time.Hour), Health: fleet.Health{Condition: fleet.Stuck, Why: "it has not asked for its script"}},
 	})
 	want := `
 MAC                NAME    IMAGE  STAGE   HOT   TOTAL  AT LOGIN  FROM PEERS  FROM SERVER  SINCE   REASON
 52:54:00:77:00:01  r1-n01  lab@1  ready   100%  99%    25%       70 MiB      1.5 KiB      1m15s   -
 52:54:00:77:00:02  -       lab@1  failed  -     -      -         -           -            2h0m0s  at root: mount /dev/loop0: no such device
 52:54:00:77:00:03  -       -      -       -     -      -         -           -            -       -
+52:54:00:77:00:04  -       lab@1  loader  -     -      -         -           -            1h0m0s  it has not asked for its script
 `
 	if got := "\n" + b.String(); err != nil || got != want {
 		t.Errorf("Machines wrote, %v,%s\nwant%s", err, got, want)
