@@ -13,7 +13,7 @@ import (
 	"swarmboot/initramfs/nettest"
 )
 
-// rounds of each load; the median counts.
+// rounds of each load but HTTP's; the median counts.
 const rounds = 3
 
 // A bench gathers measurements.

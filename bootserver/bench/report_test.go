@@ -100,7 +100,7 @@ func (b *bench) table() string {
 	var t strings.Builder
 	fmt.Fprintf(&t, `# The boot server beside others
 
-Written by `+"`make bench-bootserver`"+` on %s: %d rounds, medians; raw results in bootserver.json.
+Written by `+"`make bench-bootserver`"+` on %s: %d rounds, of HTTP %d, medians; raw results in bootserver.json.
 %s, %d processors, shared by servers and load. The package doc of bootserver/bench
 tells how. Rates of the wall depend on the computer; compare the ratios.
 
@@ -108,7 +108,7 @@ tells how. Rates of the wall depend on the computer; compare the ratios.
 
 | goal | got | goal | kept |
 |---|---|---|---|
-`, time.Now().Format(time.DateOnly), rounds, computer(), runtime.NumCPU())
+`, time.Now().Format(time.DateOnly), rounds, httpRounds, computer(), runtime.NumCPU())
 	for _, g := range b.goals() {
 		kept := "yes"
 		if !g.Kept {
