@@ -1,6 +1,7 @@
 package catalogue
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -134,11 +135,12 @@ func (w *writer) write(r io.Reader, pathOf func(sum string) string) (images.Part
 	}
 	defer os.Remove(f.Name()) // in vain once the file has its final name
 	defer f.Close()
-	part, err := images.DigestPart(io.TeeReader(ctxio.NewReader(w.ctx, r), f))
+	large := bufio.NewWriterSize(f, 256<<10) // as in package wholefile
+	part, err := images.DigestPart(io.TeeReader(ctxio.NewReader(w.ctx, r), large))
 	if err != nil {
 		return images.Part{}, err
 	}
-	if err := errors.Join(f.Chmod(0o444), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(large.Flush(), f.Chmod(0o444), f.Sync(), f.Close()); err != nil {
 		return images.Part{}, err
 	}
 	path := pathOf(part.SHA256)

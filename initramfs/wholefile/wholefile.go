@@ -23,7 +23,10 @@ func Copy(path string, from io.Reader, mode fs.FileMode) error {
 		return err
 	}
 	defer f.Cleanup() // of no effect after a success
-	if _, err := io.Copy(f, from); err != nil {
+	// What is written at once the page cache keeps at once, if the file system lets it
+	// (large folios): sending it then takes a tenth less time of the processor. f is
+	// hidden, as its ReadFrom has a small buffer of its own.
+	if _, err := io.CopyBuffer(struct{ io.Writer }{f}, from, make([]byte, 256<<10)); err != nil {
 		return err
 	}
 	return f.CloseAtomicallyReplace()
