@@ -50,9 +50,7 @@ func (h *hall) send(n *node) {
 		h.count(n, block)
 		c.waits = n.up.pass(h.now, block.bytes)
 		h.at(c.waits, event{kind: sent, who: n.id})
-		if to := h.nodes[c.to]; n.rack == to.rack || len(h.racks) < 2 {
-			block.kind = nearby
-		} else {
+		if block.kind = nearby; h.cross(n, h.nodes[c.to]) {
 			block.kind = leaves
 		}
 		h.at(n.up.free, block)
@@ -67,29 +65,40 @@ const (
 	headers = 66
 )
 
-// speak takes from the links what a message needs. Small as they are, each of 32
-// machines that boot in step says 11,000 of them, a tenth of what it fetches. A
-// message that finds another of its connection waiting for the uplink joins it, as
-// with TCP; every second packet is acknowledged.
-func (h *hall) speak(n *node, c *conn) {
-	to := h.nodes[c.to]
-	if h.now < c.waits {
-		n.up.pass(h.now, message)
-		to.down.pass(h.now, message)
-		return
+// say sends a message to the other end of a connection. Small as they are, each of
+// 32 machines that boot in step says 11,000 of them, a tenth of what it fetches; and
+// they wait behind the pieces that they find on their way. A message that finds
+// another of its connection waiting for the uplink joins it, as with TCP; every
+// second packet is acknowledged.
+func (h *hall) say(n *node, c *conn, e event) {
+	bytes := int32(message)
+	if h.now >= c.waits {
+		bytes += headers
+		h.carry(h.nodes[c.to], n, headers/2)
 	}
-	c.waits = n.up.pass(h.now, message+headers)
-	to.down.pass(h.now, message+headers)
-	to.up.pass(h.now, headers/2)
-	n.down.pass(h.now, headers/2)
+	at := h.carry(n, h.nodes[c.to], bytes)
+	c.waits = n.up.free
+	e.who, e.peer = c.to, c.back
+	h.at(at+word, e)
 }
 
-// say sends a message to the other end of a connection.
-func (h *hall) say(n *node, c *conn, e event) {
-	h.speak(n, c)
-	e.who, e.peer = c.to, c.back
-	h.in(word, e)
+// carry takes from all links between two machines at once what a small packet needs,
+// and tells when it is through.
+func (h *hall) carry(from, to *node, bytes int32) nanos {
+	through := max(from.up.pass(h.now, bytes), to.down.pass(h.now, bytes))
+	if h.cross(from, to) {
+		if from.rack >= 0 {
+			through = max(through, h.racks[from.rack].up.pass(h.now, bytes))
+		}
+		if to.rack >= 0 {
+			through = max(through, h.racks[to.rack].down.pass(h.now, bytes))
+		}
+	}
+	return through
 }
+
+// cross tells whether the core is between two machines; the server stands beside it.
+func (h *hall) cross(a, b *node) bool { return a.rack != b.rack && len(h.racks) > 1 }
 
 // drop forgets what the other end has got elsewhere, or nobody awaits.
 func (h *hall) drop(n *node, i int32) {
@@ -109,7 +118,7 @@ func (h *hall) count(from *node, block event) {
 			h.result.ServerBoot += bytes
 		}
 	}
-	if len(h.racks) > 1 && from.rack != h.nodes[block.who].rack {
+	if h.cross(from, h.nodes[block.who]) {
 		h.result.Core += bytes
 	}
 }

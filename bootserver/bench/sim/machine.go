@@ -138,8 +138,8 @@ func (h *hall) decide(n *node) {
 			}
 		}
 		h.say(n, c, event{kind: asked, piece: int32(f.Piece)})
-		if c.to == server || n.rack != h.nodes[c.to].rack {
-			h.in(word, event{kind: coming, who: n.id, piece: int32(f.Piece)})
+		if c.to == server || h.far(n, h.nodes[c.to]) {
+			h.sayAll(n, event{kind: coming, piece: int32(f.Piece)})
 		}
 	}
 	for _, i := range n.turned {
@@ -202,7 +202,7 @@ func (h *hall) ask(n *node, i, piece int32) {
 			return
 		}
 		if begins {
-			h.in(word, event{kind: coming, who: n.id, piece: piece})
+			h.sayAll(n, event{kind: coming, piece: piece})
 		}
 	}
 	c.queue = append(c.queue, upload{piece, h.length})
@@ -236,7 +236,7 @@ func (h *hall) have(n *node, piece int32) {
 	n.has[piece] = true
 	n.left--
 	n.Have(int(piece))
-	h.in(word, event{kind: told, who: n.id, piece: piece})
+	h.sayAll(n, event{kind: told, piece: piece})
 	if n.left == 0 {
 		n.completed = h.now
 		if h.Full {
@@ -260,30 +260,20 @@ func (h *hall) heard(machine int32) (last time.Time) {
 	return last
 }
 
-// tell lets a machine's peers know that it has a piece.
-func (h *hall) tell(n *node, piece int32) {
-	for i := range n.conns {
-		c := &n.conns[i]
-		other := h.nodes[c.to]
-		if !c.open || c.to == server || other.has[piece] {
-			continue
-		}
-		h.speak(n, c)
-		other.Offers(schedule.Peer(c.back), int(piece))
-		h.decide(other)
+// hear takes a peer's word that it has a piece.
+func (h *hall) hear(n *node, i, piece int32) {
+	if n.alive && n.conns[i].open && !n.has[piece] {
+		n.Offers(schedule.Peer(i), int(piece))
+		h.decide(n)
 	}
 }
 
-// warn lets a machine's peers know that it is fetching a piece; or the seeder's,
-// that it gives one.
-func (h *hall) warn(n *node, piece int32) {
+// sayAll says a word about a piece to those of a machine's peers that lack it.
+func (h *hall) sayAll(n *node, e event) {
 	for i := range n.conns {
-		c := &n.conns[i]
-		if !c.open || c.to == server {
-			continue
+		if c := &n.conns[i]; c.open && !h.nodes[c.to].has[e.piece] {
+			h.say(n, c, e)
 		}
-		h.speak(n, c)
-		h.nodes[c.to].Coming(schedule.Peer(c.back), int(piece), h.time())
 	}
 }
 

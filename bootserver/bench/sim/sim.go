@@ -4,10 +4,10 @@
 //
 // What it models: links of machines, racks and the server, which send one block
 // after the other; the queues of requests; messages, which take a moment and
-// their part of the machines' links; a boot that reads its pieces in order and
-// thinks in between; machines that come later or die. What it leaves out: TCP's
-// slow start and losses, the queues that messages find on their way, the time to
-// verify a piece, HTTP as the last resort.
+// their part of all links, and wait there behind pieces; a boot that reads its
+// pieces in order and thinks in between; machines that come later or die. What it
+// leaves out: TCP's slow start and losses, the ends of the links' queues, the time
+// to verify a piece, HTTP as the last resort.
 //
 // A piece goes: read (machine.go) demands it, the schedule decides, ask queues
 // it at its source, send (link.go) brings it block by block to arrive, and have
@@ -117,8 +117,8 @@ const (
 	reads          // the boot's next piece
 	ticks          // the schedule is asked for what has become due
 	asked          // a request arrives
-	coming         // the peers learn what the machine is fetching, or the seeder gives
-	told           // the peers learn what the machine has
+	coming         // the machine learns what a peer is fetching, or the seeder gives
+	told           // and what a peer has
 	sent           // a block has passed the machine's uplink
 	leaves         // a block reaches the sender's rack's link
 	enters         // a block reaches the receiver's rack's link
@@ -265,9 +265,9 @@ func (h *hall) happen(e event) {
 	case asked:
 		h.ask(n, e.peer, e.piece)
 	case coming:
-		h.warn(n, e.piece)
+		n.Coming(schedule.Peer(e.peer), int(e.piece), h.time())
 	case told:
-		h.tell(n, e.piece)
+		h.hear(n, e.peer, e.piece)
 	case sent:
 		h.send(n)
 	case leaves:

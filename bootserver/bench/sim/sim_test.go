@@ -86,11 +86,12 @@ func TestClockKeepsOrder(t *testing.T) {
 }
 
 // A crowd boots in little more than the time of one machine, and from one copy,
-// though each machine knows only some of the others.
+// though each machine knows only some of the others. Its boot is half as long as
+// those of the report, and its beginning and end count twice.
 func TestCrowdsScale(t *testing.T) {
 	crowd := big
 	crowd.Machines, crowd.Hot, crowd.Pieces = 128, 240, 300
-	if r := crowd.Boot(); r.Ratio() > 1.3 || r.Copies() > 1.1 {
-		t.Errorf("%.2f of the bound and %.2f copies; want at most 1.3 and 1.1", r.Ratio(), r.Copies())
+	if r := crowd.Boot(); r.Ratio() > 1.4 || r.Copies() > 1.1 {
+		t.Errorf("%.2f of the bound and %.2f copies; want at most 1.4 and 1.1", r.Ratio(), r.Copies())
 	}
 }

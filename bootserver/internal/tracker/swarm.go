@@ -28,9 +28,10 @@ const (
 	// Eight racks of 40 needed 1.32 with 4, and 1.31 if all were.
 	servedPerRack = 4
 
-	// served is how many machines are handed the seeder at a time: as many as it
-	// takes connections.
-	served = 1000
+	// served is how many machines are handed the seeder at a time. It tells each of
+	// them of every piece that it gives: with a thousand, that took a fifth of its
+	// link. Others may still ask it if nobody else gives them anything.
+	served = 128
 )
 
 // A swarm is the machines that boot one image, by address and by rack.
