@@ -148,23 +148,47 @@ func build(ctx context.Context, o Options) (*catalogue.Image, error) {
 	})
 }
 
+// Validate tells what was asked for that no build can do.
+func (o Options) Validate() error {
+	from, _, err := o.sources()
+	if err != nil {
+		return err
+	}
+	if o.Arch != "" && o.Arch != "amd64" && o.Arch != "arm64" {
+		return fmt.Errorf("processor %q: want amd64 or arm64", o.Arch)
+	}
+	if len(o.Packages) > 0 && from.kind != "debian" {
+		return fmt.Errorf("packages are installed into a root from debian:, not into one from %s:; a --customize program may do it", from.kind)
+	}
+	for _, p := range append([]string{o.debianKernel()}, o.Packages...) {
+		if p == "" || strings.ContainsAny(p, ", \t\n") {
+			return fmt.Errorf("package %q: want one name for each --package", p)
+		}
+	}
+	return nil
+}
+
+// sources are where root and kernel come from; without KernelFrom the second is
+// zero.
+func (o Options) sources() (from, kernelFrom source, err error) {
+	if from, err = parseSource(o.From); err == nil && o.KernelFrom != "" {
+		kernelFrom, err = parseSource(o.KernelFrom)
+	}
+	return from, kernelFrom, err
+}
+
 // complete fills in the defaults and refuses early what would fail late. It
-// returns the sources; without KernelFrom the second is zero.
+// returns the sources.
 func (o *Options) complete() (from, kernelFrom source, err error) {
 	fail := func(err error) (source, source, error) { return source{}, source{}, err }
-	if from, err = parseSource(o.From); err != nil {
+	if err := o.Validate(); err != nil {
 		return fail(err)
 	}
-	if o.KernelFrom != "" {
-		if kernelFrom, err = parseSource(o.KernelFrom); err != nil {
-			return fail(err)
-		}
+	if from, kernelFrom, err = o.sources(); err != nil {
+		return fail(err)
 	}
 	if o.Arch == "" {
 		o.Arch = runtime.GOARCH
-	}
-	if o.Arch != "amd64" && o.Arch != "arm64" {
-		return fail(fmt.Errorf("processor %q: want amd64 or arm64", o.Arch))
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -174,14 +198,6 @@ func (o *Options) complete() (from, kernelFrom source, err error) {
 	}
 	if o.Progress == nil {
 		o.Progress = func(string, int64, int64) {}
-	}
-	if len(o.Packages) > 0 && from.kind != "debian" {
-		return fail(fmt.Errorf("packages are installed into a root from debian:, not into one from %s:; a --customize program may do it", from.kind))
-	}
-	for _, p := range append([]string{o.debianKernel()}, o.Packages...) {
-		if p == "" || strings.ContainsAny(p, ", \t\n") {
-			return fail(fmt.Errorf("package %q: want one name for each --package", p))
-		}
 	}
 	if o.Customize != "" {
 		if o.Customize, err = filepath.Abs(o.Customize); err != nil {

@@ -68,6 +68,9 @@ behind; what one left that was killed, the next removes, or 'image gc'.`,
 			if o.Ref, err = images.ParseRef(args[0]); err != nil {
 				return usage(err)
 			}
+			if err := o.Validate(); err != nil {
+				return usage(err)
+			}
 			if o.Key, err = folder.Key(); err != nil {
 				return err
 			}

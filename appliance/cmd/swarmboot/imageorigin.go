@@ -34,6 +34,9 @@ Pushed by a tag, NAME@TAG, the tag moves in the store too.
 			if to.URL == "" {
 				return usage(errors.New("push where? name the store with --to URL"))
 			}
+			if err := to.Validate(); err != nil {
+				return usage(err)
+			}
 			_, image, err := find(folder, args[0])
 			if err != nil {
 				return err
@@ -78,7 +81,7 @@ was. Pulled by a tag, NAME@TAG, the tag stands for the image here too.
 				return usage(errors.New("pull from where? name the store with --from URL"))
 			}
 			ref, err := images.ParseRef(args[0])
-			if err != nil {
+			if err := errors.Join(err, from.Validate()); err != nil {
 				return usage(err)
 			}
 			store, err := origin.Open(from)

@@ -71,5 +71,6 @@ func (r *reach) client() (*control.Client, error) {
 			return nil, errors.New("token file " + r.tokenFile + " is empty")
 		}
 	}
-	return control.NewRemote(control.Remote{URL: r.url(), Token: token, Fingerprint: cmp.Or(r.fingerprint, os.Getenv(fingerprintVariable))})
+	client, err := control.NewRemote(control.Remote{URL: r.url(), Token: token, Fingerprint: cmp.Or(r.fingerprint, os.Getenv(fingerprintVariable))})
+	return client, usage(err)
 }

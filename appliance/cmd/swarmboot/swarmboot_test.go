@@ -267,6 +267,8 @@ func TestExitStatus(t *testing.T) {
 		{"frob", exitUsage}, {"machine frob", exitUsage}, {"machine list --frob", exitUsage}, {"check", exitUsage}, {"serve", exitUsage},
 		{"image list -o xml --state " + folder, exitUsage}, {"machine adopt x", exitUsage}, {"completion", exitUsage}, {"completion tcsh", exitUsage}, {"completion zsh", 0},
 		{"lab up --machines x", exitUsage}, {"lab up --machines 0", exitUsage}, {"lab up --link fast", exitUsage}, {"lab add --link fast", exitUsage},
+		{"image build x@1 --arch foo", exitUsage}, {"image build x@1 --from nonsense:x", exitUsage}, {"image push lab@1 --to ftp:x", exitUsage}, {"image pull lab@1 --from ftp:x", exitUsage},
+		{"image gc --keep -1", exitUsage}, {"token new a --scope x", exitUsage}, {"token new a --expires -1h", exitUsage}, {"status --server nonsense", exitUsage},
 		{"machine list --state " + folder, exitUnreachable}, {"status --server http://127.0.0.1:1", exitUnreachable},
 		{"machine list --server " + far.URL, exitRefused},
 	} {

@@ -42,6 +42,9 @@ log when the token is used to log in.
 		Example: "  swarmboot token new anna --expires 2160h",
 		Args:    namedOperands,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := access.Validate(args[0], access.Scope(scope), expires); err != nil {
+				return usage(err)
+			}
 			secret, err := tokensOf(folder).New(args[0], access.Scope(scope), expires)
 			if err != nil {
 				return err

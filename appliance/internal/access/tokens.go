@@ -53,16 +53,24 @@ var tokenName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,62}$`)
 // prefix makes a secret easy to find where it should not be.
 const prefix = "swarmboot_"
 
-// New makes a token and returns its secret, which nobody can ask for again. A
-// lifetime of zero is for ever.
-func (t Tokens) New(name string, scope Scope, lifetime time.Duration) (secret string, err error) {
+// Validate tells what no token can be. A lifetime of zero is for ever.
+func Validate(name string, scope Scope, lifetime time.Duration) error {
 	switch {
 	case !tokenName.MatchString(name):
-		return "", fmt.Errorf("token name %q: want letters, digits, '.', '_', '@' and '-', 63 at most", name)
+		return fmt.Errorf("token name %q: want letters, digits, '.', '_', '@' and '-', 63 at most", name)
 	case scope != Read && scope != Write && scope != Metrics:
-		return "", fmt.Errorf("scope %q: want %s, %s or %s", scope, Read, Write, Metrics)
+		return fmt.Errorf("scope %q: want %s, %s or %s", scope, Read, Write, Metrics)
 	case lifetime < 0:
-		return "", fmt.Errorf("a token cannot expire %v ago", -lifetime)
+		return fmt.Errorf("a token cannot expire %v ago", -lifetime)
+	}
+	return nil
+}
+
+// New makes a token that is valid and returns its secret, which nobody can ask for
+// again.
+func (t Tokens) New(name string, scope Scope, lifetime time.Duration) (secret string, err error) {
+	if err := Validate(name, scope, lifetime); err != nil {
+		return "", err
 	}
 	secret = prefix + rand.Text() + rand.Text()
 	token := Token{Name: name, Scope: scope, Made: time.Now().UTC().Truncate(time.Second), SHA256: hash(secret)}
