@@ -80,6 +80,24 @@ func (s *Server) save(all bool) error {
 	return err
 }
 
+// forget removes from the store machines that were removed.
+func (s *Server) forget(machines []string) {
+	forgotten := map[[6]byte][]byte{}
+	for _, name := range machines {
+		s.log.Info("machine is forgotten: it is in the settings no more, and nothing is heard of it", "machine", name)
+		var mac dhcp.MAC
+		if mac.UnmarshalText([]byte(name)) == nil {
+			forgotten[mac] = nil
+		}
+	}
+	if len(forgotten) == 0 {
+		return
+	}
+	if err := s.leases.Remember(forgotten); err != nil {
+		s.log.Warn("machines that are in the settings no more are still stored", "err", err)
+	}
+}
+
 // recall takes up what a server before this one has stored.
 func (s *Server) recall(now time.Time) {
 	known, err := s.leases.States()

@@ -72,6 +72,27 @@ func TestARestartedServerKnowsItsMachines(t *testing.T) {
 	}
 }
 
+// A machine that is taken out of the settings, be it while the server is down, is
+// not there for ever.
+func TestWhoWasTakenOutIsForgotten(t *testing.T) {
+	l := newLab(t)
+	s := l.new(t)
+	booted(s)
+	if err := s.save(true); err != nil {
+		t.Fatal(err)
+	}
+	l.Machines = l.Machines[1:]
+	s = restarted(t, l, s)
+	if _, removed := s.fleet.Look(time.Now()); len(removed) != 0 {
+		t.Errorf("%v forgotten at once; want it to have the time to be heard", removed)
+	}
+	_, removed := s.fleet.Look(time.Now().Add(10 * time.Minute))
+	s.forget(removed)
+	if known, err := s.leases.States(); err != nil || len(known) != 0 || len(removed) != 1 || removed[0] != m2 {
+		t.Errorf("forgotten is %v, stored are %v, %v; want m2, and nothing", removed, known, err)
+	}
+}
+
 func TestNewsThatCouldNotBeStoredIsStoredLater(t *testing.T) {
 	l := newLab(t)
 	s := l.new(t)

@@ -72,11 +72,13 @@ func (s *Server) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-tick.C:
-			for _, m := range s.fleet.Look(now) {
+			news, removed := s.fleet.Look(now)
+			for _, m := range news {
 				if m.Condition == fleet.Stuck || m.Condition == fleet.Silent {
 					s.log.Warn("machine is "+string(m.Condition), "machine", m.MAC, "stage", m.Stage, "image", m.Image, "err", m.Why)
 				}
 			}
+			s.forget(removed)
 			s.suspect(now)
 			s.meter.sample(s.Swarms(), now)
 		}

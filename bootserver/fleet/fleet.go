@@ -68,6 +68,8 @@ type record struct {
 	changed uint64        // what Fleet.changes was at its last change
 	past    []Timeline    // the boots before this one, the oldest first
 	unsaved bool          // it has come further since it was saved
+	listed  bool          // the settings have named it
+	out     bool          // and do no more
 	inside  *stage.Detail // the last that it told in this boot; nil: none
 }
 
@@ -83,13 +85,20 @@ func (f *Fleet) touch(m *record, now time.Time) {
 	m.Health = f.judge(m, now)
 }
 
-// judge tells how m fares. While the server was down it could not hear machines.
+// judge tells how m fares.
 func (f *Fleet) judge(m *record, now time.Time) Health {
 	status := m.MachineStatus
-	if status.Heard.Before(f.recalled) {
-		status.Heard = f.recalled
-	}
+	status.Heard = f.heard(m)
 	return judge(status, now)
+}
+
+// heard is since when m is silent. While the server was down it could not hear
+// machines.
+func (f *Fleet) heard(m *record) time.Time {
+	if m.Heard.Before(f.recalled) {
+		return f.recalled
+	}
+	return m.Heard
 }
 
 // Machine is what the config says of one.
@@ -106,8 +115,8 @@ func (f *Fleet) Add(one Machine) {
 	f.record(one)
 }
 
-// Expect makes the listed machines known. Of those that are listed no more it
-// keeps the ones that were heard of.
+// Expect makes the listed machines known. Those that are listed no more are removed:
+// at once if they were never heard of, else by Look when they have fallen silent.
 func (f *Fleet) Expect(listed []Machine) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -118,20 +127,26 @@ func (f *Fleet) Expect(listed []Machine) {
 		if m.Stage == "" || m.Stage == stage.Discovered { // the image of one that has booted is what it runs
 			m.Image = one.Image
 		}
-		m.Name = one.Name
+		m.Name, m.listed, m.out = one.Name, true, false
 		f.touch(m, time.Now())
 	}
 	for mac, m := range f.machines {
 		switch {
 		case macs[mac]:
 		case m.Stage == "":
-			delete(f.machines, mac)
-			f.changes++
-			f.removed[mac] = f.changes
+			f.remove(mac)
 		default:
+			m.out = m.listed
 			f.touch(m, time.Now()) // it stands in no rack now
 		}
 	}
+}
+
+// remove forgets a machine. The caller holds mu.
+func (f *Fleet) remove(mac string) {
+	delete(f.machines, mac)
+	f.changes++
+	f.removed[mac] = f.changes
 }
 
 // record is what is known of one, as of now. The caller holds mu.
@@ -358,17 +373,22 @@ func (m *record) copy() MachineStatus {
 }
 
 // Look judges all machines anew: time alone makes a machine stuck or silent. It
-// returns those whose condition is another now.
-func (f *Fleet) Look(now time.Time) (news []MachineStatus) {
+// returns those whose condition is another now, and the MACs of those that it has
+// removed, as they were taken out of the settings and are heard no more.
+func (f *Fleet) Look(now time.Time) (news []MachineStatus, removed []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, m := range f.machines {
-		if f.judge(m, now).Condition != m.Condition {
+	for mac, m := range f.machines {
+		switch {
+		case m.out && now.Sub(f.heard(m)) > silence:
+			f.remove(mac)
+			removed = append(removed, mac)
+		case f.judge(m, now).Condition != m.Condition:
 			f.touch(m, now)
 			news = append(news, m.copy())
 		}
 	}
-	return news
+	return news, removed
 }
 
 // Installed is the digest of what mac has on its disk; empty if nothing.

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,10 +88,10 @@ func TestTimeMakesAMachineStuck(t *testing.T) {
 	s := newStory()
 	s.discover(false)
 	_, _, last := s.Since(0)
-	if news := s.Look(s.now.Add(time.Second)); len(news) != 0 {
+	if news, _ := s.Look(s.now.Add(time.Second)); len(news) != 0 {
 		t.Errorf("look after a second = %+v; want nothing new", news)
 	}
-	if news := s.Look(s.now.Add(time.Hour)); len(news) != 1 || news[0].Condition != Stuck {
+	if news, _ := s.Look(s.now.Add(time.Hour)); len(news) != 1 || news[0].Condition != Stuck {
 		t.Errorf("look after an hour = %+v; want one that is stuck", news)
 	}
 	if changed, _, _ := s.Since(last); len(changed) != 1 || changed[0].Condition != Stuck {
@@ -140,5 +141,29 @@ func TestSinceTellsWhatWasRemoved(t *testing.T) {
 	s.Expect([]Machine{listed})
 	if changed, removed, _ := s.Since(last); len(removed) != 0 || len(changed) != 2 {
 		t.Errorf("when it is back: %+v, %v removed; want it changed", changed, removed)
+	}
+}
+
+// A machine that is taken out of the settings goes when it is heard no more; one
+// that nobody ever listed is missed instead.
+func TestWhoWasTakenOutGoesInSilence(t *testing.T) {
+	s := newStory()
+	s.reach(stage.Ready)
+	listed, stranger := Machine{m1, "m1", "lab@1"}, Machine{"52:54:00:77:00:02", "", "lab@1"}
+	s.Discovered(stranger, false, s.now)
+	s.Expect([]Machine{listed})
+	s.Expect(nil)
+	if _, removed := s.Look(s.now.Add(silence)); len(removed) != 0 || len(s.List()) != 2 {
+		t.Fatalf("%v removed, %+v left; want both to stay while m1 runs", removed, s.List())
+	}
+	s.Expect([]Machine{listed})
+	if _, removed := s.Look(s.now.Add(time.Hour)); len(removed) != 0 {
+		t.Fatalf("%v removed, though it is listed again", removed)
+	}
+	s.Expect(nil)
+	_, _, last := s.Since(0)
+	_, removed := s.Look(s.now.Add(time.Hour))
+	if _, told, _ := s.Since(last); len(removed) != 1 || removed[0] != m1 || !slices.Equal(told, removed) {
+		t.Errorf("%v removed, %v told; want m1", removed, told)
 	}
 }

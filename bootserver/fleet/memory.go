@@ -9,6 +9,7 @@ import (
 type Memory struct {
 	Status MachineStatus `json:"status"`
 	Past   []Timeline    `json:"past,omitempty"`
+	Listed bool          `json:"listed,omitempty"` // the settings have named it
 }
 
 // Unsaved are the machines with news since they were saved, or all that were ever
@@ -21,7 +22,7 @@ func (f *Fleet) Unsaved(all bool) (known []Memory) {
 			continue
 		}
 		m.unsaved = false
-		known = append(known, Memory{Status: m.copy(), Past: slices.Clone(m.past)})
+		known = append(known, Memory{Status: m.copy(), Past: slices.Clone(m.past), Listed: m.listed})
 	}
 	return known
 }
@@ -43,7 +44,7 @@ func (f *Fleet) Recall(known Memory, now time.Time) {
 	defer f.mu.Unlock()
 	f.recalled = now
 	m := f.record(Machine{known.Status.MAC, known.Status.Name, known.Status.Image})
-	m.MachineStatus, m.past = known.Status, known.Past
+	m.MachineStatus, m.past, m.listed = known.Status, known.Past, known.Listed
 	for at := range m.Times {
 		m.reached = max(m.reached, at.Index())
 	}

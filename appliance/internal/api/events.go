@@ -19,7 +19,7 @@ import (
 type MachinesEvent []fleet.MachineStatus
 
 // RemovedEvent holds the MAC addresses of machines that are known no more, as they
-// were taken out of the settings before they were ever heard of.
+// were taken out of the settings and nothing is heard of them.
 type RemovedEvent []string
 
 // SwarmsEvent holds all swarms.
