@@ -33,9 +33,9 @@ var commands = []string{
 // required is what no machine boots or is rescued without.
 var required = []string{"init", "bbin/bb", "bbin/init", "bbin/peerd", "bbin/gosh"}
 
-// MaxSize bounds the compressed archive. Every machine of a rack fetches it from
+// maxSize bounds the compressed archive. Every machine of a rack fetches it from
 // the boot server at once, before there is a swarm.
-const MaxSize = 8 << 20
+const maxSize = 8 << 20
 
 // Options say what Build makes.
 type Options struct {
@@ -100,8 +100,8 @@ func pack(raw, output string) (Sizes, error) {
 	defer os.Remove(out.Name()) // gone already when all has gone well
 	defer out.Close()
 	sizes, err := compress(out, in)
-	if err == nil && sizes.Compressed > MaxSize {
-		err = fmt.Errorf("%d bytes compressed; at most %d are sent to every machine", sizes.Compressed, MaxSize)
+	if err == nil && sizes.Compressed > maxSize {
+		err = fmt.Errorf("%d bytes compressed; at most %d are sent to every machine", sizes.Compressed, maxSize)
 	}
 	if err == nil {
 		err = errors.Join(out.Chmod(0o644), out.Sync(), out.Close())

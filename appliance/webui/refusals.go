@@ -13,10 +13,10 @@ import (
 	"sync/atomic"
 )
 
-// Unfinished is what Refusals calls connections that were cut before a request
+// unfinished is what Refusals calls connections that were cut before a request
 // had come or its answer had gone: those of clients that are too slow, or speak no
 // HTTP.
-const Unfinished = "unfinished"
+const unfinished = "unfinished"
 
 // Refusals counts what was refused on the admin's listener, by the status of the
 // answer.
@@ -73,7 +73,7 @@ func (r *Refusals) changed(conn net.Conn, now http.ConnState) {
 	case now == http.StateClosed || now == http.StateHijacked:
 		secure, ok := conn.(*tls.Conn)
 		if v.begun && !v.asked.Load() || ok && !secure.ConnectionState().HandshakeComplete {
-			r.by[Unfinished]++
+			r.by[unfinished]++
 		}
 		delete(r.conns, conn)
 	}
@@ -90,7 +90,7 @@ func (r *Refusals) count(next http.Handler) http.Handler {
 		if answer.status >= 400 {
 			r.add(strconv.Itoa(answer.status))
 		} else if answer.slow {
-			r.add(Unfinished)
+			r.add(unfinished)
 		}
 	})
 }

@@ -144,7 +144,7 @@ func TestAnswerThatNobodyTakes(t *testing.T) {
 			t.Errorf("the handler ended after %v; want a minute at most", took)
 		}
 		end()
-		if got, want := refusals.Counts(), map[string]int64{Unfinished: 1}; !maps.Equal(got, want) {
+		if got, want := refusals.Counts(), map[string]int64{unfinished: 1}; !maps.Equal(got, want) {
 			t.Errorf("counted are %v; want %v", got, want)
 		}
 	})
@@ -163,7 +163,7 @@ func TestTLS(t *testing.T) {
 		counted map[string]int64
 	}{
 		{"TLS", func(conn net.Conn) net.Conn { return tls.Client(conn, &tls.Config{InsecureSkipVerify: true}) }, "HTTP/1.1 204 No Content", map[string]int64{}},
-		{"no TLS", func(conn net.Conn) net.Conn { return conn }, "HTTP/1.0 400 Bad Request", map[string]int64{Unfinished: 1}},
+		{"no TLS", func(conn net.Conn) net.Conn { return conn }, "HTTP/1.0 400 Bad Request", map[string]int64{unfinished: 1}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			conn, refusals, end := connect(t, &tls.Config{Certificates: certificate.TLS.Certificates}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -196,11 +196,11 @@ func TestSlowAndLargeRequests(t *testing.T) {
 		answer  string        // first line; empty: it is cut
 		counted string
 	}{
-		{"a request that never ends", "GET / HTTP/1.1\r\nHost: localhost\r\nX: ", time.Second, "", Unfinished},
+		{"a request that never ends", "GET / HTTP/1.1\r\nHost: localhost\r\nX: ", time.Second, "", unfinished},
 		{"a connection that is not used", "", 0, "", ""},
-		{"no HTTP", "\x16\x03\x01hello\r\n\r\n", 0, "HTTP/1.1 400 Bad Request", Unfinished},
+		{"no HTTP", "\x16\x03\x01hello\r\n\r\n", 0, "HTTP/1.1 400 Bad Request", unfinished},
 		{"a body that never ends", "POST /api/v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n", time.Second, "HTTP/1.1 422 Unprocessable Entity", "422"},
-		{"a large header", "GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 1<<16) + "\r\n\r\n", 0, "HTTP/1.1 431 Request Header Fields Too Large", Unfinished},
+		{"a large header", "GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 1<<16) + "\r\n\r\n", 0, "HTTP/1.1 431 Request Header Fields Too Large", unfinished},
 		{"a large body", "POST /api/v1/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n" + strings.Repeat("x", 2000000), 0, "HTTP/1.1 413 Request Entity Too Large", "413"},
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 // Timeline writes one boot as a table with a bar for each stage, beside the
 // median of the last boots of its image; width is that of the screen.
 func Timeline(w io.Writer, d fleet.MachineDetail, width int, now time.Time) error {
-	fmt.Fprintf(w, "%s  %s  %s  %s", cmp.Or(d.Name, d.MAC), d.MAC, cmp.Or(image(d.MachineStatus), "no image"), Standing(d.MachineStatus, now))
+	fmt.Fprintf(w, "%s  %s  %s  %s", cmp.Or(d.Name, d.MAC), d.MAC, cmp.Or(image(d.MachineStatus), "no image"), standing(d.MachineStatus, now))
 	fmt.Fprintln(w)
 	if d.Why != "" {
 		fmt.Fprintf(w, "%s\n%s\n", d.Why, d.Remedy)
@@ -73,8 +73,8 @@ func Timeline(w io.Writer, d fleet.MachineDetail, width int, now time.Time) erro
 	return nil
 }
 
-// Standing is how a machine fares, in a few words.
-func Standing(m fleet.MachineStatus, now time.Time) string {
+// standing is how a machine fares, in a few words.
+func standing(m fleet.MachineStatus, now time.Time) string {
 	if m.Stage == "" {
 		return string(m.Condition)
 	}

@@ -55,16 +55,16 @@ func (ipxe) boot(p Plan, base string, attempt int) string {
 	return b.String()
 }
 
-// UserClass is what an iPXE of the admin's own calls itself (set user-class, in the
+// userClass is what an iPXE of the admin's own calls itself (set user-class, in the
 // script that is built into it) to be taken for ours, whatever its version.
-const UserClass = "swarmboot"
+const userClass = "swarmboot"
 
 // takeOver has our iPXE run in place of a network card's own. It asks for the
 // script again: the chain ends there since it is of our version, or of our user
 // class. The x stands for something where a setting is empty. Where ours cannot be
 // loaded the card's own goes on.
 func takeOver(loader, version string) string {
-	return fmt.Sprintf("iseq x${version} x%s || iseq x${user-class} x%s || chain %s || echo Swarmboot: goes on with iPXE ${version}\n", version, UserClass, loader)
+	return fmt.Sprintf("iseq x${version} x%s || iseq x${user-class} x%s || chain %s || echo Swarmboot: goes on with iPXE ${version}\n", version, userClass, loader)
 }
 
 // makesWay tells whether the loader that asks is a card's own iPXE, so that the
