@@ -48,7 +48,7 @@ func openPort(listen netip.AddrPort, log *slog.Logger, link func(net.Conn) net.C
 		link = func(c net.Conn) net.Conn { return c }
 	}
 	// A machine without power is found by this if nothing is on its way to it, and
-	// else by lossTime.
+	// else by silence.
 	keepAlive := net.KeepAliveConfig{Enable: true, Idle: 5 * time.Second, Interval: 2 * time.Second, Count: 3}
 	l, err := (&net.ListenConfig{KeepAliveConfig: keepAlive}).Listen(context.Background(), network(listen), listen.String())
 	if err != nil {
@@ -220,7 +220,7 @@ func tune(c net.Conn) {
 	if raw, err := tcp.SyscallConn(); err == nil {
 		raw.Control(func(fd uintptr) {
 			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
-			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(lossTime.Milliseconds()))
+			unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(silence.Milliseconds()))
 		})
 	}
 }
@@ -230,13 +230,6 @@ func tune(c net.Conn) {
 // sockets at once, and there they waited for 110 ms of 130 that they took: sixteen
 // machines needed 1.44 of the bound for a boot, and 1.38 with this.
 const unsentBytes = 4 << 10
-
-// lossTime is how long a machine may leave what we send without an answer of its
-// kernel, or take none of it: four attempts of TCP. Without it that takes a quarter
-// of an hour, in which nothing tells that what the machine was giving will never
-// come. When one of eight machines lost its power, the others needed 1.7 times as
-// long for a boot with 3 s, and 1.3 with this.
-const lossTime = 2 * time.Second
 
 func network(a netip.AddrPort) string {
 	if a.Addr().Is4() {

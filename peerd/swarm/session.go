@@ -23,8 +23,9 @@ const (
 	// tick is how often deadlines are looked at; all else is driven by events.
 	tick = 50 * time.Millisecond
 
-	// silence is how long a peer that owes us an answer may send nothing, until its
-	// connection ends.
+	// silence is how long a peer that owes us an answer may send nothing, or leave
+	// what we send without an answer of its kernel, until its connection ends. Others
+	// are asked long before (schedule.Patience).
 	silence = 5 * time.Second
 
 	// judges is how many pieces are checked at the same time.

@@ -51,12 +51,10 @@ const (
 	maxFetching = 6
 
 	// What comes from another rack is not one of those, for there the rack's link is
-	// the limit; nor is a piece that takes more than slow times as long as others,
-	// whose giver may have died. maxSlow bounds them all, and so the memory for
-	// their buffers. In the simulator four racks needed 1.4 of the bound for a boot,
-	// and 1.9 to 4.7 if pieces from other racks counted.
-	slow    = 2
-	maxSlow = 48
+	// the limit. maxFar bounds them all, and so the memory for their buffers. In the
+	// simulator four racks needed 1.4 of the bound for a boot, and 1.9 to 4.7 if
+	// pieces from other racks counted.
+	maxFar = 48
 
 	// demandDeadline is how long demand is left to machines, and to the peer that
 	// was asked, at least.
@@ -125,8 +123,6 @@ type Schedule struct {
 	rules  Rules
 	random *rand.Rand
 	raised bool // the next pick looks at demand first
-
-	hungry time.Time // since when something is wished, and no piece has come; zero: nothing is
 
 	news   []offer   // since Wishes was asked
 	stale  bool      // more has changed since
@@ -281,7 +277,6 @@ func (s *Schedule) Have(piece int) {
 		return
 	}
 	s.have[piece] = true
-	s.hungry = time.Time{}
 	s.missing--
 	s.there++
 	s.stale = s.stale || slices.ContainsFunc(s.demand, func(w waiting) bool { return w.piece == piece })
@@ -382,24 +377,18 @@ func (s *Schedule) Next(now time.Time, ready func(Peer) bool) (Fetch, bool) {
 // something since it was last asked, or that a read waits for.
 func (s *Schedule) Wishes(now time.Time, tell func(Peer, Urgency)) {
 	s.now = now
-	yield := func(id Peer, u Urgency) {
-		if s.hungry.IsZero() {
-			s.hungry = now
-		}
-		tell(id, u)
-	}
 	if busy := s.isBusy(); busy != s.busy {
 		s.busy = busy
 		s.stale = s.stale || !busy
 	}
 	if s.stale || now.Sub(s.looked) >= lookEvery {
 		s.stale, s.looked = false, now
-		s.wishes(now, yield)
+		s.wishes(now, tell)
 	} else {
-		s.useful(s.peers.none(), s.unmet(), now, func(p *peer) { yield(p.id, Waiting) })
+		s.useful(s.peers.none(), s.unmet(), now, func(p *peer) { tell(p.id, Waiting) })
 		for _, o := range s.news {
 			if u := s.urgency(o, now); u > Nothing {
-				yield(o.peer, u)
+				tell(o.peer, u)
 			}
 		}
 	}
@@ -573,7 +562,7 @@ func (s *Schedule) reach(piece int, now time.Time) reach {
 	near, far := s.peers.holders(piece)
 	soon := s.promises(piece, now)
 	switch {
-	case s.rules.Plain || s.starved(now):
+	case s.rules.Plain:
 		return anywhere
 	case near > 0 || soon != nil && soon.reach() == inRack:
 		return inRack
@@ -581,12 +570,6 @@ func (s *Schedule) reach(piece int, now time.Time) reach {
 		return machines
 	}
 	return anywhere
-}
-
-// starved tells that the machines which have what we lack give nothing: they may
-// hang. Whoever has the only copy of a piece would keep it from all others.
-func (s *Schedule) starved(now time.Time) bool {
-	return !s.hungry.IsZero() && now.Sub(s.hungry) >= max(lastBelieved, believedTakes*s.takes)
 }
 
 // Patience is for how long a peer that owes us an answer may say nothing, until it
@@ -683,11 +666,11 @@ func (s *Schedule) end(piece int) {
 func (s *Schedule) isBusy() bool {
 	n := 0
 	for _, piece := range s.fetching {
-		if giver := s.peers.byID[s.sources[piece][0]]; !giver.far && s.now.Sub(s.asked[piece]) <= slow*s.takes {
+		if giver := s.peers.byID[s.sources[piece][0]]; !giver.far {
 			n++
 		}
 	}
-	return n >= maxFetching || len(s.fetching) >= maxSlow
+	return n >= maxFetching || len(s.fetching) >= maxFar
 }
 
 func (s *Schedule) valid(piece int) bool { return piece >= 0 && piece < len(s.have) }
