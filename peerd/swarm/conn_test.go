@@ -187,9 +187,9 @@ func TestABlockThatBreaksOff(t *testing.T) {
 	if giver.outstanding > 0 || other.outstanding > 0 {
 		t.Errorf("%d and %d bytes are owed of a piece that is there", giver.outstanding, other.outstanding)
 	}
-	now = now.Add(time.Hour)
 	giver.ask(s.assembly.missing(4))
-	s.watch(now)
+	giver.heard = now
+	s.watch(now.Add(2 * s.schedule.Patience()))
 	if giver.lost {
 		t.Error("a peer is lost for the time in which we were stopped")
 	}

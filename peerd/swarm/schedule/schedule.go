@@ -199,16 +199,13 @@ func (s *Schedule) Far(id Peer) {
 	s.stale = true
 }
 
-// Leave forgets a peer and its promises. What it was asked for may be asked of others.
+// Leave forgets a peer. What it was asked for may be asked of others.
 func (s *Schedule) Leave(id Peer) {
 	if !s.peers.remove(id) {
 		return
 	}
 	s.stale = true
 	for piece, sources := range s.sources {
-		if s.coming[piece].by == id {
-			s.coming[piece] = promise{}
-		}
 		if i := slices.Index(sources, id); i >= 0 {
 			s.sources[piece] = slices.Delete(sources, i, i+1)
 			if len(s.sources[piece]) == 0 {
@@ -242,7 +239,8 @@ func (s *Schedule) Coming(by Peer, piece int, now time.Time) {
 	}
 }
 
-// promises tells whose promise of a piece is believed; nil: nobody's.
+// promises tells whose promise of a piece is believed; nil: nobody's, or that
+// of one who has left.
 func (s *Schedule) promises(piece int, now time.Time) *peer {
 	if p := s.coming[piece]; now.Sub(p.at) < s.believed() {
 		return s.peers.byID[p.by]
