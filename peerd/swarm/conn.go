@@ -62,18 +62,18 @@ type conn struct {
 	wished   time.Time        // when it was last told, or gave us a turn
 }
 
-func newConn(c net.Conn, s *Session, peerID [20]byte, dialled bool) *conn {
-	from := address(c.RemoteAddr().String())
+func newConn(raw net.Conn, s *Session, peerID [20]byte, dialled bool) *conn {
+	from := address(raw.RemoteAddr().String())
 	seeder := s.cfg.Seeder.IsValid() && from == s.cfg.Seeder.Addr().Unmap()
-	k := &conn{
-		Conn: c, session: s, address: from, peerID: peerID, dialled: dialled,
+	c := &conn{
+		Conn: raw, session: s, address: from, peerID: peerID, dialled: dialled,
 		seeder: seeder, far: s.cfg.Seeder.IsValid() && !seeder && !inRack(s.peerID, peerID),
 		wake: make(chan struct{}, 1),
 		owed: make(map[block]struct{}),
 		has:  make([]bool, s.cfg.Pieces.Count()),
 	}
-	k.in = bufio.NewReaderSize(k, 64<<10)
-	return k
+	c.in = bufio.NewReaderSize(c, 64<<10)
+	return c
 }
 
 // Read notes that the peer lives.
