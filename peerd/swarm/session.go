@@ -69,7 +69,7 @@ type Session struct {
 	// State of Run's goroutine.
 	schedule   *schedule.Schedule
 	conns      map[schedule.Peer]*conn
-	turned     []*conn // that may have turns of ours
+	turned     []*conn // that may have given us turns
 	nextID     schedule.Peer
 	candidates map[netip.AddrPort]*candidate
 	begun      time.Time
@@ -327,10 +327,15 @@ func (s *Session) fetch() {
 			s.tell(f.Piece)
 		}
 	}
-	for _, c := range s.turned {
+	keep := s.schedule.Keep()
+	s.turned = slices.DeleteFunc(s.turned, func(c *conn) bool {
+		if c.turns > 0 && keep > 0 && !c.far && !c.lost {
+			keep -= c.turns
+			return false
+		}
 		c.pass()
-	}
-	s.turned = s.turned[:0]
+		return true
+	})
 	s.schedule.Wishes(now, func(id schedule.Peer, u schedule.Urgency) { s.conns[id].want(u) })
 }
 
@@ -472,6 +477,7 @@ func (s *Session) gone(c *conn) {
 		return
 	}
 	delete(s.conns, c.id)
+	c.turns = 0
 	s.peers.Store(int64(len(s.conns)))
 	s.schedule.Leave(c.id)
 }

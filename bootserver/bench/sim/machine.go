@@ -2,6 +2,7 @@ package sim
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"swarmboot/peerd/announce"
@@ -142,13 +143,19 @@ func (h *hall) decide(n *node) {
 			h.sayAll(n, event{kind: coming, piece: int32(f.Piece)})
 		}
 	}
-	for _, i := range n.turned {
-		for c := &n.conns[i]; c.turns > 0; c.turns-- {
+	keep := n.Keep()
+	n.turned = slices.DeleteFunc(n.turned, func(i int32) bool {
+		c := &n.conns[i]
+		if c.turns > 0 && keep > 0 && !h.far(n, h.nodes[c.to]) {
+			keep -= c.turns
+			return false
+		}
+		for ; c.turns > 0; c.turns-- {
 			c.wish = schedule.Nothing
 			h.say(n, c, event{kind: passes})
 		}
-	}
-	n.turned = n.turned[:0]
+		return true
+	})
 	n.Wishes(now, func(id schedule.Peer, u schedule.Urgency) {
 		if c := &n.conns[id]; u > c.wish && c.open {
 			h.wish(n, c, u)

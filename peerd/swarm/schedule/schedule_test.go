@@ -331,6 +331,30 @@ func TestElsewhereIsLeftAlone(t *testing.T) {
 	}
 }
 
+// A turn for which there is no use is kept if there will be one soon: when one of
+// the pieces under way has come.
+func TestTurnsAreKeptWhileBusy(t *testing.T) {
+	s := New(10*maxFetching, nil, 1)
+	s.Join(seeder, true)
+	s.SetFull(true)
+	if got := s.Keep(); got != 0 {
+		t.Errorf("%d turns are kept while nothing is under way", got)
+	}
+	asked := all(s, begin, everyone, 100)
+	if got := s.Keep(); got != maxKept {
+		t.Errorf("%d turns are kept while %d pieces are under way; want %d", got, len(asked), maxKept)
+	}
+	s.Demand([]int{asked[1].Piece}, begin)
+	if got := s.Keep(); got != 0 {
+		t.Errorf("%d turns are kept while a read waits", got)
+	}
+	s.Demand(nil, begin)
+	s.Have(asked[0].Piece)
+	if got := s.Keep(); got != 0 {
+		t.Errorf("%d turns are kept when one more may be asked for", got)
+	}
+}
+
 func TestLimitOfPiecesUnderWay(t *testing.T) {
 	s := New(10*maxFetching, nil, 1)
 	s.Join(seeder, true)
