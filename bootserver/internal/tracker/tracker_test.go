@@ -105,7 +105,7 @@ func TestRacks(t *testing.T) {
 	}
 }
 
-// The seeder takes so many connections. A machine that is complete gives its
+// The seeder is handed to so many machines. One that is complete gives its
 // place to another.
 func TestSeederHasRoomForSoMany(t *testing.T) {
 	tr := open()
