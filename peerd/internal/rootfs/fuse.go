@@ -20,11 +20,6 @@ const (
 	// (1 MiB, header included), and splicing would silently become copying.
 	maxRead = 512 << 10
 
-	// maxCopy is the largest read that is answered by copying. A file system's
-	// own blocks are smaller, and three of four reads of a boot are of those: copied,
-	// 4 KiB take 0.7 of the time. From 32 KiB on, splicing is faster.
-	maxCopy = 16 << 10
-
 	// maxWaiting is how many reads may wait at once. The kernel's default of
 	// 12 would let a dozen reads of missing pieces hold up every read of
 	// pieces that are here; a loop device has at most 128 requests in flight,
@@ -136,23 +131,16 @@ func (f *imageFile) Open(context.Context, uint32) (fs.FileHandle, uint32, syscal
 	return nil, fuse.FOPEN_KEEP_CACHE, 0
 }
 
-// Read waits for the pieces. A small answer it copies, as that takes fewer system
-// calls; a large one the kernel takes straight from the store's file. The context of
-// the request, which ends when the reading process is interrupted, is left aside: a
-// read is answered with data or not at all, and EINTR only ever goes out when peerd
-// itself is ending.
+// Read waits for the pieces and lets the kernel take the bytes straight from
+// the store's file. The context of the request, which ends when the reading
+// process is interrupted, is left aside: a read is answered with data or not
+// at all, and EINTR only ever goes out when peerd itself is ending.
 func (f *imageFile) Read(_ context.Context, _ fs.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
 	n, err := f.img.await(off, len(dest))
 	if err != nil {
 		return nil, syscall.EINTR
 	}
-	file := f.img.store.File()
-	if n <= maxCopy {
-		if _, err := file.ReadAt(dest[:n], off); err == nil {
-			return fuse.ReadResultData(dest[:n]), 0
-		}
-	}
-	return fuse.ReadResultFd(file.Fd(), off, n), 0
+	return fuse.ReadResultFd(f.img.store.File().Fd(), off, n), 0
 }
 
 // SwitchOffTimeouts sets the limits that kernels since 6.15 can put on the time
