@@ -164,7 +164,7 @@ Ten thousand machines fell short for another reason, too: four machines of each 
 these thousand of every piece that it gave, which takes 29 % of its link where it gives 477 in a second. With 2,000 machines in as
 many racks it gave 376. Now it is handed to 128 machines, and the words take 4 %. With that, eight turns, two turns that a machine
 keeps while six pieces are under way, and words without news that go along with others, 10,000 machines need 1.41 though words wait,
-the median 1.27, with 1.03 copies and 1.20 in the core; of these rules only the first is in.
+the median 1.27, with 1.03 copies and 1.20 in the core; eight turns and such words are not in.
 
 An idealised model, in which everybody knows what all have and no message takes time, had said before: what is fetched on demand
 only grows with the logarithm of the machines, and a window of 32 pieces with the rarest first stays within a tenth of the bound
