@@ -59,14 +59,10 @@ const (
 	maxKept = 2
 
 	// What comes from another rack is not one of those, for there the rack's link is
-	// the limit; nor is a piece that takes more than slow times as long as others.
-	// maxInAll bounds them all, and so the memory for their buffers. In the simulator
-	// four racks needed 1.4 of the bound for a boot, and 1.9 to 4.7 if pieces from
-	// other racks counted. Where slow ones count, eight machines of which one has a
-	// tenth of the others' link needed 1.36 of the bound for a boot, and 1.29 with this;
-	// and thirty-two 1.17 to 1.22 for an image, and 1.17 and 1.18.
-	slow     = 2
-	maxInAll = 48
+	// the limit. maxFar bounds them all, and so the memory for their buffers. In the
+	// simulator four racks needed 1.4 of the bound for a boot, and 1.9 to 4.7 if
+	// pieces from other racks counted.
+	maxFar = 48
 
 	// demandDeadline is how long demand is left to machines, and to the peer that
 	// was asked, at least.
@@ -685,11 +681,11 @@ func (s *Schedule) end(piece int) {
 func (s *Schedule) isBusy() bool {
 	n := 0
 	for _, piece := range s.fetching {
-		if giver := s.peers.byID[s.sources[piece][0]]; !giver.far && s.now.Sub(s.asked[piece]) <= slow*s.takes {
+		if giver := s.peers.byID[s.sources[piece][0]]; !giver.far {
 			n++
 		}
 	}
-	return n >= maxFetching || len(s.fetching) >= maxInAll
+	return n >= maxFetching || len(s.fetching) >= maxFar
 }
 
 func (s *Schedule) valid(piece int) bool { return piece >= 0 && piece < len(s.have) }
