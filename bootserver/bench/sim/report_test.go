@@ -155,8 +155,10 @@ processor time, and 2 GB of memory. The others are done in one.
 Words wait behind pieces, as they do in namespaces. With 300 machines a link is idle then for 0.13 of the time, while nearly all of the
 six turns that its machine gives are on their way, or with machines that have no use for them. When words found no queue, 1,000
 machines seemed to need 1.21 of the bound and 4 racks 1.24, and kept goals that they now miss. The line of 10,000 machines is of that
-time. Before turns were kept, with eight of them instead of six 1,000 machines needed 1.28 instead of 1.33, 128 1.23 instead of 1.28 and 32 1.20 instead of 1.24, but 400 in 10
-racks 1.30 instead of 1.29; in namespaces that is yet to be measured. Of no use to 300 and 400 were nine turns, one turn at most for
+time.
+Before turns were kept, with eight of them instead of six 1,000 machines needed 1.28 instead of 1.33, 128
+1.23 instead of 1.28 and 32 1.20 instead of 1.24, but 400 in 10 racks 1.30 instead of 1.29, and in namespaces a whole image takes
+sixteen machines longer (storm-why.md). Of no use to 300 and 400 were nine turns, one turn at most for
 each machine, five pieces under way, and turns that are used though six pieces are. With pieces of 128 KiB 300 need 1.33 to 1.40
 instead of 1.29.
 
