@@ -176,7 +176,9 @@ type extensions struct {
 // that boot in step ask the seeder for the same pieces at the same moment.
 //
 // wish, with a byte, a schedule.Urgency: the sender would like to ask for a piece.
-// If that is known already, a keep-alive (BEP 3) answers it. turn: it may. pass: it has no use for its turn, and no wish.
+// If that is known already, a keep-alive (BEP 3) answers it: we live.
+//
+// turn: the peer may ask for one. pass: it has no use for its turn, and no wish.
 const (
 	fetchingNumber = 1 + iota // of our choice, for what comes to us
 	wishNumber
