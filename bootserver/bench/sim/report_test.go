@@ -153,20 +153,16 @@ The hall of 10,000 machines is simulated with ` + "`SWARMBOOT_SIM=long`" + ` onl
 processor time, and 2 GB of memory. The others are done in one.
 
 Words wait behind pieces, as they do in namespaces. With 300 machines a link is idle then for 0.13 of the time, while nearly all of the
-six turns that its machine gives are on their way, or with machines that have no use for them. When words found no queue, 1,000
-machines seemed to need 1.21 of the bound and 4 racks 1.24, and kept goals that they now miss. The line of 10,000 machines is of that
-time.
-Before turns were kept, with eight of them instead of six 1,000 machines needed 1.28 instead of 1.33, 128
-1.23 instead of 1.28 and 32 1.20 instead of 1.24, but 400 in 10 racks 1.30 instead of 1.29, and in namespaces a whole image takes
-sixteen machines longer (storm-why.md). Of no use to 300 and 400 were nine turns, one turn at most for
-each machine, five pieces under way, and turns that are used though six pieces are. With pieces of 128 KiB 300 need 1.33 to 1.40
-instead of 1.29.
+six turns that its machine gives are on their way, or with machines that have no use for them. When words found no queue, 1,000 machines
+seemed to need 1.21 of the bound and 4 racks 1.24, and kept goals that they now miss, and 10,000 needed 1.46. Before turns were kept, with
+eight of them instead of six 1,000 machines needed 1.28 instead of 1.33, 128 1.23 instead of 1.28 and 32 1.20 instead of 1.24, but 400 in
+10 racks 1.30 instead of 1.29, and in namespaces a whole image takes sixteen machines longer (storm-why.md). Of no use to 300 and 400 were
+nine turns, one turn at most for each machine, five pieces under way, and turns that are used though six pieces are. With pieces of 128
+KiB 300 need 1.33 to 1.40 instead of 1.29.
 
 Ten thousand machines fell short for another reason, too: four machines of each of 250 racks asked the server, and it told each of
 these thousand of every piece that it gave, which takes 29 % of its link where it gives 477 in a second. With 2,000 machines in as
-many racks it gave 376. Now it is handed to 128 machines, and the words take 4 %. With that, eight turns, two turns that a machine
-keeps while six pieces are under way, and words without news that go along with others, 10,000 machines need 1.41 though words wait,
-the median 1.27, with 1.03 copies and 1.20 in the core; eight turns and such words are not in.
+many racks it gave 376. Now it is handed to 128 machines, and the words take 4 %.
 
 An idealised model, in which everybody knows what all have and no message takes time, had said before: what is fetched on demand
 only grows with the logarithm of the machines, and a window of 32 pieces with the rarest first stays within a tenth of the bound
