@@ -171,7 +171,11 @@ func (b *bench) picture() string {
 		}
 		charts = append(charts, c)
 	}
-	return bars.Draw(charts)
+	svg, err := bars.Draw(charts)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return svg
 }
 
 // TestReport: what is missed is said.

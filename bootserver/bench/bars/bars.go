@@ -32,7 +32,7 @@ const (
 )
 
 // Draw is the picture of some charts, those without bars left out.
-func Draw(charts []Chart) string {
+func Draw(charts []Chart) (svg string, err error) {
 	type line struct{ X, Top, Bottom int }
 	type bar struct {
 		Bar
@@ -83,10 +83,8 @@ func Draw(charts []Chart) string {
 		y += 16
 	}
 	var text strings.Builder
-	if err := picture.Execute(&text, map[string]any{"Width": pageWidth, "Height": y, "Titles": titles, "Bars": all, "Lines": lines}); err != nil {
-		panic(err) // the template is wrong
-	}
-	return text.String()
+	err = picture.Execute(&text, map[string]any{"Width": pageWidth, "Height": y, "Titles": titles, "Bars": all, "Lines": lines})
+	return text.String(), err
 }
 
 var picture = template.Must(template.New("svg").Parse(`<svg xmlns="http://www.w3.org/2000/svg" width="{{.Width}}" height="{{.Height}}" font-family="sans-serif" font-size="12">

@@ -9,10 +9,13 @@ import (
 )
 
 func TestOursIsDarkAndAllAreThere(t *testing.T) {
-	svg := Draw([]Chart{
+	svg, err := Draw([]Chart{
 		{Title: "time & more", Most: 2, Line: 1, Bars: []Bar{{"ours", 1, "1.00", true}, {"theirs", 5, "5.00", false}}},
 		{Title: "nothing"},
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range []string{"time &amp; more", ">ours<", ">5.00<", `fill="#1f4e79"`, "<path"} {
 		if !strings.Contains(svg, want) {
 			t.Errorf("the picture lacks %q:\n%s", want, svg)

@@ -128,7 +128,11 @@ func TestBench(t *testing.T) {
 	if compared != "" {
 		fmt.Fprint(&b, comparison, compared)
 	}
-	for name, text := range map[string]string{"sim.md": b.String(), "sim.svg": bars.Draw([]bars.Chart{chart})} {
+	svg, err := bars.Draw([]bars.Chart{chart})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"sim.md": b.String(), "sim.svg": svg} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -224,10 +224,11 @@ func (r results) write(t *testing.T, folder string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+	svg, err := r.picture()
+	if err := errors.Join(err, os.MkdirAll(folder, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"storm.md": r.table(), "storm.json": string(raw) + "\n", "storm.svg": r.picture()} {
+	for name, text := range map[string]string{"storm.md": r.table(), "storm.json": string(raw) + "\n", "storm.svg": svg} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
 			t.Error(err)
 		}
@@ -402,7 +403,7 @@ func TestReport(t *testing.T) {
 
 // picture is how near the last machine of each system comes to the bound, which is
 // the line at 1.
-func (r results) picture() string {
+func (r results) picture() (svg string, err error) {
 	var charts []bars.Chart
 	add := func(kind float64, machines ...int) {
 		for _, n := range machines {
