@@ -195,6 +195,32 @@ func TestABlockThatBreaksOff(t *testing.T) {
 	}
 }
 
+// Both turns that a peer has given are kept while enough pieces are under way, and go
+// back when a read waits.
+func TestTurnsAreKept(t *testing.T) {
+	c, _ := meet(t)
+	s := c.session
+	s.welcomed(c)
+	s.offered(c, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9})
+	s.schedule.SetFull(true)
+	s.fetch()
+	s.turn(c)
+	s.turn(c)
+	s.fetch()
+	if c.turns != 2 {
+		t.Errorf("%d of two turns are kept", c.turns)
+	}
+	for piece := range 10 {
+		if len(s.schedule.Asked(piece)) > 0 {
+			s.schedule.Demand([]int{piece}, time.Now())
+		}
+	}
+	s.fetch()
+	if c.turns != 0 || len(s.turned) > 0 {
+		t.Errorf("%d turns are kept while a read waits", c.turns)
+	}
+}
+
 // Who wishes what he is known to wish asks whether we live.
 func TestSignOfLife(t *testing.T) {
 	c, peer := meet(t)

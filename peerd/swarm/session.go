@@ -329,7 +329,7 @@ func (s *Session) fetch() {
 	}
 	keep := s.schedule.Keep()
 	s.turned = slices.DeleteFunc(s.turned, func(c *conn) bool {
-		if c.turns > 0 && keep > 0 && !c.far && !c.lost {
+		if c.turns > 0 && keep >= c.turns && !c.far && !c.lost {
 			keep -= c.turns
 			return false
 		}
@@ -429,10 +429,12 @@ func (s *Session) coming(c *conn, piece int) {
 // turn takes a turn that a peer gives us.
 func (s *Session) turn(c *conn) {
 	if s.conns[c.id] == c {
+		if c.turns == 0 {
+			s.turned = append(s.turned, c)
+		}
 		c.turns++
 		c.wished = time.Now()
 		c.wish = min(c.wish, schedule.Profile)
-		s.turned = append(s.turned, c)
 	}
 }
 

@@ -146,7 +146,7 @@ func (h *hall) decide(n *node) {
 	keep := n.Keep()
 	n.turned = slices.DeleteFunc(n.turned, func(i int32) bool {
 		c := &n.conns[i]
-		if c.turns > 0 && keep > 0 && !h.far(n, h.nodes[c.to]) {
+		if c.turns > 0 && keep >= c.turns && !h.far(n, h.nodes[c.to]) {
 			keep -= c.turns
 			return false
 		}
@@ -186,9 +186,11 @@ func (h *hall) turn(n *node, i int32) {
 	if !n.alive || !c.open {
 		return
 	}
+	if c.turns == 0 {
+		n.turned = append(n.turned, i)
+	}
 	c.turns++
 	c.wish = min(c.wish, schedule.Profile)
-	n.turned = append(n.turned, i)
 	h.decide(n)
 }
 
